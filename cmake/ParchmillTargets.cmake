@@ -1,0 +1,21 @@
+# pm_room(NAME sources... LINK libs...): a static library of one room.
+function(pm_room name)
+  cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
+  add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(${name} PUBLIC pm_flags ${arg_LINK})
+endfunction()
+
+# pm_test(NAME sources... LINK libs... [LABELS l...] [TIMEOUT s]): a cmocka program, run by ctest.
+# PARCHMILL_SOURCE_DIR and PARCHMILL_BIN_DIR tell it where the tree and the programs are.
+function(pm_test name)
+  cmake_parse_arguments(arg "" "TIMEOUT" "LINK;LABELS" ${ARGN})
+  add_executable(test_${name} ${arg_UNPARSED_ARGUMENTS})
+  target_link_libraries(test_${name} PRIVATE pm_flags ${arg_LINK} PkgConfig::cmocka)
+  set_target_properties(test_${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  add_test(NAME ${name} COMMAND test_${name})
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 120)
+  endif()
+  set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
+    ENVIRONMENT "PARCHMILL_SOURCE_DIR=${CMAKE_SOURCE_DIR};PARCHMILL_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+endfunction()

@@ -1,0 +1,137 @@
+/* Owns whole-file input and output. */
+#include "lib/base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static pm_status os_failure(const char *path, int error) {
+    pm_status status = error == ENOENT                      ? PM_E_NOT_FOUND
+                       : error == ENOSPC || error == EDQUOT ? PM_E_FULL
+                                                            : PM_E_IO;
+    return pm_fail(status, "%s: %s", path, strerror(error));
+}
+
+static pm_status read_all(int fd, const char *path, uint8_t *out, size_t size, size_t *got) {
+    size_t used = 0;
+    while (used < size) {
+        ssize_t n = read(fd, out + used, size - used);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return os_failure(path, errno);
+        if (n == 0) break;
+        used += (size_t)n;
+    }
+    *got = used;
+    return PM_OK;
+}
+
+pm_status pm_file_read(const char *path, size_t limit_bytes, uint8_t **out, size_t *out_size) {
+    struct stat info;
+    uint8_t *bytes = NULL;
+    size_t got = 0;
+    pm_status status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return os_failure(path, errno);
+    if (fstat(fd, &info) != 0) {
+        status = os_failure(path, errno);
+        goto fail;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        status = pm_fail(PM_E_FORMAT, "%s: not a regular file", path);
+        goto fail;
+    }
+    if ((uint64_t)info.st_size > limit_bytes) {
+        status = pm_fail(PM_E_LIMIT, "%s: %lld bytes, the limit is %zu", path,
+                         (long long)info.st_size, limit_bytes);
+        goto fail;
+    }
+    size_t size = (size_t)info.st_size;
+    bytes = malloc(size + 1);
+    if (!bytes) {
+        status = pm_fail(PM_E_MEMORY, "%s: no memory for %zu bytes", path, size);
+        goto fail;
+    }
+    status = read_all(fd, path, bytes, size, &got);
+    if (status) goto fail;
+    close(fd);
+    *out = bytes;
+    *out_size = got;
+    return PM_OK;
+fail:
+    free(bytes);
+    close(fd);
+    return status;
+}
+
+static pm_status write_all(int fd, const char *path, const uint8_t *bytes, size_t size) {
+    while (size > 0) {
+        ssize_t n = write(fd, bytes, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return os_failure(path, errno);
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return fsync(fd) == 0 ? PM_OK : os_failure(path, errno);
+}
+
+static void sync_folder_of(const char *path) {
+    char *folder = strdup(path);
+    if (!folder) return;
+    char *slash = strrchr(folder, '/');
+    if (slash) slash[slash == folder ? 1 : 0] = '\0';
+    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        /* The file itself is safe already; a filesystem that cannot sync folders is no failure. */
+        (void)fsync(fd);
+        close(fd);
+    }
+    free(folder);
+}
+
+pm_status pm_file_write(const char *path, const void *bytes, size_t size) {
+    size_t length = strlen(path) + 32;
+    char *temporary = malloc(length);
+    if (!temporary) return pm_fail(PM_E_MEMORY, "%s: no memory", path);
+    snprintf(temporary, length, "%s.tmp-XXXXXX", path);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        pm_status status = os_failure(path, errno);
+        free(temporary);
+        return status;
+    }
+    mode_t mask = umask(0);
+    umask(mask);
+    pm_status status = write_all(fd, path, bytes, size);
+    if (!status && fchmod(fd, 0666 & ~mask) != 0) status = os_failure(path, errno);
+    if (close(fd) != 0 && !status) status = os_failure(path, errno);
+    if (!status && rename(temporary, path) != 0) status = os_failure(path, errno);
+    if (status)
+        unlink(temporary);
+    else
+        sync_folder_of(path);
+    free(temporary);
+    return status;
+}
+
+pm_status pm_dir_make(const char *path) {
+    char *copy = strdup(path);
+    if (!copy) return pm_fail(PM_E_MEMORY, "%s: no memory", path);
+    for (char *p = copy + 1;; p++) {
+        if (*p != '/' && *p != '\0') continue;
+        char kept = *p;
+        *p = '\0';
+        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+            pm_status status = os_failure(copy, errno);
+            free(copy);
+            return status;
+        }
+        if (!kept) break;
+        *p = kept;
+    }
+    free(copy);
+    return PM_OK;
+}

@@ -1,0 +1,21 @@
+/* Whole files: read under a limit, written all or nothing. */
+#ifndef PM_BASE_FILE_H
+#define PM_BASE_FILE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/status.h"
+
+/* Read a regular file of at most `limit_bytes` into memory from malloc; the caller frees *out.
+ * PM_E_NOT_FOUND, PM_E_IO, PM_E_LIMIT, PM_E_MEMORY. An empty file gives a non-NULL pointer. */
+pm_status pm_file_read(const char *path, size_t limit_bytes, uint8_t **out, size_t *out_size);
+
+/* Write `path` by way of a temporary beside it: write, fsync, rename, fsync of the folder.
+ * PM_E_FULL or PM_E_IO; on failure the old file, if any, is untouched. */
+pm_status pm_file_write(const char *path, const void *bytes, size_t size);
+
+/* mkdir -p. */
+pm_status pm_dir_make(const char *path);
+
+#endif

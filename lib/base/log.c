@@ -1,0 +1,112 @@
+/* Owns the log line. Knows nothing of what is logged. */
+#include "lib/base/log.h"
+
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static pm_log_level least_level = PM_LOG_INFO;
+static pm_log_format line_format = PM_LOG_TEXT;
+static bool colour;
+
+static const char *const level_names[] = {"debug", "info", "warn", "error"};
+static const char *const level_colours[] = {"\033[2m", "", "\033[33m", "\033[31m"};
+
+enum { LINE_BYTES = 4096 };
+
+typedef struct line {
+    char bytes[LINE_BYTES];
+    size_t used;
+} line;
+
+void pm_log_setup(pm_log_level least, pm_log_format format) {
+    const char *no_colour = getenv("NO_COLOR");
+    least_level = least;
+    line_format = format;
+    colour = format == PM_LOG_TEXT && isatty(STDERR_FILENO) && !(no_colour && no_colour[0]);
+}
+
+static void put(line *out, char byte) {
+    /* Two bytes stay free for the closing brace and the newline. */
+    if (out->used + 2 < sizeof out->bytes) out->bytes[out->used++] = byte;
+}
+
+static void put_text(line *out, const char *text) {
+    for (; *text; text++) put(out, *text);
+}
+
+static void put_json_byte(line *out, char byte) {
+    char escaped[8];
+    if (byte == '"' || byte == '\\') {
+        put(out, '\\');
+        put(out, byte);
+    } else if ((unsigned char)byte < 0x20) {
+        snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)(unsigned char)byte);
+        put_text(out, escaped);
+    } else {
+        put(out, byte);
+    }
+}
+
+/* Turn `key=value key="a b"` into `,"key":"value","key":"a b"`. */
+static void put_json_fields(line *out, const char *text) {
+    while (*text) {
+        while (*text == ' ') text++;
+        if (!*text) return;
+        put_text(out, ",\"");
+        while (*text && *text != '=' && *text != ' ') put_json_byte(out, *text++);
+        put_text(out, "\":\"");
+        if (*text == '=') text++;
+        bool quoted = *text == '"';
+        if (quoted) text++;
+        /* A closing quote is one before a blank or the end: values may hold quotes themselves. */
+        while (*text && !(quoted ? *text == '"' && (text[1] == ' ' || !text[1]) : *text == ' '))
+            put_json_byte(out, *text++);
+        if (quoted && *text) text++;
+        put(out, '"');
+    }
+}
+
+void pm_log(pm_log_level level, const char *event, const char *fields, ...) {
+    if (level < least_level) return;
+    char text[LINE_BYTES - 256], stamp[40];
+    struct timespec now;
+    struct tm utc;
+    line out = {.used = 0};
+    va_list args;
+    va_start(args, fields);
+    vsnprintf(text, sizeof text, fields, args);
+    va_end(args);
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
+    snprintf(stamp + n, sizeof stamp - n, ".%03ldZ", now.tv_nsec / 1000000);
+    if (line_format == PM_LOG_JSON) {
+        put_text(&out, "{\"time\":\"");
+        put_text(&out, stamp);
+        put_text(&out, "\",\"level\":\"");
+        put_text(&out, level_names[level]);
+        put_text(&out, "\",\"event\":\"");
+        put_text(&out, event);
+        put(&out, '"');
+        put_json_fields(&out, text);
+        out.bytes[out.used++] = '}';
+    } else {
+        put_text(&out, stamp);
+        put(&out, ' ');
+        if (colour) put_text(&out, level_colours[level]);
+        put_text(&out, level_names[level]);
+        if (colour && level_colours[level][0]) put_text(&out, "\033[0m");
+        put(&out, ' ');
+        put_text(&out, event);
+        if (text[0]) put(&out, ' ');
+        for (const char *p = text; *p; p++) put(&out, (unsigned char)*p < 0x20 ? ' ' : *p);
+    }
+    out.bytes[out.used++] = '\n';
+    /* Nothing useful can be done when stderr is gone. */
+    if (write(STDERR_FILENO, out.bytes, out.used) < 0) return;
+}

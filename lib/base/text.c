@@ -1,0 +1,74 @@
+/* Owns text conversion and the growing buffer. */
+#include "lib/base/text.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+pm_status pm_parse_size(const char *what, const char *text, size_t *out) {
+    char *end;
+    errno = 0;
+    unsigned long long value = strtoull(text, &end, 10);
+    if (!isdigit((unsigned char)text[0]) || *end || errno || value > SIZE_MAX / 2)
+        return pm_fail(PM_E_USAGE, "%s: '%.80s' is not a whole number", what, text);
+    *out = (size_t)value;
+    return PM_OK;
+}
+
+pm_status pm_parse_double(const char *what, const char *text, double *out) {
+    char *end;
+    errno = 0;
+    double value = strtod(text, &end);
+    if (end == text || *end || isspace((unsigned char)text[0]) || !isfinite(value) ||
+        strpbrk(text, "xX"))
+        return pm_fail(PM_E_USAGE, "%s: '%.80s' is not a number", what, text);
+    *out = value;
+    return PM_OK;
+}
+
+static pm_status reserve(pm_buffer *buffer, size_t more) {
+    if (more > SIZE_MAX / 4 || buffer->size > SIZE_MAX / 4)
+        return pm_fail(PM_E_LIMIT, "a buffer would pass %zu bytes", SIZE_MAX / 4);
+    size_t need = buffer->size + more + 1;
+    if (need <= buffer->capacity) return PM_OK;
+    size_t capacity = buffer->capacity ? buffer->capacity : 256;
+    while (capacity < need) capacity *= 2;
+    uint8_t *bytes = realloc(buffer->bytes, capacity);
+    if (!bytes) return pm_fail(PM_E_MEMORY, "no memory for a buffer of %zu bytes", capacity);
+    buffer->bytes = bytes;
+    buffer->capacity = capacity;
+    return PM_OK;
+}
+
+pm_status pm_buffer_append(pm_buffer *buffer, const void *bytes, size_t size) {
+    pm_status status = reserve(buffer, size);
+    if (status) return status;
+    if (size) memcpy(buffer->bytes + buffer->size, bytes, size);
+    buffer->size += size;
+    buffer->bytes[buffer->size] = 0;
+    return PM_OK;
+}
+
+pm_status pm_buffer_printf(pm_buffer *buffer, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (n < 0) return pm_fail(PM_E_INTERNAL, "cannot format '%s'", format);
+    pm_status status = reserve(buffer, (size_t)n);
+    if (status) return status;
+    va_start(args, format);
+    vsnprintf((char *)buffer->bytes + buffer->size, (size_t)n + 1, format, args);
+    va_end(args);
+    buffer->size += (size_t)n;
+    return PM_OK;
+}
+
+void pm_buffer_fini(pm_buffer *buffer) {
+    free(buffer->bytes);
+    *buffer = (pm_buffer){0};
+}

@@ -1,0 +1,27 @@
+/* Strict numbers from text, and a growing byte buffer. */
+#ifndef PM_BASE_TEXT_H
+#define PM_BASE_TEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/status.h"
+
+/* The whole text must be the number, in the C locale's form: no blanks, no sign on sizes, no
+ * overflow, and finite for doubles. `what` names the value in the error line. PM_E_USAGE. */
+pm_status pm_parse_size(const char *what, const char *text, size_t *out);
+pm_status pm_parse_double(const char *what, const char *text, double *out);
+
+/* A byte buffer that grows; zero-initialise, pm_buffer_fini to release. */
+typedef struct pm_buffer {
+    uint8_t *bytes;
+    size_t size, capacity;
+} pm_buffer;
+
+pm_status pm_buffer_append(pm_buffer *buffer, const void *bytes, size_t size);
+/* Append text; the buffer stays NUL-terminated behind `size`. */
+__attribute__((format(printf, 2, 3))) pm_status pm_buffer_printf(pm_buffer *buffer,
+                                                                 const char *format, ...);
+void pm_buffer_fini(pm_buffer *buffer);
+
+#endif

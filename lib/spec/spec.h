@@ -1,0 +1,108 @@
+/* What is to be computed: the run specification and its configurations, as text that hashes.
+ *
+ * A configuration is one canonical JSON object: every field present, keys sorted, no blanks,
+ * numbers as %.17g, infinity as "inf". Its SHA-256 is its identity (DESIGN 1). The same text
+ * travels on the wire, stands in the database and is what a worker computes from. */
+#ifndef PM_SPEC_H
+#define PM_SPEC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "lib/base/attribution.h"
+#include "lib/base/hash.h"
+#include "lib/base/status.h"
+
+typedef enum pm_target_rule {
+    PM_TARGET_RULE_LABEL,
+    PM_TARGET_RULE_TOP,
+    PM_TARGET_RULE_CLASS
+} pm_target_rule;
+
+/* One way to attribute, whole: everything that can change a number but the image itself. */
+typedef struct pm_config {
+    char arch[64];
+    pm_sha256 weights;
+    bool has_statistics;
+    pm_sha256 statistics; /* of the statistics file; mask cls only */
+    size_t resize, crop;  /* preprocessing, pixels */
+    pm_filter filter;
+    float mean[3], std[3];
+    pm_target_rule target_rule;
+    size_t target_class; /* for PM_TARGET_RULE_CLASS */
+    pm_attribution attribution;
+} pm_config;
+
+/* Canonical text from malloc (the caller frees) and its hash. Fields that the mask makes
+ * meaningless are written at their defaults, so that equal work has an equal hash. */
+pm_status pm_config_format(const pm_config *config, char **text, pm_sha256 *hash);
+/* The reverse; PM_E_FORMAT on an unknown, missing or ill-typed field. */
+pm_status pm_config_parse(const char *text, pm_config *out);
+/* Ranges and combinations that need no model; PM_E_USAGE. */
+pm_status pm_config_check(const pm_config *config);
+/* One short line for people: "cls q0.1 t0.05 default gamma inf vc on". */
+void pm_config_label(const pm_config *config, char *out, size_t size);
+
+typedef enum pm_channels {
+    PM_CHANNELS_NONE,
+    PM_CHANNELS_SUMMARY,
+    PM_CHANNELS_FULL,
+    PM_CHANNELS_COUNT
+} pm_channels;
+typedef enum pm_heat_maps {
+    PM_HEAT_MAPS_NONE,
+    PM_HEAT_MAPS_F16,
+    PM_HEAT_MAPS_F32,
+    PM_HEAT_MAPS_COUNT
+} pm_heat_maps;
+const char *pm_channels_name(pm_channels channels);
+const char *pm_heat_maps_name(pm_heat_maps heat_maps);
+pm_status pm_channels_parse(const char *name, pm_channels *out);
+pm_status pm_heat_maps_parse(const char *name, pm_heat_maps *out);
+
+typedef struct pm_spec_box {
+    double xmin, ymin, xmax, ymax; /* source pixels */
+} pm_spec_box;
+
+/* One image of a data set. */
+typedef struct pm_item {
+    char *path; /* relative to the data set's root; unique in it */
+    pm_sha256 sha256;
+    uint64_t size_bytes;
+    int label; /* -1: none */
+    size_t box_count;
+    pm_spec_box *boxes;
+} pm_item;
+
+/* An ordered list of images. Identity: SHA-256 over every item's path, hash, label and boxes. */
+typedef struct pm_data_set {
+    char *root; /* absolute folder */
+    char *name; /* for people: last part of the path */
+    size_t count;
+    pm_item *items;
+    size_t class_name_count;
+    char **class_names; /* [class_name_count], NULL where not known */
+} pm_data_set;
+
+void pm_data_set_fini(pm_data_set *data_set);
+pm_sha256 pm_data_set_hash(const pm_data_set *data_set);
+
+/* One submission. */
+typedef struct pm_run_spec {
+    char name[128];                                 /* for people; may be "" */
+    char weights_path[4096], statistics_path[4096]; /* absolute; statistics "" where none */
+    uint64_t weights_size, statistics_size;         /* bytes */
+    size_t classes;                                 /* of the model */
+    size_t config_count;
+    pm_config *configs; /* all of the same arch and weights */
+    pm_channels channels;
+    pm_heat_maps heat_maps;
+} pm_run_spec;
+
+void pm_run_spec_fini(pm_run_spec *spec);
+
+/* What makes the same command the same run: SHA-256 over the data set's hash, the configurations'
+ * hashes in order, what is recorded, and the name. */
+pm_sha256 pm_run_request_id(const pm_run_spec *spec, const pm_data_set *data_set);
+
+#endif

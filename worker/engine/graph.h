@@ -1,0 +1,62 @@
+/* The graph: what a network computes, as nodes in topological order, and its parameters as the
+ * state dict has them. Built once a model by worker/engine/arch; read by the oracle and by the
+ * fast plan alike. No layout, no fusion, no ISA here. */
+#ifndef PM_ENGINE_GRAPH_H
+#define PM_ENGINE_GRAPH_H
+
+#include <stddef.h>
+
+#include "parchgrad.h"
+
+typedef enum pm_op {
+    PM_OP_INPUT,     /* [3, H, W] */
+    PM_OP_CONV,      /* raw output (plus bias, if any): where ParchGrad acts */
+    PM_OP_BATCHNORM, /* evaluation mode: s_c v + t_c, s = w / sqrt(var + eps), t = b - mean s */
+    PM_OP_RELU,
+    PM_OP_ADD,           /* input[0] + input[1] */
+    PM_OP_MAXPOOL,       /* first maximum in row-major order wins, as in PyTorch */
+    PM_OP_AVGPOOL_TO,    /* adaptive average pool to out_height x out_width, PyTorch's bins */
+    PM_OP_SUBSAMPLE_PAD, /* CIFAR shortcut A: every stride-th pixel, zero channels added evenly
+                            before and behind */
+    PM_OP_LINEAR,        /* on [C, H, W] flattened C-major, as torch.flatten(x, 1) */
+} pm_op;
+
+enum { PM_NODE_NONE = -1 };
+
+typedef struct pm_node {
+    pm_op op;
+    int input[2];     /* node indices; PM_NODE_NONE where unused */
+    const char *name; /* state-dict prefix ("layer1.0.conv1"); "" where it has no parameters */
+    size_t channels;  /* of the output */
+    /* conv, maxpool, subsample: */
+    size_t kernel, stride, pad;   /* square; all networks so far */
+    size_t in_channels;           /* conv, linear: input channels or features */
+    size_t out_height, out_width; /* avgpool_to */
+    int conv;                     /* conv: index in registration order; else -1 */
+    float eps;                    /* batchnorm */
+    /* Parameters, row-major, owned by the graph; NULL where the op has none. */
+    float *weight;     /* conv [C, in, k, k]; linear [C, in]; batchnorm [C] */
+    float *bias;       /* conv or linear [C] or NULL; batchnorm [C] */
+    float *mean, *var; /* batchnorm running statistics [C] */
+} pm_node;
+
+typedef struct pm_graph {
+    const pm_arch_info *arch;
+    pm_node *nodes;
+    size_t node_count;
+    int output; /* the logits node */
+    size_t classes;
+    size_t conv_count;
+    pm_conv_info *convs; /* [conv_count], registration order */
+    int *conv_nodes;     /* [conv_count] node of each */
+} pm_graph;
+
+/* The graph with its parameters from weights. PM_E_USAGE, PM_E_MISMATCH, PM_E_MEMORY. */
+pm_status pm_graph_new(const pm_arch_info *arch, const pm_weights *weights, pm_graph **out);
+void pm_graph_free(pm_graph **graph);
+
+/* Shapes of every node's output for a height x width input: sizes[node][2]. PM_E_USAGE where a
+ * map would have no pixel left. */
+pm_status pm_graph_sizes(const pm_graph *graph, size_t height, size_t width, size_t (*sizes)[2]);
+
+#endif

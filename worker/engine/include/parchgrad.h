@@ -1,0 +1,193 @@
+/* libparchgrad: gradients of image classifiers, with ParchGrad's channel partition, on the CPU.
+ *
+ * Use: pm_weights_open -> pm_model_new -> pm_configuration_new (one a way to attribute)
+ *      -> pm_context_new (one a thread) -> pm_context_attribute for each image.
+ *
+ * Ownership: `_new`/`_open` own heap memory, `_free(T **)` releases it, sets NULL and accepts NULL.
+ * A model, a configuration and statistics are immutable and may be shared by threads; they must
+ * outlive what was made from them. A context has one user at a time and allocates nothing after
+ * creation. Failures: pm_status, with one line in pm_error_text() of the calling thread.
+ *
+ * Numbers: fp32, the same to the bit for the same image, model, configuration and ISA, whatever
+ * else is in the batch. OpenBLAS, where it is used, runs on the calling thread only. */
+#ifndef PARCHGRAD_H
+#define PARCHGRAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/attribution.h"
+#include "lib/base/status.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Part of what identifies a result: raised whenever any number may change. */
+#define PM_ENGINE_VERSION "0.1.0"
+
+/* ---- weights: .safetensors, PyTorch checkpoints (zip and the older stream) ---- */
+
+typedef struct pm_weights pm_weights;
+
+typedef enum pm_dtype { PM_DTYPE_F32, PM_DTYPE_F16, PM_DTYPE_BF16, PM_DTYPE_I64 } pm_dtype;
+
+enum { PM_RANK_MAX = 8 };
+
+typedef struct pm_tensor_info {
+    const char *name; /* state-dict key, `module.` taken off; owned by the weights */
+    pm_dtype dtype;
+    size_t rank;
+    size_t shape[PM_RANK_MAX];
+    size_t count; /* product of shape; 1 for a scalar */
+} pm_tensor_info;
+
+/* Open and check a file whole. PM_E_NOT_FOUND, PM_E_IO, PM_E_FORMAT, PM_E_UNSUPPORTED, PM_E_LIMIT,
+ * PM_E_MEMORY. Nothing in the file is ever executed. */
+pm_status pm_weights_open(const char *path, pm_weights **out);
+void pm_weights_free(pm_weights **weights);
+const char *pm_weights_path(const pm_weights *weights);
+const char *pm_weights_format(const pm_weights *weights); /* "safetensors", "pytorch-zip", ... */
+size_t pm_weights_count(const pm_weights *weights);
+/* In file order. */
+const pm_tensor_info *pm_weights_at(const pm_weights *weights, size_t index);
+/* NULL if there is none of that name. */
+const pm_tensor_info *pm_weights_find(const pm_weights *weights, const char *name);
+/* All elements, row-major, converted to float; `out` holds info->count floats. */
+pm_status pm_weights_read(const pm_weights *weights, const pm_tensor_info *info, float *out);
+
+/* ---- architectures ---- */
+
+typedef struct pm_arch_info {
+    const char *name;   /* torchvision's name, or cifar_resnetNN */
+    const char *family; /* "resnet", "vgg", "cifar_resnet" */
+    size_t resize;      /* short side after resize, pixels; 0: the image is used at its own size */
+    size_t crop;        /* side of the centre crop, pixels */
+    pm_filter filter;
+    float mean[3], std[3]; /* of values in [0, 1], RGB */
+} pm_arch_info;
+
+size_t pm_arch_count(void);
+const pm_arch_info *pm_arch_at(size_t index);
+/* PM_E_USAGE with near names. */
+pm_status pm_arch_find(const char *name, const pm_arch_info **out);
+/* PM_OK where the tensors are exactly this architecture's (class count free); PM_E_MISMATCH names
+ * the first missing, extra or wrong-shaped tensor, what was expected and how many more. */
+pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights);
+
+/* ---- model ---- */
+
+typedef struct pm_model pm_model;
+
+typedef struct pm_conv_info {
+    const char *name; /* "layer1.0.conv1" */
+    size_t channels;  /* of its output */
+} pm_conv_info;
+
+/* PM_E_USAGE (architecture), PM_E_MISMATCH (tensors), PM_E_MEMORY. Weights may be freed after. */
+pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out);
+void pm_model_free(pm_model **model);
+const pm_arch_info *pm_model_arch(const pm_model *model);
+size_t pm_model_classes(const pm_model *model);
+/* Convolutions in registration order, which is state-dict order. */
+size_t pm_model_conv_count(const pm_model *model);
+const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv);
+/* "avx512", "avx2" or "baseline": what the kernels run on (PARCHMILL_ISA forces one). */
+const char *pm_model_isa(const pm_model *model);
+
+/* ---- statistics: what decides H ---- */
+
+typedef struct pm_statistics pm_statistics;
+
+/* From tensors named shapiro/CONV [C] and welch/CONV, student/CONV [C, K], with `classes` [K]
+ * naming the class of each column (absent: column k is class k). CONV are convolution names; those
+ * that the file lacks cannot be hooked. A class without a column has no p-values: attributing it
+ * with mask cls fails with PM_E_NOT_FOUND. */
+pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm_statistics **out);
+/* The same from memory; arrays are copied. p_class: [channels][classes of the model]. `test` says
+ * which test the p-values are of. May be called for each convolution on an empty object. */
+pm_status pm_statistics_new_empty(const pm_model *model, pm_statistics **out);
+pm_status pm_statistics_set(pm_statistics *statistics, size_t conv, pm_test test,
+                            const float *p_class, const float *p_shapiro);
+void pm_statistics_free(pm_statistics **statistics);
+
+/* ---- configuration: a pm_attribution made ready for a model ---- */
+
+typedef struct pm_configuration pm_configuration;
+
+/* `statistics` may be NULL for mask off. PM_E_USAGE: a value out of range, a glob that names no
+ * convolution, cls without statistics. */
+pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attribution,
+                               const pm_statistics *statistics, pm_configuration **out);
+void pm_configuration_free(pm_configuration **configuration);
+/* Hooked convolutions, ascending indices into pm_model_conv. */
+size_t pm_configuration_hook_count(const pm_configuration *configuration);
+size_t pm_configuration_hook(const pm_configuration *configuration, size_t index);
+
+/* ---- attribution ---- */
+
+typedef struct pm_context pm_context;
+
+enum { PM_TARGET_TOP = -1 };
+
+typedef struct pm_request {
+    const pm_configuration *configuration;
+    int target; /* class index, or PM_TARGET_TOP: the predicted class */
+} pm_request;
+
+/* The gradient at one hooked convolution's output. M, N, variances: unbiased over space of the
+ * channel sum (|sum| for 1x1 maps), with 1e-13 added to M and N. */
+typedef struct pm_layer_gradient {
+    size_t conv;       /* index into pm_model_conv */
+    size_t channels;   /* C */
+    size_t selected;   /* |H|; with mask off C, nothing selected apart */
+    bool partitioned;  /* H and L both non-empty: m, n, beta and the scales mean something */
+    double m, n, beta; /* beta: the factor sqrt((M+N)/(M g^2 + N)); for gamma infinite
+                          sqrt((M+N)/M); 1 without conservation; as applied */
+    double scale_h, scale_l;
+    double variance_before, variance_after; /* of the sum over all channels */
+    const float
+        *channel_variance; /* [C], spatial variance of each channel before scaling; 0 for 1x1 */
+    const uint8_t *in_h;   /* [C], 1 where the channel is in H */
+} pm_layer_gradient;
+
+typedef struct pm_attribution_result {
+    size_t request;        /* index of the request this answers */
+    int target, predicted; /* class indices */
+    float p_target, p_predicted;
+    const float *logits;   /* [classes] */
+    const float *heat_map; /* [H, W] row-major */
+    size_t height, width;
+    const pm_layer_gradient *layers; /* one a hook, in hook order */
+    size_t layer_count;
+} pm_attribution_result;
+
+/* Called once for each request, in order; what it points at is valid during the call. A status
+ * other than PM_OK stops the attribution and is returned. */
+typedef pm_status (*pm_result_fn)(void *user, const pm_attribution_result *result);
+
+/* A context for inputs of height x width pixels. `batch`: how many backward passes run together
+ * (1 .. 16); more requests than that run in rounds. PM_E_USAGE: sizes that the network cannot take.
+ */
+pm_status pm_context_new(const pm_model *model, size_t height, size_t width, size_t batch,
+                         pm_context **out);
+void pm_context_free(pm_context **context);
+size_t pm_context_arena_bytes(const pm_context *context);
+
+/* One image: input [3, height, width], normalised. One forward pass, shared by all requests.
+ * PM_E_USAGE: a target out of range; PM_E_NOT_FOUND: no statistics for a target. Both are found
+ * before any result is given out. */
+pm_status pm_context_attribute(pm_context *context, const float *input, const pm_request *requests,
+                               size_t count, pm_result_fn give, void *user);
+
+/* Forward only: logits [classes]. */
+pm_status pm_context_logits(pm_context *context, const float *input, float *logits);
+
+/* Called between layers, and between rounds: a worker beats its progress here. NULL: none. */
+void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
