@@ -1,0 +1,118 @@
+/* parchmill: the command people type. Owns the table of subcommands and nothing of their work. */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "lib/base/log.h"
+#include "tools/command.h"
+
+/* Ends with an empty row. */
+static const pm_command commands[] = {
+    {0},
+};
+enum { COMMANDS_MAX = sizeof commands / sizeof commands[0] };
+
+static size_t terminal_width(void) {
+    struct winsize size;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 40)
+        return size.ws_col < 100 ? size.ws_col : 100;
+    return 80;
+}
+
+static const pm_command *find(const char *name) {
+    for (const pm_command *c = commands; c->name; c++)
+        if (strcmp(c->name, name) == 0) return c;
+    return NULL;
+}
+
+static int unknown(const char *word) {
+    const char *names[COMMANDS_MAX] = {NULL};
+    size_t count = 0;
+    for (const pm_command *c = commands; c->name; c++) names[count++] = c->name;
+    const char *near = pm_near_name(word, names, count);
+    if (near)
+        fprintf(stderr, "parchmill: no command '%.80s'; did you mean '%s'?\n", word, near);
+    else
+        fprintf(stderr, "parchmill: no command '%.80s'; `parchmill help` lists them\n", word);
+    return PM_EXIT_USAGE;
+}
+
+static void print_overview(FILE *out) {
+    fputs("parchmill: attribution for whole data sets, with the answers in SQL.\n\n"
+          "usage: parchmill COMMAND [OPTION...]\n\n",
+          out);
+    for (const pm_command *c = commands; c->name; c++)
+        fprintf(out, "  %-10s %s\n", c->name, c->summary);
+    fputs("\n`parchmill help COMMAND` or `parchmill COMMAND --help` explains one;\n"
+          "`parchmill --version` tells the version.\n",
+          out);
+}
+
+static void print_command(const pm_command *command, FILE *out) {
+    fprintf(out, "usage: parchmill %s [OPTION...]%s%s\n\n%s\n", command->name,
+            command->operands[0] ? " " : "", command->operands, command->summary);
+    pm_options_print_help(command->bit, out, terminal_width());
+    if (command->example[0]) fprintf(out, "\nExamples\n%s", command->example);
+}
+
+static int help(int argc, char *const *argv) {
+    if (argc == 0) {
+        print_overview(stdout);
+        return PM_EXIT_OK;
+    }
+    const pm_command *command = find(argv[0]);
+    if (!command) return unknown(argv[0]);
+    print_command(command, stdout);
+    return PM_EXIT_OK;
+}
+
+int pm_command_failed(const char *name, pm_status status) {
+    fprintf(stderr, "parchmill %s: %s\n", name, pm_error_text());
+    return status == PM_E_USAGE ? PM_EXIT_USAGE : PM_EXIT_FAILED;
+}
+
+static int run(const pm_command *command, int argc, char *const *argv) {
+    pm_options *options = NULL;
+    pm_status status = pm_options_parse(command->bit, command->name, argc, argv, &options);
+    if (status) return pm_command_failed(command->name, status);
+    int code = PM_EXIT_OK;
+    if (pm_options_flag(options, PM_OPT_HELP))
+        print_command(command, stdout);
+    else
+        code = command->run(options);
+    pm_options_free(&options);
+    return code;
+}
+
+/* Output that could not be written is a failure, not silence. */
+static int finish(int code) {
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("parchmill: cannot write to standard output\n", stderr);
+        return code ? code : PM_EXIT_FAILED;
+    }
+    return code;
+}
+
+int main(int argc, char **argv) {
+    /* Numbers stay in the C locale; only characters follow the user's. */
+    setlocale(LC_CTYPE, "");
+    signal(SIGPIPE, SIG_IGN);
+    pm_log_setup(PM_LOG_WARN, PM_LOG_TEXT);
+    if (argc < 2) {
+        print_overview(stderr);
+        return PM_EXIT_USAGE;
+    }
+    const char *word = argv[1];
+    if (strcmp(word, "--version") == 0) {
+        puts("parchmill " PM_VERSION);
+        return finish(PM_EXIT_OK);
+    }
+    if (strcmp(word, "help") == 0 || strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return finish(help(argc - 2, argv + 2));
+    const pm_command *command = find(word);
+    if (!command) return unknown(word);
+    return finish(run(command, argc - 2, argv + 2));
+}

@@ -1,0 +1,130 @@
+/* Owns the option table's rows. Nothing else knows an option's name, default or help text. */
+#include "tools/options.h"
+
+enum {
+    SPEC = PM_CMD_RUN | PM_CMD_SUBMIT,
+    HOW = SPEC | PM_CMD_ATTRIBUTE,
+    AT = PM_CMD_STATUS | PM_CMD_SQL,
+    ASK = PM_CMD_STATUS | PM_CMD_CANCEL | PM_CMD_RETRY,
+};
+
+static const char what[] = "What to attribute";
+static const char how[] = "How";
+static const char input[] = "From photograph to input";
+static const char record[] = "What to record";
+static const char where[] = "Where";
+static const char much[] = "How much";
+static const char show[] = "What to show";
+
+static const pm_option table[PM_OPT_COUNT] = {
+    [PM_OPT_MODEL] = {"model", "NAME", NULL, "Architecture; `parchmill models` lists them.", HOW,
+                      PM_OPTION_ONE, what},
+    [PM_OPT_WEIGHTS] = {"weights", "FILE", NULL,
+                        "Its weights: .safetensors or a PyTorch checkpoint (.pth, .pt, .th).", HOW,
+                        PM_OPTION_ONE, what},
+    [PM_OPT_IMAGES] = {"images", "PATH", NULL,
+                       "A photograph, a flat folder, class folders, or a folder with labels.csv "
+                       "(path,label,xmin,ymin,xmax,ymax).",
+                       SPEC, PM_OPTION_ONE, what},
+    [PM_OPT_CLASSES] = {"classes", "FILE", NULL,
+                        "Class names, CSV: index,wnid,name. Class folders that are named by wnid "
+                        "need it.",
+                        HOW, PM_OPTION_ONE, what},
+    [PM_OPT_BOXES] = {"boxes", "DIR", NULL,
+                      "Folder of Pascal VOC XML files, joined to the photographs by name.", SPEC,
+                      PM_OPTION_ONE, what},
+    [PM_OPT_METHOD] = {"method", "NAME", "grad", "How the heat map is made: grad.", HOW,
+                       PM_OPTION_GRID, how},
+    [PM_OPT_MASK] = {"mask", "NAME", "off",
+                     "Which channels are set apart: off (none), cls (by class statistics; needs "
+                     "--stats).",
+                     HOW, PM_OPTION_GRID, how},
+    [PM_OPT_QUANTILE] = {"quantile", "Q", "0.1",
+                         "Set apart the share Q of a layer's channels with the smallest class "
+                         "p-values, 0 < Q <= 1.",
+                         HOW, PM_OPTION_GRID, how},
+    [PM_OPT_ALPHA] = {"alpha", "A", NULL,
+                      "Instead of --quantile: set apart the channels whose class p-value is at "
+                      "most A.",
+                      HOW, PM_OPTION_GRID, how},
+    [PM_OPT_P_VALUE_THRESHOLD] = {"p-value-threshold", "T", "0.05",
+                                  "Only channels whose Shapiro-Wilk p is below T can be set apart.",
+                                  HOW, PM_OPTION_GRID, how},
+    [PM_OPT_TEST] = {"test", "NAME", "welch", "Which class p-values: welch, student.", HOW,
+                     PM_OPTION_GRID, how},
+    [PM_OPT_STATS] = {"stats", "FILE", NULL,
+                      "Channel statistics of the model, .safetensors; for --mask cls.", HOW,
+                      PM_OPTION_ONE, how},
+    [PM_OPT_LAYERS] = {"layers", "WHICH", "default",
+                       "Convolutions to act on: default, ratio:R, or names and globs joined by + "
+                       "(layer3.*+layer4.*.conv1).",
+                       HOW, PM_OPTION_GRID, how},
+    [PM_OPT_GAMMA] = {"gamma", "G", "inf",
+                      "Ratio of the spreads after scaling; inf drops the other channels.", HOW,
+                      PM_OPTION_GRID, how},
+    [PM_OPT_EXACT] = {"exact", "on|off", "off",
+                      "Conserve the measured variance rather than its estimate; finite --gamma "
+                      "only.",
+                      HOW, PM_OPTION_SWITCH, how},
+    [PM_OPT_VARIANCE_CONSERVATION] = {"variance-conservation", "on|off", "on",
+                                      "Scale so that the gradient keeps its variance.", HOW,
+                                      PM_OPTION_SWITCH, how},
+    [PM_OPT_TARGET] = {"target", "RULE", NULL,
+                       "Which class to explain: label, top, or a class index (label where there "
+                       "are labels, else top).",
+                       HOW, PM_OPTION_GRID, how},
+    [PM_OPT_RESIZE] = {"resize", "N", NULL,
+                       "Short side after resizing, pixels; 0 leaves the size (the "
+                       "architecture's).",
+                       HOW, PM_OPTION_ONE, input},
+    [PM_OPT_CROP] = {"crop", "N", NULL, "Side of the centre crop, pixels (the architecture's).",
+                     HOW, PM_OPTION_ONE, input},
+    [PM_OPT_FILTER] = {"filter", "NAME", NULL, "bilinear or bicubic (the architecture's).", HOW,
+                       PM_OPTION_ONE, input},
+    [PM_OPT_MEAN] = {"mean", "R,G,B", NULL, "Subtracted from values in 0..1 (the architecture's).",
+                     HOW, PM_OPTION_ONE, input},
+    [PM_OPT_STD] = {"std", "R,G,B", NULL, "Divided by after that (the architecture's).", HOW,
+                    PM_OPTION_ONE, input},
+    [PM_OPT_CHANNELS] = {"channels", "WHAT", "summary",
+                         "Gradient variance of channels: none, summary (merged per "
+                         "configuration), full (every image's as well).",
+                         SPEC, PM_OPTION_ONE, record},
+    [PM_OPT_HEATMAPS] = {"heatmaps", "WHAT", "none",
+                         "Keep heat maps in the database: none, f16, f32.", SPEC, PM_OPTION_ONE,
+                         record},
+    [PM_OPT_DB] = {"db", "FILE", NULL, "The database.",
+                   PM_CMD_RUN | AT | PM_CMD_REFRESH | PM_CMD_DEMO, PM_OPTION_ONE, where},
+    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
+                       PM_CMD_SUBMIT | ASK, PM_OPTION_ONE, where},
+    [PM_OPT_OUT] = {"out", "FILE", NULL,
+                    "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
+                    ".json (the numbers).",
+                    PM_CMD_ATTRIBUTE, PM_OPTION_ONE, where},
+    [PM_OPT_WORKERS] = {"workers", "N", "1", "Worker processes to start.", PM_CMD_RUN | PM_CMD_DEMO,
+                        PM_OPTION_ONE, much},
+    [PM_OPT_THREADS] = {"threads", "N", NULL,
+                        "Compute threads of each worker (the cores, shared out).", PM_CMD_RUN,
+                        PM_OPTION_ONE, much},
+    [PM_OPT_LIMIT] = {"limit", "N", NULL, "Only the first N photographs.", SPEC, PM_OPTION_ONE,
+                      much},
+    [PM_OPT_NAME] = {"name", "TEXT", "", "A name for the run; another name is another run.", SPEC,
+                     PM_OPTION_ONE, what},
+    [PM_OPT_SPEC] = {"spec", "FILE", NULL,
+                     "Options from a JSON object: keys are option names, lists are grids. The "
+                     "command line wins.",
+                     HOW, PM_OPTION_ONE, what},
+    [PM_OPT_DRY_RUN] = {"dry-run", NULL, NULL,
+                        "Say how many results, how long and how large the file; write nothing.",
+                        PM_CMD_RUN, PM_OPTION_FLAG, much},
+    [PM_OPT_FORMAT] = {"format", "NAME", "table", "table, csv or json.", PM_CMD_SQL, PM_OPTION_ONE,
+                       show},
+    [PM_OPT_WATCH] = {"watch", NULL, NULL, "Go on showing until the run is done.", PM_CMD_STATUS,
+                      PM_OPTION_FLAG, show},
+    [PM_OPT_QUIET] = {"quiet", NULL, NULL, "Show errors only.", PM_CMD_RUN | PM_CMD_ATTRIBUTE,
+                      PM_OPTION_FLAG, show},
+    [PM_OPT_JSON] = {"json", NULL, NULL, "One JSON object on stdout instead of text.",
+                     PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK, PM_OPTION_FLAG, show},
+    [PM_OPT_HELP] = {"help", NULL, NULL, "Show this.", ~0u, PM_OPTION_FLAG, show},
+};
+
+const pm_option *pm_option_at(pm_option_id id) { return &table[id]; }
