@@ -53,6 +53,14 @@ typedef struct pm_graph {
 
 /* The graph with its parameters from weights. PM_E_USAGE, PM_E_MISMATCH, PM_E_MEMORY. */
 pm_status pm_graph_new(const pm_arch_info *arch, const pm_weights *weights, pm_graph **out);
+
+/* The same with every parameter asked of `read`, in state-dict order: it fills out[] with the
+ * product of shape[rank] values, row-major, or returns why not. For tests, whose parameters come
+ * from a counter hash. */
+typedef pm_status (*pm_parameter_fn)(void *user, const char *name, const size_t *shape, size_t rank,
+                                     float *out);
+pm_status pm_graph_new_from(const pm_arch_info *arch, size_t classes, pm_parameter_fn read,
+                            void *user, pm_graph **out);
 void pm_graph_free(pm_graph **graph);
 
 /* Shapes of every node's output for a height x width input: sizes[node][2]. PM_E_USAGE where a

@@ -1,0 +1,47 @@
+/* Architectures: a table of names, each a family's description with its variant. To add a family:
+ * one file with its `pm_family`, one declaration here, its lines in table.c. */
+#ifndef PM_ENGINE_ARCH_H
+#define PM_ENGINE_ARCH_H
+
+#include "worker/engine/builder.h"
+
+typedef struct pm_arch pm_arch;
+
+typedef struct pm_family {
+    const char *head; /* the last linear layer: its rows are the classes */
+    /* Write the graph down and return the logits node. */
+    int (*build)(pm_builder *builder, const pm_arch *arch, size_t classes);
+    /* Whether "default" hooks this convolution; NULL: the last half, as ratio:0.5. */
+    bool (*hooks)(const pm_arch *arch, const char *conv);
+} pm_family;
+
+struct pm_arch {
+    pm_arch_info info; /* first: a pm_arch_info handed out is a pm_arch */
+    const pm_family *family;
+    const void *variant; /* the family's own description, e.g. depths */
+};
+
+extern const pm_family pm_family_resnet, pm_family_vgg, pm_family_cifar_resnet;
+
+/* Variants; meaning in the family's file. */
+typedef struct pm_resnet_variant {
+    bool bottleneck;
+    size_t blocks[4];
+} pm_resnet_variant;
+
+typedef struct pm_vgg_variant {
+    const char *plan; /* a digit: a convolution of 64 << (digit - 1) channels; M: a 2x2 max-pool */
+    bool batchnorm;
+} pm_vgg_variant;
+
+typedef struct pm_cifar_resnet_variant {
+    size_t blocks; /* in each of the three stages */
+} pm_cifar_resnet_variant;
+
+/* `info` must come from pm_arch_at or pm_arch_find. */
+const pm_arch *pm_arch_of(const pm_arch_info *info);
+
+/* Class count: rows of the head's weight. PM_E_MISMATCH where it is missing or not a matrix. */
+pm_status pm_arch_classes(const pm_arch_info *arch, const pm_weights *weights, size_t *classes);
+
+#endif

@@ -1,0 +1,116 @@
+/* Owns the comparison of a weights file with an architecture, by names and shapes alone: no
+ * parameter is read here. */
+#include "worker/engine/arch/arch.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void shape_text(char *out, size_t size, const size_t *shape, size_t rank) {
+    size_t used = (size_t)snprintf(out, size, "[");
+    for (size_t i = 0; i < rank && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s%zu", i ? ", " : "", shape[i]);
+    if (used < size) snprintf(out + used, size - used, "]");
+}
+
+pm_status pm_arch_classes(const pm_arch_info *arch, const pm_weights *weights, size_t *classes) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.weight", pm_arch_of(arch)->family->head);
+    const pm_tensor_info *info = pm_weights_find(weights, name);
+    if (!info)
+        return pm_fail(PM_E_MISMATCH, "%s is not %s: tensor '%s', [classes, features], is missing",
+                       pm_weights_path(weights), arch->name, name);
+    /* The classes become ints, and 2^20 of them is far beyond any data set. */
+    if (info->rank != 2 || info->shape[0] < 1 || info->shape[0] > (size_t)1 << 20) {
+        char got[160];
+        shape_text(got, sizeof got, info->shape, info->rank);
+        return pm_fail(PM_E_MISMATCH,
+                       "%s is not %s: tensor '%s' is %s, expected [classes, features]",
+                       pm_weights_path(weights), arch->name, name, got);
+    }
+    *classes = info->shape[0];
+    return PM_OK;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static int name_to_entry(const void *key, const void *entry) {
+    return strcmp(key, *(char *const *)entry);
+}
+
+static bool is_counter(const char *name, const char **sorted, size_t count) {
+    static const char leaf[] = ".num_batches_tracked";
+    char twin[256];
+    size_t length = strlen(name), end = sizeof leaf - 1;
+    if (length < end || length >= sizeof twin || strcmp(name + length - end, leaf) != 0)
+        return false;
+    snprintf(twin, sizeof twin, "%.*s.running_var", (int)(length - end), name);
+    return bsearch(twin, sorted, count, sizeof *sorted, name_to_entry) != NULL;
+}
+
+/* Text of the first tensor that is wrong goes to `first`; returns how many are. */
+static size_t count_wanted(const pm_builder *b, const pm_weights *weights, char *first,
+                           size_t size) {
+    size_t wrong = 0;
+    for (size_t i = 0; i < b->parameter_count; i++) {
+        const pm_parameter *want = &b->parameters[i];
+        const pm_tensor_info *info = pm_weights_find(weights, want->name);
+        bool fits = info && info->rank == want->rank &&
+                    memcmp(info->shape, want->shape, want->rank * sizeof want->shape[0]) == 0;
+        if (fits) continue;
+        if (wrong++ > 0) continue;
+        char expected[160], got[160];
+        shape_text(expected, sizeof expected, want->shape, want->rank);
+        if (!info) {
+            snprintf(first, size, "tensor '%s' %s is missing", want->name, expected);
+        } else {
+            shape_text(got, sizeof got, info->shape, info->rank);
+            snprintf(first, size, "tensor '%s' is %s, expected %s", want->name, got, expected);
+        }
+    }
+    return wrong;
+}
+
+static size_t count_extra(const pm_builder *b, const char **sorted, const pm_weights *weights,
+                          char *first, size_t size) {
+    size_t wrong = 0;
+    for (size_t i = 0; i < pm_weights_count(weights); i++) {
+        const char *name = pm_weights_at(weights, i)->name;
+        if (bsearch(name, sorted, b->parameter_count, sizeof *sorted, name_to_entry)) continue;
+        if (is_counter(name, sorted, b->parameter_count)) continue;
+        if (wrong++ == 0) snprintf(first, size, "tensor '%.200s' is not part of it", name);
+    }
+    return wrong;
+}
+
+pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights) {
+    size_t classes;
+    pm_status status = pm_arch_classes(arch, weights, &classes);
+    if (status) return status;
+    pm_builder b;
+    status = pm_builder_init(&b, arch, classes);
+    if (status) return status;
+    const char **sorted = malloc(b.parameter_count * sizeof *sorted);
+    if (!sorted) {
+        status = pm_fail(PM_E_MEMORY, "no memory to check weights against %s", arch->name);
+        goto done;
+    }
+    for (size_t i = 0; i < b.parameter_count; i++) sorted[i] = b.parameters[i].name;
+    qsort(sorted, b.parameter_count, sizeof *sorted, by_name);
+    char wanted[600], extra[600];
+    size_t wrong = count_wanted(&b, weights, wanted, sizeof wanted);
+    size_t unknown = count_extra(&b, sorted, weights, extra, sizeof extra);
+    if (wrong + unknown > 0) {
+        char more[64] = "";
+        if (wrong + unknown > 1)
+            snprintf(more, sizeof more, " (and %zu more)", wrong + unknown - 1);
+        status = pm_fail(PM_E_MISMATCH, "%.200s is not %s: %s%s", pm_weights_path(weights),
+                         arch->name, wrong ? wanted : extra, more);
+    }
+done:
+    free(sorted);
+    pm_builder_fini(&b);
+    return status;
+}

@@ -1,0 +1,105 @@
+/* Owns the list of architectures. Knows no layer of any of them. */
+#include "worker/engine/arch/arch.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define IMAGENET                                                                                   \
+    .resize = 256, .crop = 224, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f},    \
+    .std = {0.229f, 0.224f, 0.225f}
+/* The published CIFAR checkpoints were trained with ImageNet's mean and std. */
+#define CIFAR                                                                                      \
+    .resize = 0, .crop = 32, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f},       \
+    .std = {0.229f, 0.224f, 0.225f}
+
+#define RESNET(NAME, BOTTLENECK, ...)                                                              \
+    {                                                                                              \
+        {.name = NAME, .family = "resnet", IMAGENET}, &pm_family_resnet,                           \
+            &(const pm_resnet_variant) {                                                           \
+            BOTTLENECK, { __VA_ARGS__ }                                                            \
+        }                                                                                          \
+    }
+#define VGG(NAME, BATCHNORM, PLAN)                                                                 \
+    {                                                                                              \
+        {.name = NAME, .family = "vgg", IMAGENET}, &pm_family_vgg, &(const pm_vgg_variant) {       \
+            PLAN, BATCHNORM                                                                        \
+        }                                                                                          \
+    }
+#define CIFAR_RESNET(NAME, BLOCKS)                                                                 \
+    {                                                                                              \
+        {.name = NAME, .family = "cifar_resnet", CIFAR}, &pm_family_cifar_resnet,                  \
+            &(const pm_cifar_resnet_variant) {                                                     \
+            BLOCKS                                                                                 \
+        }                                                                                          \
+    }
+
+/* Configurations A, B, D, E of Simonyan and Zisserman, arXiv:1409.1556, table 1. */
+#define VGG_A "1M2M33M44M44M"
+#define VGG_B "11M22M33M44M44M"
+#define VGG_D "11M22M333M444M444M"
+#define VGG_E "11M22M3333M4444M4444M"
+
+/* ResNets: He et al., arXiv:1512.03385, tables 1 and 6. */
+static const pm_arch table[] = {
+    RESNET("resnet18", false, 2, 2, 2, 2),
+    RESNET("resnet34", false, 3, 4, 6, 3),
+    RESNET("resnet50", true, 3, 4, 6, 3),
+    RESNET("resnet101", true, 3, 4, 23, 3),
+    RESNET("resnet152", true, 3, 8, 36, 3),
+    VGG("vgg11", false, VGG_A),
+    VGG("vgg13", false, VGG_B),
+    VGG("vgg16", false, VGG_D),
+    VGG("vgg19", false, VGG_E),
+    VGG("vgg11_bn", true, VGG_A),
+    VGG("vgg13_bn", true, VGG_B),
+    VGG("vgg16_bn", true, VGG_D),
+    VGG("vgg19_bn", true, VGG_E),
+    CIFAR_RESNET("cifar_resnet20", 3),
+    CIFAR_RESNET("cifar_resnet32", 5),
+    CIFAR_RESNET("cifar_resnet44", 7),
+    CIFAR_RESNET("cifar_resnet56", 9),
+};
+enum { TABLE_COUNT = sizeof table / sizeof table[0], NAME_MAX_BYTES = 64 };
+
+size_t pm_arch_count(void) { return TABLE_COUNT; }
+
+const pm_arch_info *pm_arch_at(size_t index) {
+    return index < TABLE_COUNT ? &table[index].info : NULL;
+}
+
+const pm_arch *pm_arch_of(const pm_arch_info *info) { return (const pm_arch *)(const void *)info; }
+
+/* Levenshtein's distance; `b` is a table name, `a` is cut to NAME_MAX_BYTES. */
+static size_t distance(const char *a, const char *b) {
+    size_t row[NAME_MAX_BYTES + 1], an = strnlen(a, NAME_MAX_BYTES), bn = strlen(b);
+    for (size_t i = 0; i <= an; i++) row[i] = i;
+    for (size_t j = 1; j <= bn; j++) {
+        size_t corner = row[0];
+        row[0] = j;
+        for (size_t i = 1; i <= an; i++) {
+            size_t best = corner + (a[i - 1] != b[j - 1]);
+            if (row[i] + 1 < best) best = row[i] + 1;
+            if (row[i - 1] + 1 < best) best = row[i - 1] + 1;
+            corner = row[i];
+            row[i] = best;
+        }
+    }
+    return row[an];
+}
+
+pm_status pm_arch_find(const char *name, const pm_arch_info **out) {
+    size_t near[3] = {0}, count = 0, far[3] = {0};
+    for (size_t i = 0; i < TABLE_COUNT; i++) {
+        if (strcmp(table[i].info.name, name) == 0) {
+            *out = &table[i].info;
+            return PM_OK;
+        }
+        size_t d = distance(name, table[i].info.name), at = count < 3 ? count++ : 3;
+        for (; at > 0 && d < far[at - 1]; at--) {
+            if (at < 3) near[at] = near[at - 1], far[at] = far[at - 1];
+        }
+        if (at < 3) near[at] = i, far[at] = d;
+    }
+    return pm_fail(PM_E_USAGE, "architecture '%.60s' is not known; near: %s, %s, %s", name,
+                   table[near[0]].info.name, table[near[1]].info.name, table[near[2]].info.name);
+}

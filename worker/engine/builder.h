@@ -1,0 +1,42 @@
+/* How an architecture file writes its graph down: one call a node, in topological and registration
+ * order. A failed call makes every later one a no-op that returns PM_NODE_NONE; the caller looks at
+ * `status` once at the end. Nodes carry shapes only; parameters are filled in afterwards. */
+#ifndef PM_ENGINE_BUILDER_H
+#define PM_ENGINE_BUILDER_H
+
+#include "worker/engine/graph.h"
+
+/* One tensor of the state dict that the graph wants, and where it goes. */
+typedef struct pm_parameter {
+    char *name; /* owned */
+    size_t shape[4], rank, count;
+    int node;
+    enum { PM_SLOT_WEIGHT, PM_SLOT_BIAS, PM_SLOT_MEAN, PM_SLOT_VAR } slot;
+} pm_parameter;
+
+typedef struct pm_builder {
+    pm_graph *graph;
+    size_t node_capacity, parameter_capacity;
+    pm_parameter *parameters; /* [parameter_count] in state-dict order */
+    size_t parameter_count;
+    pm_status status;
+} pm_builder;
+
+int pm_build_input(pm_builder *builder);
+int pm_build_conv(pm_builder *builder, int input, const char *name, size_t channels, size_t kernel,
+                  size_t stride, size_t pad, bool bias);
+int pm_build_batchnorm(pm_builder *builder, int input, const char *name);
+int pm_build_relu(pm_builder *builder, int input);
+int pm_build_add(pm_builder *builder, int a, int b);
+int pm_build_maxpool(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
+int pm_build_avgpool_to(pm_builder *builder, int input, size_t height, size_t width);
+int pm_build_subsample_pad(pm_builder *builder, int input, size_t channels, size_t stride);
+int pm_build_linear(pm_builder *builder, int input, const char *name, size_t in_features,
+                    size_t features);
+
+/* The whole skeleton of an architecture for `classes` classes; release with pm_builder_fini, which
+ * also frees the graph unless it was taken out (set to NULL). PM_E_MEMORY. */
+pm_status pm_builder_init(pm_builder *builder, const pm_arch_info *arch, size_t classes);
+void pm_builder_fini(pm_builder *builder);
+
+#endif

@@ -1,0 +1,120 @@
+/* Owns a finished graph: its parameters, its sizes, its end. Knows no architecture by name. */
+#include "worker/engine/graph.h"
+
+#include <stdlib.h>
+
+#include "worker/engine/arch/arch.h"
+
+static float **slot_of(pm_graph *graph, const pm_parameter *parameter) {
+    pm_node *node = &graph->nodes[parameter->node];
+    switch (parameter->slot) {
+    case PM_SLOT_WEIGHT: return &node->weight;
+    case PM_SLOT_BIAS: return &node->bias;
+    case PM_SLOT_MEAN: return &node->mean;
+    case PM_SLOT_VAR: return &node->var;
+    }
+    abort();
+}
+
+pm_status pm_graph_new_from(const pm_arch_info *arch, size_t classes, pm_parameter_fn read,
+                            void *user, pm_graph **out) {
+    pm_builder b;
+    pm_status status = pm_builder_init(&b, arch, classes);
+    if (status) return status;
+    for (size_t i = 0; i < b.parameter_count && !status; i++) {
+        const pm_parameter *p = &b.parameters[i];
+        float *values = malloc(p->count * sizeof *values);
+        if (!values) {
+            status = pm_fail(PM_E_MEMORY, "no memory for %s of %s: %zu values", p->name, arch->name,
+                             p->count);
+            break;
+        }
+        *slot_of(b.graph, p) = values;
+        status = read(user, p->name, p->shape, p->rank, values);
+    }
+    if (!status) {
+        *out = b.graph;
+        b.graph = NULL;
+    }
+    pm_builder_fini(&b);
+    return status;
+}
+
+static pm_status read_tensor(void *user, const char *name, const size_t *shape, size_t rank,
+                             float *out) {
+    const pm_weights *weights = user;
+    (void)shape, (void)rank; /* compared by pm_arch_check */
+    return pm_weights_read(weights, pm_weights_find(weights, name), out);
+}
+
+pm_status pm_graph_new(const pm_arch_info *arch, const pm_weights *weights, pm_graph **out) {
+    size_t classes;
+    pm_status status = pm_arch_check(arch, weights);
+    if (!status) status = pm_arch_classes(arch, weights, &classes);
+    if (status) return status;
+    return pm_graph_new_from(arch, classes, read_tensor, (void *)(uintptr_t)weights, out);
+}
+
+void pm_graph_free(pm_graph **graph) {
+    pm_graph *g = graph ? *graph : NULL;
+    if (!g) return;
+    for (size_t i = 0; i < g->node_count; i++) {
+        pm_node *node = &g->nodes[i];
+        free((void *)(uintptr_t)node->name);
+        free(node->weight);
+        free(node->bias);
+        free(node->mean);
+        free(node->var);
+    }
+    free(g->nodes);
+    free(g->convs);
+    free(g->conv_nodes);
+    free(g);
+    *graph = NULL;
+}
+
+/* Output pixels of a sliding window along one side; 0 where it does not fit. */
+static size_t windows(size_t size, const pm_node *node) {
+    size_t padded = size + 2 * node->pad;
+    return padded < node->kernel ? 0 : (padded - node->kernel) / node->stride + 1;
+}
+
+static pm_status node_size(const pm_graph *graph, const pm_node *node, const size_t (*sizes)[2],
+                           size_t out[2]) {
+    const size_t *in = sizes[node->input[0]];
+    switch (node->op) {
+    case PM_OP_INPUT: return PM_OK; /* set by the caller */
+    case PM_OP_CONV:
+    case PM_OP_MAXPOOL:
+    case PM_OP_SUBSAMPLE_PAD:
+        out[0] = windows(in[0], node);
+        out[1] = windows(in[1], node);
+        return PM_OK;
+    case PM_OP_BATCHNORM:
+    case PM_OP_RELU:
+    case PM_OP_ADD: out[0] = in[0], out[1] = in[1]; return PM_OK;
+    case PM_OP_AVGPOOL_TO: out[0] = node->out_height, out[1] = node->out_width; return PM_OK;
+    case PM_OP_LINEAR:
+        out[0] = out[1] = 1;
+        if (graph->nodes[node->input[0]].channels * in[0] * in[1] == node->in_channels)
+            return PM_OK;
+        return pm_fail(PM_E_INTERNAL, "%s: layer '%s' does not fit what comes before it",
+                       graph->arch->name, node->name);
+    }
+    abort();
+}
+
+pm_status pm_graph_sizes(const pm_graph *graph, size_t height, size_t width, size_t (*sizes)[2]) {
+    for (size_t i = 0; i < graph->node_count; i++) {
+        const pm_node *node = &graph->nodes[i];
+        if (node->op == PM_OP_INPUT) sizes[i][0] = height, sizes[i][1] = width;
+        pm_status status = node_size(graph, node, (const size_t(*)[2])sizes, sizes[i]);
+        if (status) return status;
+        if (sizes[i][0] == 0 || sizes[i][1] == 0)
+            return pm_fail(PM_E_USAGE,
+                           "%s cannot take %zux%zu pixels: a map inside would have "
+                           "none left; take a larger crop",
+                           graph->arch->name, width, height);
+    }
+    return PM_OK;
+}

@@ -1,0 +1,39 @@
+/* Owns the making and the accessors of a model. */
+#include "worker/engine/model.h"
+
+#include <stdlib.h>
+
+pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
+    pm_model *model = calloc(1, sizeof *model);
+    if (!model) {
+        pm_status status = pm_fail(PM_E_MEMORY, "no memory for model %s", graph->arch->name);
+        pm_graph_free(&graph);
+        return status;
+    }
+    model->graph = graph;
+    *out = model;
+    return PM_OK;
+}
+
+pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {
+    const pm_arch_info *info;
+    pm_graph *graph;
+    pm_status status = pm_arch_find(arch, &info);
+    if (!status) status = pm_graph_new(info, weights, &graph);
+    return status ? status : pm_model_new_from(graph, out);
+}
+
+void pm_model_free(pm_model **model) {
+    if (!model || !*model) return;
+    pm_graph_free(&(*model)->graph);
+    free(*model);
+    *model = NULL;
+}
+
+const pm_arch_info *pm_model_arch(const pm_model *model) { return model->graph->arch; }
+size_t pm_model_classes(const pm_model *model) { return model->graph->classes; }
+size_t pm_model_conv_count(const pm_model *model) { return model->graph->conv_count; }
+
+const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv) {
+    return conv < model->graph->conv_count ? &model->graph->convs[conv] : NULL;
+}
