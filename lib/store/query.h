@@ -1,0 +1,65 @@
+/* Reading a database that others own: live (WAL) or closed, and never a byte changed.
+ *
+ * mode=ro, an authorizer that lets only reads through, DEFENSIVE, and limits on rows, time and
+ * size. A query has one user at a time; any number may be open beside the broker. */
+#ifndef PM_QUERY_H
+#define PM_QUERY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "lib/base/status.h"
+
+typedef struct pm_query pm_query;
+
+typedef struct pm_query_limits {
+    size_t rows_max;     /* rows given out; then it stops with *cut; 0: no limit */
+    int64_t time_ms;     /* then PM_E_TIMEOUT; 0: no limit */
+    size_t length_bytes; /* of one value or row; then PM_E_LIMIT; 0: SQLite's own */
+    size_t memory_bytes; /* of SQLite in the whole process, so not for a broker; 0: no limit */
+} pm_query_limits;
+extern const pm_query_limits pm_query_default_limits; /* no row limit, 60 s, 64 MiB, no limit */
+
+/* PM_E_NOT_FOUND; PM_E_FORMAT: not a database; PM_E_MISMATCH: not parchmill's, or newer. */
+pm_status pm_query_open(const char *path, const pm_query_limits *limits, pm_query **out);
+void pm_query_close(pm_query **query);
+
+typedef enum pm_value_kind {
+    PM_VALUE_NULL,
+    PM_VALUE_INTEGER,
+    PM_VALUE_REAL,
+    PM_VALUE_TEXT,
+    PM_VALUE_BLOB
+} pm_value_kind;
+
+typedef struct pm_value {
+    pm_value_kind kind;
+    int64_t integer;
+    double real;
+    const char *text; /* TEXT: UTF-8, NUL behind `size`; BLOB: bytes */
+    size_t size;      /* bytes of text */
+} pm_value;
+
+typedef struct pm_query_sink {
+    void *user;
+    /* Once before the first row, also when there is none; may be NULL. types: declared types, ""
+     * for expressions. */
+    pm_status (*columns)(void *user, size_t count, const char *const *names,
+                         const char *const *types);
+    /* Each row; the values are valid during the call. Not PM_OK stops and is returned. */
+    pm_status (*row)(void *user, size_t count, const pm_value *values);
+} pm_query_sink;
+
+/* One statement. `parameters` [parameter_count] are bound to ?1, ?2 ...; NULL and 0 for none. *cut
+ * (may be NULL): the row limit ended it. PM_E_USAGE: does not parse, or is more than one
+ * statement; PM_E_DENIED: would write, attach or set; PM_E_TIMEOUT, PM_E_LIMIT, PM_E_IO. */
+pm_status pm_query_run(pm_query *query, const char *sql, const pm_value *parameters,
+                       size_t parameter_count, const pm_query_sink *sink, bool *cut);
+
+/* Every item-level table as text, ordered by natural key, numbers to the bit; times, workers,
+ * attempts and row ids left out: two databases with the same results give the same bytes. */
+pm_status pm_store_dump(const char *path, FILE *out);
+
+#endif
