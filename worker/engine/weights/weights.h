@@ -13,16 +13,18 @@
 #include "parchgrad.h"
 
 /* Hard limits. Beyond them a file is refused with PM_E_LIMIT before memory is taken for it. */
-#define PM_WEIGHTS_FILE_MAX ((uint64_t)8 << 30)     /* bytes */
-#define PM_WEIGHTS_HEADER_MAX ((uint64_t)100000000) /* bytes, safetensors header, as in its spec   \
+#define PM_WEIGHTS_FILE_MAX ((uint64_t)8 << 30) /* bytes */
+#define PM_WEIGHTS_HEADER_MAX                                                                      \
+    ((uint64_t)100000000)                           /* bytes, safetensors header, as in its spec   \
                                                      */
 #define PM_WEIGHTS_PICKLE_MAX ((uint64_t)64 << 20)  /* bytes of pickle in one file */
 #define PM_WEIGHTS_NESTED_MAX ((uint64_t)256 << 20) /* bytes of streams inside a pickle, in all */
 #define PM_WEIGHTS_TENSORS_MAX ((size_t)65536)
 #define PM_WEIGHTS_ELEMENTS_MAX ((size_t)1 << 31) /* of all tensors together */
-#define PM_WEIGHTS_READ_MAX ((uint64_t)16 << 30)  /* bytes to unpack in order to read every tensor \
-                                                   */
-enum { PM_WEIGHTS_NAME_MAX = 512 };               /* bytes of a tensor name */
+#define PM_WEIGHTS_READ_MAX                                                                        \
+    ((uint64_t)16 << 30)            /* bytes to unpack in order to read every tensor               \
+                                     */
+enum { PM_WEIGHTS_NAME_MAX = 512 }; /* bytes of a tensor name */
 
 /* Where the bytes of a storage lie. */
 typedef enum pm_weights_place {
