@@ -1,0 +1,111 @@
+/* Owns the stored form of heat maps. */
+#include "lib/spec/heat_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+enum { SIDE_MAX = 1 << 14, ZSTD_LEVEL = 3 };
+
+uint16_t pm_half_of_float(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint16_t sign = (uint16_t)(bits >> 16 & 0x8000u);
+    uint32_t magnitude = bits & 0x7fffffffu;
+    if (magnitude > 0x7f800000u) return (uint16_t)(sign | 0x7e00u);
+    if (magnitude >= 0x477ff000u) return (uint16_t)(sign | 0x7c00u); /* rounds past 65504 */
+    if (magnitude < 0x33000001u) return sign;                        /* at most half of 2^-24 */
+    uint32_t exponent = magnitude >> 23, mantissa = magnitude & 0x7fffffu;
+    uint32_t shift = 13;
+    if (exponent < 113) { /* a subnormal half */
+        mantissa |= 0x800000u;
+        shift = 126 - exponent;
+        exponent = 112;
+    }
+    uint32_t half = (exponent - 112) << 10 | mantissa >> shift;
+    uint32_t rest = mantissa & ((1u << shift) - 1), tie = 1u << (shift - 1);
+    if (rest > tie || (rest == tie && (half & 1))) half++;
+    return (uint16_t)(sign | half);
+}
+
+float pm_half_to_float(uint16_t half) {
+    uint32_t sign = (uint32_t)(half & 0x8000u) << 16, exponent = half >> 10 & 31;
+    uint32_t mantissa = half & 0x3ffu, bits;
+    float value;
+    if (exponent == 0) {
+        value = (float)mantissa * 0x1p-24f;
+        memcpy(&bits, &value, sizeof bits);
+        bits |= sign;
+    } else {
+        bits = sign | (exponent == 31 ? 255u : exponent + 112) << 23 | mantissa << 13;
+    }
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+static size_t value_bytes(pm_heat_maps format) { return format == PM_HEAT_MAPS_F16 ? 2 : 4; }
+
+static void put_little(uint8_t *to, uint32_t bits, size_t count) {
+    for (size_t i = 0; i < count; i++) to[i] = (uint8_t)(bits >> 8 * i);
+}
+
+static uint32_t get_little(const uint8_t *from, size_t count) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < count; i++) bits |= (uint32_t)from[i] << 8 * i;
+    return bits;
+}
+
+pm_status pm_heat_map_encode(pm_heat_maps format, const float *values, size_t side, uint8_t **out,
+                             size_t *size) {
+    if (format == PM_HEAT_MAPS_NONE || side == 0 || side > SIDE_MAX)
+        return pm_fail(PM_E_USAGE, "a heat map of side %zu has no stored form", side);
+    size_t each = value_bytes(format), count = side * side,
+           bound = ZSTD_compressBound(count * each);
+    uint8_t *raw = malloc(count * each), *packed = malloc(bound);
+    pm_status status = PM_OK;
+    if (!raw || !packed) {
+        status = pm_fail(PM_E_MEMORY, "no memory for a heat map of side %zu", side);
+        goto done;
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof bits);
+        put_little(raw + i * each, each == 2 ? pm_half_of_float(values[i]) : bits, each);
+    }
+    size_t used = ZSTD_compress(packed, bound, raw, count * each, ZSTD_LEVEL);
+    if (ZSTD_isError(used)) {
+        status = pm_fail(PM_E_INTERNAL, "zstd: %s", ZSTD_getErrorName(used));
+        goto done;
+    }
+    *out = packed;
+    *size = used;
+    packed = NULL;
+done:
+    free(raw);
+    free(packed);
+    return status;
+}
+
+pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t size, size_t side,
+                             float *values) {
+    if (format == PM_HEAT_MAPS_NONE || side == 0 || side > SIDE_MAX)
+        return pm_fail(PM_E_FORMAT, "a heat map of side %zu has no stored form", side);
+    size_t each = value_bytes(format), count = side * side;
+    uint8_t *raw = malloc(count * each);
+    if (!raw) return pm_fail(PM_E_MEMORY, "no memory for a heat map of side %zu", side);
+    size_t got = ZSTD_decompress(raw, count * each, bytes, size);
+    if (ZSTD_isError(got) || got != count * each) {
+        free(raw);
+        return pm_fail(PM_E_FORMAT, "a stored heat map is not %zu x %zu %s values", side, side,
+                       pm_heat_maps_name(format));
+    }
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = get_little(raw + i * each, each);
+        if (each == 2)
+            values[i] = pm_half_to_float((uint16_t)bits);
+        else
+            memcpy(&values[i], &bits, sizeof bits);
+    }
+    free(raw);
+    return PM_OK;
+}
