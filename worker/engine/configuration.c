@@ -1,0 +1,85 @@
+/* Owns the making of a configuration: ranges, hooked layers, and that the statistics cover them. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "worker/engine/model.h"
+#include "worker/engine/partition.h"
+#include "worker/engine/statistics.h"
+
+static pm_status check_values(const pm_attribution *a) {
+    if (a->method >= PM_METHOD_COUNT || a->mask >= PM_MASK_COUNT || a->test >= PM_TEST_COUNT)
+        return pm_fail(PM_E_USAGE, "configuration: method, mask or test is not one there is");
+    if (a->mask == PM_MASK_OFF) return PM_OK;
+    bool quantile = a->threshold_kind == PM_THRESHOLD_QUANTILE;
+    if (quantile ? !(a->threshold > 0 && a->threshold <= 1)
+                 : !(a->threshold >= 0 && a->threshold <= 1))
+        return pm_fail(PM_E_USAGE, "configuration: %s %g is not in %s",
+                       quantile ? "quantile" : "alpha", a->threshold,
+                       quantile ? "(0, 1]" : "[0, 1]");
+    if (!(a->p_value_threshold >= 0)) /* above 1 takes every channel, NaN none */
+        return pm_fail(PM_E_USAGE, "configuration: p-value threshold %g is below 0",
+                       a->p_value_threshold);
+    /* Squared, gamma must stay a finite double. */
+    if (!(a->gamma > 0) || (a->gamma > 1e100 && !isinf(a->gamma)))
+        return pm_fail(PM_E_USAGE, "configuration: gamma %g is not in (0, 1e100] or infinite",
+                       a->gamma);
+    return PM_OK;
+}
+
+static pm_status check_statistics(const pm_configuration *c) {
+    if (c->attribution.mask == PM_MASK_OFF) return PM_OK;
+    if (!c->statistics)
+        return pm_fail(PM_E_USAGE, "configuration: mask %s needs statistics",
+                       pm_mask_name(c->attribution.mask));
+    for (size_t i = 0; i < c->hook_count; i++)
+        if (!pm_statistics_has(c->statistics, c->hooks[i], c->attribution.test))
+            return pm_fail(
+                PM_E_USAGE, "configuration: the statistics have no %s p-values for hooked layer %s",
+                pm_test_name(c->attribution.test), c->model->graph->convs[c->hooks[i]].name);
+    return PM_OK;
+}
+
+static pm_status select_hooks(pm_configuration *c) {
+    size_t count = c->model->graph->conv_count;
+    bool *hooked = calloc(count, sizeof *hooked);
+    c->hooks = calloc(count, sizeof *c->hooks);
+    c->hook_of = calloc(count, sizeof *c->hook_of);
+    pm_status status = hooked && c->hooks && c->hook_of
+                           ? pm_layers_select(c->model, c->attribution.layers, hooked)
+                           : pm_fail(PM_E_MEMORY, "no memory for a configuration");
+    for (size_t i = 0; i < count && !status; i++) {
+        c->hook_of[i] = hooked[i] ? (int)c->hook_count : -1;
+        if (hooked[i]) c->hooks[c->hook_count++] = i;
+    }
+    free(hooked);
+    return status;
+}
+
+pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attribution,
+                               const pm_statistics *statistics, pm_configuration **out) {
+    pm_status status = check_values(attribution);
+    if (status) return status;
+    pm_configuration *c = calloc(1, sizeof *c);
+    if (!c) return pm_fail(PM_E_MEMORY, "no memory for a configuration");
+    c->attribution = *attribution;
+    c->model = model;
+    c->statistics = attribution->mask == PM_MASK_OFF ? NULL : statistics;
+    status = select_hooks(c);
+    if (!status) status = check_statistics(c);
+    if (status)
+        pm_configuration_free(&c);
+    else
+        *out = c;
+    return status;
+}
+
+void pm_configuration_free(pm_configuration **configuration) {
+    if (!configuration || !*configuration) return;
+    free((*configuration)->hooks);
+    free((*configuration)->hook_of);
+    free(*configuration);
+    *configuration = NULL;
+}
+
+size_t pm_configuration_hook_count(const pm_configuration *c) { return c->hook_count; }
+size_t pm_configuration_hook(const pm_configuration *c, size_t index) { return c->hooks[index]; }
