@@ -1,0 +1,183 @@
+/* Owns one blob on its way: which chunks are asked for, and that what arrives is what was named.
+ * Knows no socket and no clock. */
+#include "lib/net/fetch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/file.h"
+#include "lib/base/random.h"
+
+struct pm_fetch {
+    pm_sha256 hash;
+    uint64_t size_bytes;
+    uint64_t asked, received; /* offsets: all before is asked for, is here */
+    pm_sha256_stream stream;
+    int fd; /* -1: into memory */
+    char folder[PM_CACHE_PATH_BYTES], path[PM_CACHE_PATH_BYTES], partial[PM_CACHE_PATH_BYTES];
+    uint8_t *memory;
+};
+
+pm_status pm_cache_path(const char *folder, const pm_sha256 *hash, char out[PM_CACHE_PATH_BYTES]) {
+    char hex[PM_SHA256_HEX_BYTES], path[PM_CACHE_PATH_BYTES];
+    pm_sha256_hex(hash, hex);
+    int length = snprintf(path, sizeof path, "%s/%s", folder, hex);
+    if (length < 0 || (size_t)length >= sizeof path - 32)
+        return pm_fail(PM_E_LIMIT, "%s: path too long", folder);
+    memcpy(out, path, sizeof path);
+    return PM_OK;
+}
+
+static pm_status os_failure(const char *path) {
+    int error = errno;
+    return pm_fail(error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
+                   strerror(error));
+}
+
+static pm_status open_partial(pm_fetch *fetch, const char *folder) {
+    uint32_t unique;
+    pm_status status = pm_cache_path(folder, &fetch->hash, fetch->path);
+    if (!status) status = pm_dir_make(folder);
+    if (status) return status;
+    pm_random_bytes(&unique, sizeof unique);
+    snprintf(fetch->folder, sizeof fetch->folder, "%s", folder);
+    snprintf(fetch->partial, sizeof fetch->partial, "%s.%08x.part", fetch->path, (unsigned)unique);
+    fetch->fd = open(fetch->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return fetch->fd < 0 ? os_failure(fetch->partial) : PM_OK;
+}
+
+pm_status pm_fetch_new(const char *folder, const pm_sha256 *hash, uint64_t size_bytes,
+                       pm_fetch **out) {
+    uint64_t limit = folder ? PM_BLOB_BYTES_MAX : PM_IMAGE_BYTES_MAX;
+    if (size_bytes > limit)
+        return pm_fail(PM_E_LIMIT, "fetch: %llu bytes, the limit is %llu",
+                       (unsigned long long)size_bytes, (unsigned long long)limit);
+    if (size_bytes == 0) return pm_fail(PM_E_FORMAT, "fetch: an empty blob");
+    pm_fetch *fetch = calloc(1, sizeof *fetch);
+    if (!fetch) return pm_fail(PM_E_MEMORY, "fetch: no memory");
+    fetch->fd = -1;
+    fetch->hash = *hash;
+    fetch->size_bytes = size_bytes;
+    pm_sha256_begin(&fetch->stream);
+    pm_status status = PM_OK;
+    if (folder) {
+        status = open_partial(fetch, folder);
+    } else {
+        fetch->memory = malloc((size_t)size_bytes);
+        if (!fetch->memory)
+            status = pm_fail(PM_E_MEMORY, "fetch: no memory for %llu bytes",
+                             (unsigned long long)size_bytes);
+    }
+    if (status) {
+        pm_fetch_free(&fetch);
+        return status;
+    }
+    *out = fetch;
+    return PM_OK;
+}
+
+void pm_fetch_free(pm_fetch **fetch) {
+    if (!*fetch) return;
+    if ((*fetch)->fd >= 0) {
+        close((*fetch)->fd);
+        unlink((*fetch)->partial);
+    }
+    free((*fetch)->memory);
+    free(*fetch);
+    *fetch = NULL;
+}
+
+const pm_sha256 *pm_fetch_hash(const pm_fetch *fetch) { return &fetch->hash; }
+
+bool pm_fetch_next(pm_fetch *fetch, Pm__Wire__Fetch *request) {
+    uint64_t left = fetch->size_bytes - fetch->asked;
+    if (left == 0 || fetch->asked - fetch->received >= (uint64_t)PM_FETCH_WINDOW * PM_CHUNK_BYTES)
+        return false;
+    pm__wire__fetch__init(request);
+    request->sha256 = (ProtobufCBinaryData){PM_SHA256_BYTES, fetch->hash.bytes};
+    request->offset = fetch->asked;
+    request->size_bytes = left < PM_CHUNK_BYTES ? (uint32_t)left : PM_CHUNK_BYTES;
+    fetch->asked += request->size_bytes;
+    return true;
+}
+
+void pm_fetch_restart(pm_fetch *fetch) { fetch->asked = fetch->received; }
+
+static pm_status store(pm_fetch *fetch, const uint8_t *bytes, size_t size) {
+    pm_sha256_update(&fetch->stream, bytes, size);
+    if (fetch->fd < 0) memcpy(fetch->memory + fetch->received, bytes, size);
+    fetch->received += size;
+    while (fetch->fd >= 0 && size > 0) {
+        ssize_t n = write(fetch->fd, bytes, size);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return os_failure(fetch->partial);
+        bytes += n;
+        size -= (size_t)n;
+    }
+    return PM_OK;
+}
+
+static pm_status sync_folder(const char *folder) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return os_failure(folder);
+    pm_status status = fsync(fd) == 0 ? PM_OK : os_failure(folder);
+    close(fd);
+    return status;
+}
+
+static pm_status finish(pm_fetch *fetch) {
+    char hex[PM_SHA256_HEX_BYTES];
+    pm_sha256 hash = pm_sha256_end(&fetch->stream);
+    if (!pm_sha256_equal(&hash, &fetch->hash)) {
+        pm_sha256_hex(&fetch->hash, hex);
+        return pm_fail(PM_E_MISMATCH, "fetch: the bytes received are not those of %s", hex);
+    }
+    if (fetch->fd < 0) return PM_OK;
+    if (fsync(fetch->fd) != 0) return os_failure(fetch->partial);
+    if (rename(fetch->partial, fetch->path) != 0) return os_failure(fetch->path);
+    close(fetch->fd);
+    fetch->fd = -1;
+    return sync_folder(fetch->folder);
+}
+
+/* The size that was asked for at `received`. */
+static uint64_t expected_size(const pm_fetch *fetch) {
+    uint64_t left = fetch->size_bytes - fetch->received;
+    return left < PM_CHUNK_BYTES ? left : PM_CHUNK_BYTES;
+}
+
+pm_status pm_fetch_take(pm_fetch *fetch, const Pm__Wire__Chunk *chunk, const pm_bytes *bytes,
+                        bool *done) {
+    if (chunk->sha256.len != PM_SHA256_BYTES ||
+        memcmp(chunk->sha256.data, fetch->hash.bytes, PM_SHA256_BYTES) != 0)
+        return pm_fail(PM_E_PROTOCOL, "fetch: a chunk of another blob");
+    if (chunk->missing) return pm_fail(PM_E_NOT_FOUND, "fetch: %s", chunk->missing);
+    /* Asked for twice after a restart, answered twice: the first answer counted. */
+    if (chunk->offset < fetch->received) {
+        *done = false;
+        return PM_OK;
+    }
+    if (chunk->offset != fetch->received || chunk->offset >= fetch->asked || !bytes ||
+        bytes->size != expected_size(fetch))
+        return pm_fail(PM_E_PROTOCOL, "fetch: a chunk that was not asked for");
+    pm_status status = store(fetch, bytes->bytes, bytes->size);
+    if (status) return status;
+    bool all = fetch->received == fetch->size_bytes;
+    if (all) status = finish(fetch);
+    if (status) return status;
+    *done = all;
+    return PM_OK;
+}
+
+pm_status pm_fetch_bytes(pm_fetch *fetch, uint8_t **out, size_t *size) {
+    if (!fetch->memory || fetch->received != fetch->size_bytes)
+        return pm_fail(PM_E_INTERNAL, "fetch: not finished, or not in memory");
+    *out = fetch->memory;
+    *size = (size_t)fetch->size_bytes;
+    fetch->memory = NULL;
+    return PM_OK;
+}
