@@ -1,0 +1,343 @@
+/* Owns the canonical text of a configuration: its one form, its checks, the way back. */
+#include <jansson.h>
+#include <locale.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/spec/canonical.h"
+
+enum { SIDE_MAX = 16384 };
+
+static const char *const target_rules[] = {"label", "top", "class"};
+
+/* ---- writing ---- */
+
+typedef struct out_text {
+    char *text;
+    size_t used;
+} out_text;
+
+__attribute__((format(printf, 2, 3))) static void put(out_text *out, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(out->text + out->used, PM_CANONICAL_BYTES - out->used, format, args);
+    va_end(args);
+    /* PM_CANONICAL_BYTES covers the longest configuration, every character escaped. */
+    if (n > 0 && (size_t)n < PM_CANONICAL_BYTES - out->used) out->used += (size_t)n;
+}
+
+static void put_real(out_text *out, double value) {
+    if (isinf(value)) {
+        put(out, "\"%sinf\"", value < 0 ? "-" : "");
+        return;
+    }
+    char digits[40];
+    snprintf(digits, sizeof digits, "%.17g", value);
+    char *point = strchr(digits, localeconv()->decimal_point[0]);
+    if (point) *point = '.';
+    put(out, "%s", digits);
+}
+
+static void put_string(out_text *out, const char *text) {
+    put(out, "\"");
+    for (; *text; text++) {
+        unsigned char c = (unsigned char)*text;
+        if (c == '"' || c == '\\')
+            put(out, "\\%c", c);
+        else if (c < 0x20)
+            put(out, "\\u%04x", c);
+        else
+            put(out, "%c", c);
+    }
+    put(out, "\"");
+}
+
+static void put_reals(out_text *out, const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        put(out, i ? "," : "[");
+        put_real(out, (double)values[i]);
+    }
+    put(out, "]");
+}
+
+pm_config pm_config_canonical(const pm_config *config) {
+    pm_config c = *config;
+    pm_attribution *a = &c.attribution, plain;
+    pm_attribution_defaults(&plain);
+    if (a->mask == PM_MASK_OFF) {
+        plain.method = a->method;
+        memcpy(plain.layers, a->layers, sizeof plain.layers);
+        *a = plain;
+        c.has_statistics = false;
+    }
+    if (a->exact) a->variance_conservation = plain.variance_conservation;
+    if (!c.has_statistics) memset(&c.statistics, 0, sizeof c.statistics);
+    if (c.target_rule != PM_TARGET_RULE_CLASS) c.target_class = 0;
+    return c;
+}
+
+void pm_config_write(const pm_config *config, char text[PM_CANONICAL_BYTES], pm_sha256 *hash) {
+    pm_config c = pm_config_canonical(config);
+    const pm_attribution *a = &c.attribution;
+    char hex[PM_SHA256_HEX_BYTES];
+    out_text out = {text, 0};
+    put(&out, "{\"arch\":");
+    put_string(&out, c.arch);
+    put(&out, ",\"crop\":%zu,\"exact\":%s,\"filter\":\"%s\",\"gamma\":", c.crop,
+        a->exact ? "true" : "false", pm_filter_name(c.filter));
+    put_real(&out, a->gamma);
+    put(&out, ",\"layers\":");
+    put_string(&out, a->layers);
+    put(&out, ",\"mask\":\"%s\",\"mean\":", pm_mask_name(a->mask));
+    put_reals(&out, c.mean, 3);
+    put(&out, ",\"method\":\"%s\",\"p_value_threshold\":", pm_method_name(a->method));
+    put_real(&out, a->p_value_threshold);
+    put(&out, ",\"resize\":%zu,\"statistics\":", c.resize);
+    if (c.has_statistics) {
+        pm_sha256_hex(&c.statistics, hex);
+        put(&out, "\"%s\"", hex);
+    } else {
+        put(&out, "null");
+    }
+    put(&out, ",\"std\":");
+    put_reals(&out, c.std, 3);
+    put(&out, ",\"target_class\":%zu,\"target_rule\":\"%s\",\"test\":\"%s\",\"threshold\":",
+        c.target_class, target_rules[c.target_rule], pm_test_name(a->test));
+    put_real(&out, a->threshold);
+    pm_sha256_hex(&c.weights, hex);
+    put(&out, ",\"threshold_kind\":\"%s\",\"variance_conservation\":%s,\"weights\":\"%s\"}",
+        a->threshold_kind == PM_THRESHOLD_ALPHA ? "alpha" : "quantile",
+        a->variance_conservation ? "true" : "false", hex);
+    *hash = pm_sha256_of(text, out.used);
+}
+
+pm_status pm_config_format(const pm_config *config, char **text, pm_sha256 *hash) {
+    char line[PM_CANONICAL_BYTES];
+    pm_sha256 of_line;
+    pm_config_write(config, line, &of_line);
+    char *copy = strdup(line);
+    if (!copy) return pm_fail(PM_E_MEMORY, "no memory for a configuration's text");
+    *text = copy;
+    *hash = of_line;
+    return PM_OK;
+}
+
+/* ---- reading: every getter takes one field off the object ---- */
+
+static pm_status wrong(const char *key, const char *what) {
+    return pm_fail(PM_E_FORMAT, "configuration: field '%s' is missing or not %s", key, what);
+}
+
+static pm_status get_text(json_t *object, const char *key, char *out, size_t size) {
+    const json_t *value = json_object_get(object, key);
+    const char *text = json_string_value(value);
+    if (!text || strlen(text) != json_string_length(value)) return wrong(key, "a string");
+    if (strlen(text) >= size) return wrong(key, "short enough");
+    memcpy(out, text, strlen(text) + 1);
+    json_object_del(object, key);
+    return PM_OK;
+}
+
+static pm_status get_real(json_t *object, const char *key, double *out) {
+    const json_t *value = json_object_get(object, key);
+    const char *text = json_string_value(value);
+    if (text && strcmp(text, "inf") == 0)
+        *out = INFINITY;
+    else if (json_is_number(value))
+        *out = json_number_value(value);
+    else
+        return wrong(key, "a number");
+    json_object_del(object, key);
+    return PM_OK;
+}
+
+static pm_status get_size(json_t *object, const char *key, size_t *out) {
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_integer(value) || json_integer_value(value) < 0)
+        return wrong(key, "a whole number");
+    *out = (size_t)json_integer_value(value);
+    json_object_del(object, key);
+    return PM_OK;
+}
+
+static pm_status get_bool(json_t *object, const char *key, bool *out) {
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_boolean(value)) return wrong(key, "true or false");
+    *out = json_is_true(value);
+    json_object_del(object, key);
+    return PM_OK;
+}
+
+static pm_status get_reals(json_t *object, const char *key, float out[3]) {
+    const json_t *value = json_object_get(object, key);
+    if (!json_is_array(value) || json_array_size(value) != 3) return wrong(key, "three numbers");
+    for (size_t i = 0; i < 3; i++) {
+        if (!json_is_number(json_array_get(value, i))) return wrong(key, "three numbers");
+        out[i] = (float)json_number_value(json_array_get(value, i));
+    }
+    json_object_del(object, key);
+    return PM_OK;
+}
+
+static pm_status get_hash(json_t *object, const char *key, pm_sha256 *out, bool *present) {
+    if (present && json_is_null(json_object_get(object, key))) {
+        *present = false;
+        json_object_del(object, key);
+        return PM_OK;
+    }
+    char hex[PM_SHA256_HEX_BYTES];
+    pm_status status = get_text(object, key, hex, sizeof hex);
+    if (!status) status = pm_sha256_parse(hex, out);
+    if (!status && present) *present = true;
+    return status;
+}
+
+static pm_status get_words(json_t *object, pm_config *c) {
+    pm_attribution *a = &c->attribution;
+    char word[32];
+    pm_status status;
+    if ((status = get_text(object, "filter", word, sizeof word))) return status;
+    if (pm_filter_parse(word, &c->filter)) return wrong("filter", "a known one");
+    if ((status = get_text(object, "mask", word, sizeof word))) return status;
+    if (pm_mask_parse(word, &a->mask)) return wrong("mask", "a known one");
+    if ((status = get_text(object, "method", word, sizeof word))) return status;
+    if (pm_method_parse(word, &a->method)) return wrong("method", "a known one");
+    if ((status = get_text(object, "test", word, sizeof word))) return status;
+    if (pm_test_parse(word, &a->test)) return wrong("test", "a known one");
+    if ((status = get_text(object, "threshold_kind", word, sizeof word))) return status;
+    if (strcmp(word, "alpha") == 0)
+        a->threshold_kind = PM_THRESHOLD_ALPHA;
+    else if (strcmp(word, "quantile") == 0)
+        a->threshold_kind = PM_THRESHOLD_QUANTILE;
+    else
+        return wrong("threshold_kind", "'quantile' or 'alpha'");
+    if ((status = get_text(object, "target_rule", word, sizeof word))) return status;
+    for (size_t i = 0; i < sizeof target_rules / sizeof *target_rules; i++) {
+        if (strcmp(word, target_rules[i]) == 0) {
+            c->target_rule = (pm_target_rule)i;
+            return PM_OK;
+        }
+    }
+    return wrong("target_rule", "'label', 'top' or 'class'");
+}
+
+static pm_status get_fields(json_t *object, pm_config *c) {
+    pm_attribution *a = &c->attribution;
+    pm_status status;
+    if ((status = get_text(object, "arch", c->arch, sizeof c->arch)) ||
+        (status = get_size(object, "crop", &c->crop)) ||
+        (status = get_bool(object, "exact", &a->exact)) ||
+        (status = get_real(object, "gamma", &a->gamma)) ||
+        (status = get_text(object, "layers", a->layers, sizeof a->layers)) ||
+        (status = get_reals(object, "mean", c->mean)) ||
+        (status = get_real(object, "p_value_threshold", &a->p_value_threshold)) ||
+        (status = get_size(object, "resize", &c->resize)) ||
+        (status = get_hash(object, "statistics", &c->statistics, &c->has_statistics)) ||
+        (status = get_reals(object, "std", c->std)) ||
+        (status = get_size(object, "target_class", &c->target_class)) ||
+        (status = get_real(object, "threshold", &a->threshold)) ||
+        (status = get_bool(object, "variance_conservation", &a->variance_conservation)) ||
+        (status = get_hash(object, "weights", &c->weights, NULL)) ||
+        (status = get_words(object, c)))
+        return status;
+    const char *key = json_object_iter_key(json_object_iter(object));
+    if (key) return pm_fail(PM_E_FORMAT, "configuration: field '%.60s' is not known", key);
+    return PM_OK;
+}
+
+pm_status pm_config_parse(const char *text, pm_config *out) {
+    json_error_t error;
+    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    if (!json_is_object(object)) {
+        json_decref(object);
+        return pm_fail(PM_E_FORMAT, "configuration: not a JSON object: %s",
+                       object ? "another value" : error.text);
+    }
+    pm_config config = {0};
+    char line[PM_CANONICAL_BYTES];
+    pm_sha256 hash;
+    pm_status status = get_fields(object, &config);
+    if (!status && (status = pm_config_check(&config)) == PM_E_USAGE)
+        status = pm_fail_in(PM_E_FORMAT, "configuration");
+    if (!status) {
+        /* One text for one meaning: another spelling would hash to another configuration. */
+        pm_config_write(&config, line, &hash);
+        if (strcmp(line, text) != 0)
+            status = pm_fail(PM_E_FORMAT, "configuration: not in canonical form");
+    }
+    json_decref(object);
+    if (!status) *out = config;
+    return status;
+}
+
+/* ---- checks ---- */
+
+static bool plain(const char *text, size_t size) {
+    size_t length = strnlen(text, size);
+    if (length == 0 || length == size) return false;
+    for (size_t i = 0; i < length; i++)
+        if (text[i] <= 0x20 || text[i] >= 0x7f) return false;
+    return true;
+}
+
+static pm_status check_attribution(const pm_attribution *a) {
+    if (!plain(a->layers, sizeof a->layers))
+        return pm_fail(PM_E_USAGE, "layers must be a word of 1 to %d plain characters",
+                       PM_LAYERS_BYTES - 1);
+    if (a->threshold_kind == PM_THRESHOLD_QUANTILE && !(a->threshold > 0 && a->threshold <= 1))
+        return pm_fail(PM_E_USAGE, "quantile %g is not within (0, 1]", a->threshold);
+    if (a->threshold_kind == PM_THRESHOLD_ALPHA && !(a->threshold >= 0 && a->threshold <= 1))
+        return pm_fail(PM_E_USAGE, "alpha %g is not within [0, 1]", a->threshold);
+    if (!(a->p_value_threshold > 0 && a->p_value_threshold <= 1))
+        return pm_fail(PM_E_USAGE, "p-value threshold %g is not within (0, 1]",
+                       a->p_value_threshold);
+    if (!(a->gamma > 0)) return pm_fail(PM_E_USAGE, "gamma %g is not above 0", a->gamma);
+    if (a->mask != PM_MASK_OFF && a->exact && isinf(a->gamma))
+        return pm_fail(PM_E_USAGE, "exact variance needs a finite gamma");
+    return PM_OK;
+}
+
+pm_status pm_config_check(const pm_config *config) {
+    const pm_config *c = config;
+    if (!plain(c->arch, sizeof c->arch))
+        return pm_fail(PM_E_USAGE, "the architecture must be a word of 1 to 63 plain characters");
+    if (c->crop < 1 || c->crop > SIDE_MAX || c->resize > SIDE_MAX)
+        return pm_fail(PM_E_USAGE, "resize %zu, crop %zu: sides go from 1 to %d pixels", c->resize,
+                       c->crop, SIDE_MAX);
+    for (size_t i = 0; i < 3; i++)
+        if (!isfinite(c->mean[i]) || !isfinite(c->std[i]) || !(c->std[i] > 0))
+            return pm_fail(PM_E_USAGE, "mean and std must be finite, std above 0");
+    if (c->target_class > INT32_MAX)
+        return pm_fail(PM_E_USAGE, "target class %zu is out of range", c->target_class);
+    if (c->attribution.mask != PM_MASK_OFF && !c->has_statistics)
+        return pm_fail(PM_E_USAGE, "mask '%s' needs statistics; give them with --stats",
+                       pm_mask_name(c->attribution.mask));
+    return check_attribution(&c->attribution);
+}
+
+void pm_config_label(const pm_config *config, char *out, size_t size) {
+    const pm_config c = pm_config_canonical(config);
+    const pm_attribution *a = &c.attribution;
+    char method[32] = "", scale[96] = "", target[48] = "", gamma[32] = "inf";
+    if (a->method != PM_METHOD_GRAD)
+        snprintf(method, sizeof method, "%s ", pm_method_name(a->method));
+    if (isfinite(a->gamma)) snprintf(gamma, sizeof gamma, "%g", a->gamma);
+    if (a->mask != PM_MASK_OFF)
+        snprintf(scale, sizeof scale, " gamma %s %s%s", gamma,
+                 a->exact                   ? "exact"
+                 : a->variance_conservation ? "vc on"
+                                            : "vc off",
+                 a->test == PM_TEST_STUDENT ? " student" : "");
+    if (c.target_rule == PM_TARGET_RULE_TOP) snprintf(target, sizeof target, " target top");
+    if (c.target_rule == PM_TARGET_RULE_CLASS)
+        snprintf(target, sizeof target, " target %zu", c.target_class);
+    if (a->mask == PM_MASK_OFF)
+        snprintf(out, size, "%soff %s%s", method, a->layers, target);
+    else
+        snprintf(out, size, "%s%s %s%g t%g %s%s%s", method, pm_mask_name(a->mask),
+                 a->threshold_kind == PM_THRESHOLD_ALPHA ? "a" : "q", a->threshold,
+                 a->p_value_threshold, a->layers, scale, target);
+}

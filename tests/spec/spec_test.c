@@ -1,0 +1,237 @@
+/* lib/spec: one text for one configuration, parsed back strictly; identities of sets and runs. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/spec/spec.h"
+
+static pm_config sample(void) {
+    pm_config c = {
+        .arch = "resnet18",
+        .has_statistics = true,
+        .resize = 256,
+        .crop = 224,
+        .mean = {0.485f, 0.456f, 0.406f},
+        .std = {0.25f, 0.5f, 1.0f},
+    };
+    c.weights = pm_sha256_of("abc", 3);
+    c.statistics = pm_sha256_of("", 0);
+    pm_attribution_defaults(&c.attribution);
+    c.attribution.mask = PM_MASK_CLS;
+    return c;
+}
+
+/* Written by hand from the rule in spec.h; the digits of 0.485f etc. are Python's
+ * '%.17g' % numpy.float32(0.485), the hashes sha256sum of "abc" and of nothing. */
+static const char expected[] =
+    "{\"arch\":\"resnet18\",\"crop\":224,\"exact\":false,\"filter\":\"bilinear\",\"gamma\":\"inf\","
+    "\"layers\":\"default\",\"mask\":\"cls\","
+    "\"mean\":[0.48500001430511475,0.45600000023841858,0.40599998831748962],\"method\":\"grad\","
+    "\"p_value_threshold\":0.050000000000000003,\"resize\":256,"
+    "\"statistics\":\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\","
+    "\"std\":[0.25,0.5,1],\"target_class\":0,\"target_rule\":\"label\",\"test\":\"welch\","
+    "\"threshold\":0.10000000000000001,\"threshold_kind\":\"quantile\","
+    "\"variance_conservation\":true,"
+    "\"weights\":\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\"}";
+
+static void canonical_text_is_the_documented_one(void **state) {
+    (void)state;
+    pm_config c = sample();
+    char *text = NULL;
+    pm_sha256 hash, again = pm_sha256_of(expected, strlen(expected));
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_string_equal(text, expected);
+    assert_true(pm_sha256_equal(&hash, &again));
+    free(text);
+}
+
+static void text_parses_back_to_the_same_configuration(void **state) {
+    (void)state;
+    pm_config c = sample(), back;
+    c.attribution.gamma = 1.0 / 3.0;
+    c.attribution.exact = true;
+    c.attribution.threshold_kind = PM_THRESHOLD_ALPHA;
+    c.attribution.threshold = 1e-10;
+    c.attribution.test = PM_TEST_STUDENT;
+    strcpy(c.attribution.layers, "layer4.*.conv[12],\"x\\y\"");
+    c.target_rule = PM_TARGET_RULE_CLASS;
+    c.target_class = 281;
+    c.filter = PM_FILTER_BICUBIC;
+    char *text, *twice;
+    pm_sha256 hash, hash2;
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_int_equal(pm_config_parse(text, &back), PM_OK);
+    assert_true(back.attribution.gamma == 1.0 / 3.0);
+    assert_true(back.attribution.threshold == 1e-10);
+    assert_true(back.mean[0] == 0.485f);
+    assert_string_equal(back.attribution.layers, c.attribution.layers);
+    assert_int_equal(back.target_class, 281);
+    assert_int_equal(pm_config_format(&back, &twice, &hash2), PM_OK);
+    assert_string_equal(text, twice);
+    free(text);
+    free(twice);
+}
+
+static void equal_work_has_an_equal_hash(void **state) {
+    (void)state;
+    pm_config a = sample(), b = sample();
+    char *ta, *tb;
+    pm_sha256 ha, hb;
+    a.attribution.mask = b.attribution.mask = PM_MASK_OFF;
+    b.attribution.threshold = 0.7;
+    b.attribution.gamma = 2;
+    b.attribution.variance_conservation = false;
+    b.has_statistics = false;
+    b.target_class = 9; /* the rule is "label" */
+    assert_int_equal(pm_config_format(&a, &ta, &ha), PM_OK);
+    assert_int_equal(pm_config_format(&b, &tb, &hb), PM_OK);
+    assert_string_equal(ta, tb);
+    assert_true(pm_sha256_equal(&ha, &hb));
+    free(tb);
+    b.crop = 223;
+    assert_int_equal(pm_config_format(&b, &tb, &hb), PM_OK);
+    assert_false(pm_sha256_equal(&ha, &hb));
+    free(ta);
+    free(tb);
+}
+
+/* expected with `from` replaced by `to` */
+static void refused(const char *from, const char *to) {
+    char text[2048];
+    const char *at = strstr(expected, from);
+    assert_non_null(at);
+    snprintf(text, sizeof text, "%.*s%s%s", (int)(at - expected), expected, to, at + strlen(from));
+    pm_config back;
+    memset(&back, 0x5a, sizeof back);
+    const pm_config before = back;
+    if (pm_config_parse(text, &back) != PM_E_FORMAT) fail_msg("was taken: %s", text);
+    assert_memory_equal(&back, &before, sizeof back);
+}
+
+static void parse_refuses_all_but_the_canonical_form(void **state) {
+    (void)state;
+    refused("\"crop\":224,", "");
+    refused("\"crop\":224", "\"crop\":224,\"more\":1");
+    refused("\"crop\":224", "\"crop\":\"224\"");
+    refused("\"crop\":224", "\"crop\":-1");
+    refused("\"crop\":224", "\"crop\":0");
+    refused("\"crop\":224", "\"crop\": 224");
+    refused("\"crop\":224", "\"crop\":224,\"crop\":224");
+    refused("\"std\":[0.25,", "\"std\":[0,");
+    refused("\"std\":[0.25,", "\"std\":[");
+    refused("\"mask\":\"cls\"", "\"mask\":\"ins?\"");
+    refused("\"inf\"", "\"-inf\"");
+    refused("\"inf\"", "-1");
+    refused("\"e3b0", "\"z3b0");
+    refused("\"e3b0", "\"b0");
+    refused("0.10000000000000001", "0.1");
+    refused("0.10000000000000001", "1.5");
+    refused("\"default\"", "\"a\\u0000b\"");
+    refused("{\"arch\"", "[{\"arch\"");
+    refused("015ad\"}", "015ad\"");
+    refused("\"exact\":false", "\"exact\":true"); /* exact with gamma infinite */
+}
+
+static void checks_name_the_value(void **state) {
+    (void)state;
+    pm_config c = sample();
+    assert_int_equal(pm_config_check(&c), PM_OK);
+    c.attribution.threshold = NAN;
+    assert_int_equal(pm_config_check(&c), PM_E_USAGE);
+    c = sample();
+    c.has_statistics = false;
+    assert_int_equal(pm_config_check(&c), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), "--stats"));
+    c = sample();
+    strcpy(c.attribution.layers, "a b");
+    assert_int_equal(pm_config_check(&c), PM_E_USAGE);
+    c = sample();
+    c.arch[0] = 0;
+    assert_int_equal(pm_config_check(&c), PM_E_USAGE);
+}
+
+static void labels_are_short_lines(void **state) {
+    (void)state;
+    pm_config c = sample();
+    char label[128];
+    pm_config_label(&c, label, sizeof label);
+    assert_string_equal(label, "cls q0.1 t0.05 default gamma inf vc on");
+    c.attribution.gamma = 2;
+    c.attribution.exact = true;
+    c.target_rule = PM_TARGET_RULE_TOP;
+    pm_config_label(&c, label, sizeof label);
+    assert_string_equal(label, "cls q0.1 t0.05 default gamma 2 exact target top");
+    c.attribution.mask = PM_MASK_OFF;
+    pm_config_label(&c, label, sizeof label);
+    assert_string_equal(label, "off default target top");
+    pm_config_label(&c, label, 4);
+    assert_string_equal(label, "off");
+}
+
+/* printf 'parchmill data set 1' etc. packed by Python:
+ *   import hashlib, struct; t = lambda s: struct.pack('<Q', len(s)) + s
+ *   h = t(b'parchmill data set 1') + struct.pack('<Q', 1) + t(b'a/b.png')
+ *   h += hashlib.sha256(b'abc').digest() + struct.pack('<qQ4d', -1, 1, 1, 2, 3.5, 4)
+ *   hashlib.sha256(h).hexdigest() */
+static void data_set_hash_covers_path_bytes_label_boxes(void **state) {
+    (void)state;
+    pm_spec_box box = {1, 2, 3.5, 4};
+    char path[] = "a/b.png";
+    pm_item item = {path, pm_sha256_of("abc", 3), 77, -1, 1, &box};
+    pm_data_set set = {.count = 1, .items = &item};
+    pm_sha256 first = pm_data_set_hash(&set), next;
+    char hex[PM_SHA256_HEX_BYTES];
+    pm_sha256_hex(&first, hex);
+    assert_string_equal(hex, "ac58190eff7a055db094bf860c38ab3a974bfb7576347cac47658d6080efc806");
+    item.label = 0;
+    next = pm_data_set_hash(&set);
+    assert_false(pm_sha256_equal(&first, &next));
+    item.label = -1;
+    box.ymax = 5;
+    next = pm_data_set_hash(&set);
+    assert_false(pm_sha256_equal(&first, &next));
+    box.ymax = 4;
+    item.size_bytes = 1; /* what the bytes are is said by their hash */
+    next = pm_data_set_hash(&set);
+    assert_true(pm_sha256_equal(&first, &next));
+}
+
+static void request_id_covers_what_is_asked(void **state) {
+    (void)state;
+    pm_config configs[2] = {sample(), sample()};
+    configs[1].attribution.mask = PM_MASK_OFF;
+    pm_run_spec spec = {.name = "one", .config_count = 2, .configs = configs};
+    pm_data_set set = {0};
+    pm_sha256 first = pm_run_request_id(&spec, &set), next;
+    strcpy(spec.weights_path, "/elsewhere"); /* where it lies is not what it is */
+    next = pm_run_request_id(&spec, &set);
+    assert_true(pm_sha256_equal(&first, &next));
+    spec.channels = PM_CHANNELS_FULL;
+    next = pm_run_request_id(&spec, &set);
+    assert_false(pm_sha256_equal(&first, &next));
+    spec.channels = PM_CHANNELS_NONE;
+    strcpy(spec.name, "two");
+    next = pm_run_request_id(&spec, &set);
+    assert_false(pm_sha256_equal(&first, &next));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(canonical_text_is_the_documented_one),
+        cmocka_unit_test(text_parses_back_to_the_same_configuration),
+        cmocka_unit_test(equal_work_has_an_equal_hash),
+        cmocka_unit_test(parse_refuses_all_but_the_canonical_form),
+        cmocka_unit_test(checks_name_the_value),
+        cmocka_unit_test(labels_are_short_lines),
+        cmocka_unit_test(data_set_hash_covers_path_bytes_label_boxes),
+        cmocka_unit_test(request_id_covers_what_is_asked),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
