@@ -77,7 +77,9 @@ pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float
 /* Pictures out, all written whole or not at all. */
 pm_status pm_image_write_png(const char *path, const pm_image *image);
 pm_status pm_image_encode_png(const pm_image *image, uint8_t **out, size_t *size);
-/* The heat map [side][side] over the (cropped) photograph; box may be NULL. Colour blind-safe. */
+/* The heat map [side][side] in a colour-blind-safe colour map, scaled from its least value to its
+ * 99th percentile, over the (cropped, square) photograph in grey; box may be NULL. Sides below 112
+ * are drawn with enlarged pixels: `out` has a side of side * (224 / side) then. */
 pm_status pm_image_overlay(const pm_image *photograph, const float *heat_map,
                            const pm_crop_box *box, pm_image *out);
 
