@@ -8,7 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 
-enum { RETRY_MS = 100, HELLO_MS = 2000 };
+enum { RETRY_MS = 100, HELLO_MS = 2000, GOODBYE_MS = 100 };
 
 struct pm_client {
     char *url;
@@ -119,7 +119,7 @@ void pm_client_free(pm_client **client) {
         Pm__Wire__Message message = pm_wire_goodbye(&goodbye);
         (void)pm_link_send((*client)->link, &message, NULL, 0);
     }
-    pm_link_free(&(*client)->link);
+    pm_link_finish(&(*client)->link, GOODBYE_MS);
     free((*client)->url);
     free(*client);
     *client = NULL;

@@ -129,14 +129,19 @@ static pm_status sync_folder(const char *folder) {
     return status;
 }
 
-static pm_status finish(pm_fetch *fetch) {
+static pm_status verify(pm_fetch *fetch) {
     char hex[PM_SHA256_HEX_BYTES];
     pm_sha256 hash = pm_sha256_end(&fetch->stream);
     if (!pm_sha256_equal(&hash, &fetch->hash)) {
         pm_sha256_hex(&fetch->hash, hex);
         return pm_fail(PM_E_MISMATCH, "fetch: the bytes received are not those of %s", hex);
     }
-    if (fetch->fd < 0) return PM_OK;
+    return PM_OK;
+}
+
+pm_status pm_fetch_commit(pm_fetch *fetch) {
+    if (fetch->fd < 0 || fetch->received != fetch->size_bytes)
+        return pm_fail(PM_E_INTERNAL, "fetch: not finished, or not into a file");
     if (fsync(fetch->fd) != 0) return os_failure(fetch->partial);
     if (rename(fetch->partial, fetch->path) != 0) return os_failure(fetch->path);
     close(fetch->fd);
@@ -167,7 +172,7 @@ pm_status pm_fetch_take(pm_fetch *fetch, const Pm__Wire__Chunk *chunk, const pm_
     pm_status status = store(fetch, bytes->bytes, bytes->size);
     if (status) return status;
     bool all = fetch->received == fetch->size_bytes;
-    if (all) status = finish(fetch);
+    if (all) status = verify(fetch);
     if (status) return status;
     *done = all;
     return PM_OK;

@@ -37,12 +37,16 @@ bool pm_fetch_next(pm_fetch *fetch, Pm__Wire__Fetch *request);
 /* Forget what was asked for and not answered: after a reconnect, or after long silence. */
 void pm_fetch_restart(pm_fetch *fetch);
 
-/* A chunk for this fetch. *done: all is there and verified; in a file, it lies at its name.
+/* A chunk for this fetch. *done: all is there and verified: commit it, or take its bytes.
  * PM_E_NOT_FOUND: the broker has no such blob; PM_E_PROTOCOL: not what was asked for;
  * PM_E_MISMATCH: the bytes are not those of the hash; PM_E_IO, PM_E_FULL. After a failure only
  * pm_fetch_free is left. */
 pm_status pm_fetch_take(pm_fetch *fetch, const Pm__Wire__Chunk *chunk, const pm_bytes *bytes,
                         bool *done);
+
+/* Make a finished fetch durable under its name in the cache folder; may take as long as the disk
+ * takes. PM_E_IO, PM_E_FULL. */
+pm_status pm_fetch_commit(pm_fetch *fetch);
 
 /* The bytes of a finished fetch into memory, now the caller's (free). */
 pm_status pm_fetch_bytes(pm_fetch *fetch, uint8_t **out, size_t *size);

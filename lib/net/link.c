@@ -43,6 +43,11 @@ void pm_link_free(pm_link **link) {
     *link = NULL;
 }
 
+void pm_link_finish(pm_link **link, int linger_ms) {
+    if (*link && (*link)->socket) zsock_set_linger((*link)->socket, linger_ms);
+    pm_link_free(link);
+}
+
 pm_status pm_link_connect(pm_link *link) {
     char events[64];
     disconnect(link);

@@ -18,6 +18,8 @@ typedef struct pm_link pm_link;
 /* Checks the URL; connects nothing yet. */
 pm_status pm_link_new(const char *url, pm_role role, bool insecure, pm_link **out);
 void pm_link_free(pm_link **link);
+/* The same, but what was sent may take linger_ms more to leave, until the process exits. */
+void pm_link_finish(pm_link **link, int linger_ms);
 
 /* A fresh connection; an earlier one is closed. Does not wait: what is sent goes out when the
  * broker answers. PM_E_IO. */
