@@ -119,7 +119,8 @@ static pm_status read_dtype(const pm_weights *weights, const char *name, const j
 
 static pm_status add_tensor(pm_weights *weights, const claim_span *span, uint64_t data) {
     uint64_t shape[PM_RANK_MAX];
-    pm_weights_claim claim = {.name = span->name, .name_size = strlen(span->name), .shape = shape};
+    pm_weights_claim claim = {
+        .name = span->name, .name_size = strlen(span->name), .shape = shape, .limit = UINT64_MAX};
     pm_status status = read_dtype(weights, span->name, span->tensor, &claim.dtype);
     if (status) return status;
     status = read_numbers(weights, span->name, "shape", json_object_get(span->tensor, "shape"),

@@ -117,6 +117,7 @@ static pm_status check_span(pm_weights *weights, const pm_weights_claim *claim,
                             pm_weights_entry *entry) {
     const pm_weights_storage *storage = &weights->storages[claim->storage];
     uint64_t size = pm_dtype_bytes(claim->dtype), held = storage->size_bytes / size;
+    if (claim->limit < held) held = claim->limit;
     if (entry->extent > held || (entry->extent && claim->first > held - entry->extent))
         return pm_fail(PM_E_FORMAT, "%s: tensor %s reaches beyond its storage of %" PRIu64 " bytes",
                        weights->path, entry->name, storage->size_bytes);

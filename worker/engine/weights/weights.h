@@ -89,6 +89,7 @@ typedef struct pm_weights_claim {
     const uint64_t *stride; /* [rank] in elements, or NULL: row-major */
     size_t storage;
     uint64_t first; /* element */
+    uint64_t limit; /* elements of the storage that are its to use; UINT64_MAX: all */
 } pm_weights_claim;
 
 /* Checks name, rank, overflow, the limits, and that every element lies inside the storage. */
