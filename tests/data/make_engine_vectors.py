@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""Makes tests/data/engine/*.safetensors: what PyTorch says of the cases in tests/engine/cases.c.
+
+Needs Debian's python3-torch and python3-torchvision, and the reference implementation of ParchGrad
+(parchgrad_reference.py), whose rules and synthetic weights are used as they are:
+
+    /usr/bin/python3 tests/data/make_engine_vectors.py PATH/TO/parchgrad_reference.py tests/data/engine [CASE...]
+
+Weights, inputs and p-values come from the counter hash that the reference documents (lib/base/random.h:
+pm_synth), so a file holds outputs only:
+    heatmap, heatmap_double [H, W]      in fp32 and in double precision (rounded to fp32)
+    logits, logits_double [classes]     likewise
+    target [1]                          class index
+    LAYER/h [C] (F16, 0 or 1), LAYER/scales and LAYER/scales_double [4] = M, N, scale of H, scale of L
+                                        (M, N NaN and scales 1 where nothing is partitioned)
+    LAYER/spread_double [2]             variance over space of the sum of all channels, before and after
+    LAYER/channel_variance_double [C]   before; left out for the deepest networks, to keep files small
+"""
+import fnmatch
+import importlib.util
+import json
+import math
+import struct
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+import torchvision
+
+
+class CifarBlock(nn.Module):
+    """He et al., arXiv:1512.03385, section 4.2, with shortcut A."""
+
+    def __init__(self, channels_in, channels, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.halves, self.pad = stride != 1 or channels_in != channels, channels // 4
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.halves:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.pad, self.pad))
+        return F.relu(y + x)
+
+
+class CifarResNet(nn.Module):
+    def __init__(self, blocks, classes):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        channels_in = 16
+        for stage, channels in enumerate((16, 32, 64)):
+            layer = []
+            for i in range(blocks):
+                layer.append(CifarBlock(channels_in, channels, 2 if stage and not i else 1))
+                channels_in = channels
+            setattr(self, f"layer{stage + 1}", nn.Sequential(*layer))
+        self.linear = nn.Linear(64, classes)
+
+    def forward(self, x):
+        x = self.layer3(self.layer2(self.layer1(F.relu(self.bn1(self.conv1(x))))))
+        return self.linear(F.avg_pool2d(x, x.shape[-2:]).flatten(1))
+
+
+# name: (architecture, height, width, classes, changes to the reference's BASE); a string as layer_ratio is globs
+CASES = {
+    "resnet18_64_off": ("resnet18", 64, 64, 1000, {"mask": "off"}),
+    "resnet18_64_cls": ("resnet18", 64, 64, 1000, {}),
+    "resnet18_64_novc": ("resnet18", 64, 64, 1000, {"variance_conservation": False}),
+    "resnet18_64_all_q0.05": ("resnet18", 64, 64, 1000, {"layer_ratio": 1.0, "quantile": 0.05}),
+    "resnet18_64_ratio0.9_alpha0.3": ("resnet18", 64, 64, 1000, {"layer_ratio": 0.9, "quantile": None, "alpha": 0.3}),
+    "resnet18_64_gamma2": ("resnet18", 64, 64, 1000, {"gamma": 2.0}),
+    "resnet18_64_gamma2_exact": ("resnet18", 64, 64, 1000, {"gamma": 2.0, "exact_variance": True}),
+    "resnet18_32_cls": ("resnet18", 32, 32, 1000, {}),
+    "resnet50_64_cls": ("resnet50", 64, 64, 1000, {}),
+    "vgg16_bn_64_cls": ("vgg16_bn", 64, 64, 1000, {}),
+    "vgg16_bn_64_novc": ("vgg16_bn", 64, 64, 1000, {"variance_conservation": False}),
+    "vgg16_64_cls": ("vgg16", 64, 64, 1000, {}),
+    # beyond the reference's own list
+    "resnet18_64_gamma0.5_novc": ("resnet18", 64, 64, 1000, {"gamma": 0.5, "variance_conservation": False}),
+    "resnet18_64_h_empty": ("resnet18", 64, 64, 1000, {"quantile": None, "alpha": 0.0}),
+    "resnet18_64_l_empty": ("resnet18", 64, 64, 1000, {"quantile": 1.0, "p_value_threshold": 2.0}),
+    "resnet18_40x72_cls": ("resnet18", 40, 72, 1000, {"quantile": 0.2, "layer_ratio": "layer2.*,layer4.0.conv?"}),
+    "resnet18_65_off": ("resnet18", 65, 65, 1000, {"mask": "off"}),
+    "resnet34_64_cls": ("resnet34", 64, 64, 1000, {}),
+    "resnet50_70_off": ("resnet50", 70, 70, 1000, {"mask": "off", "layer_ratio": "layer1.0.*"}),
+    "resnet101_64_gamma3": ("resnet101", 64, 64, 1000, {"gamma": 3.0, "layer_ratio": "layer3.2?.conv3,layer4.*"}),
+    "resnet152_48_cls": ("resnet152", 48, 48, 1000, {"layer_ratio": "layer3.[0-3].conv2,layer4.*.conv1"}),
+    "vgg11_32_cls": ("vgg11", 32, 32, 10, {}),
+    "vgg13_bn_48_gamma2_exact": ("vgg13_bn", 48, 48, 10, {"gamma": 2.0, "exact_variance": True}),
+    "vgg19_48_cls": ("vgg19", 48, 48, 10, {"quantile": 0.3}),
+    "cifar_resnet20_32_off": ("cifar_resnet20", 32, 32, 10, {"mask": "off"}),
+    "cifar_resnet20_32_cls": ("cifar_resnet20", 32, 32, 10, {}),
+    "cifar_resnet32_32_all": ("cifar_resnet32", 32, 32, 100, {"layer_ratio": 1.0}),
+    "cifar_resnet56_32_gamma3_exact": ("cifar_resnet56", 32, 32, 10, {"gamma": 3.0, "exact_variance": True}),
+}
+# (conv, linear) gains beside the reference's own, by the same aim: softmax away from 0 and 1
+GAINS = {"resnet34": (1.2, 0.1), "resnet101": (0.8, 1.0), "resnet152": (0.8, 1.0), "vgg11": (1.5, 1.0), "vgg13_bn": (1.5, 1.0),
+         "vgg19": (1.5, 1.0), "cifar_resnet20": (1.2, 0.3), "cifar_resnet32": (1.2, 0.3), "cifar_resnet56": (1.0, 0.05)}
+
+
+def extend(ref):
+    """Teach the reference globs, CIFAR ResNets, and to measure layers where the mask is off."""
+    ref.GAIN.update(GAINS)
+    for depth, blocks in ((20, 3), (32, 5), (44, 7), (56, 9)):
+        setattr(torchvision.models, f"cifar_resnet{depth}", lambda weights=None, num_classes=10, b=blocks: CifarResNet(b, num_classes))
+    plain_layers = ref.default_layers
+
+    def layers(arch, model, layer_ratio=None):
+        if isinstance(layer_ratio, str):
+            return [(n, m) for n, m in ref.convolutions(model) if any(fnmatch.fnmatchcase(n, g) for g in layer_ratio.split(","))]
+        return plain_layers(arch, model, layer_ratio)
+
+    def total_spread(g):
+        return ref.ParchGrad.spread(g) - 1e-13
+
+    class Recording(ref.ParchGrad):
+        def __init__(self, arch, model, cfg, classes=1000):
+            super().__init__(arch, model, cfg, classes)
+            if cfg["mask"] == "off":
+                for name, conv in layers(arch, model, cfg.get("layer_ratio")):
+                    self.handles.append(conv.register_forward_hook(self._hook(name)))
+
+        def _rescale(self, name, conv, output, grad):
+            if self.cfg["mask"] == "off":
+                g = grad[0]
+                var = g.flatten(1).var(dim=1) if g[0].numel() > 1 else torch.zeros(g.shape[0])
+                self.record[name] = [{"m": float("nan"), "n": float("nan"), "scale_h": 1.0, "scale_l": 1.0, "channel_variance": var,
+                                      "h": torch.ones(g.shape[0], dtype=torch.bool), "spread": [total_spread(g)] * 2}]
+                return grad
+            out = super()._rescale(name, conv, output, grad)
+            row = self.record[name][0]
+            row["spread"] = [total_spread(grad[0]), total_spread(out[0])]
+            if self.cfg.get("exact_variance") and math.isfinite(row["m"]):  # not recorded there: read off the largest value
+                for key, group in (("scale_h", row["h"]), ("scale_l", ~row["h"])):
+                    a, b = grad[0][group].flatten(), out[0][group].flatten()
+                    at = a.abs().argmax()
+                    row[key] = (b[at] / a[at]).item()
+            return out
+
+    ref.default_layers, ref.ParchGrad = layers, Recording
+
+
+def save(path, tensors, meta):
+    header, blob = {"__metadata__": meta}, b""
+    for name, a in tensors.items():
+        dtype = np.float16 if name.endswith("/h") else np.float32
+        a = np.ascontiguousarray(np.asarray(a), dtype=dtype)
+        header[name] = {"dtype": "F16" if dtype == np.float16 else "F32", "shape": list(a.shape), "data_offsets": [len(blob), len(blob) + a.nbytes]}
+        blob += a.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    Path(path).write_bytes(struct.pack("<Q", len(text)) + text + blob)
+
+
+def run(ref, name, model, out):
+    arch, height, width, classes, over = CASES[name]
+    cfg = {**ref.BASE, **over}
+    x = 2 * ref.synth_tensor("input/0", (3, height, width))
+    if cfg["target"] == "top":
+        with torch.no_grad():
+            cfg["target"] = int(model(x[None])[0].argmax())
+    heat, logits, record = ref.attribute(arch, model, x, cfg, classes)
+    model.double()
+    exact, exact_logits, exact_record = ref.attribute(arch, model, x.double(), cfg, classes)
+    model.float()
+    tensors = {"heatmap": heat, "heatmap_double": exact, "logits": logits, "logits_double": exact_logits, "target": [cfg["target"]]}
+    deep = sum(len(rows[0]["h"]) for rows in record.values()) > 12000
+    for layer in record:
+        row, twin = record[layer][0], exact_record[layer][0]
+        assert (row["h"] == twin["h"]).all()
+        tensors[f"{layer}/h"] = row["h"]
+        for r, suffix in ((row, ""), (twin, "_double")):
+            tensors[f"{layer}/scales{suffix}"] = [r["m"], r["n"], r["scale_h"], r["scale_l"]]
+        tensors[f"{layer}/spread_double"] = twin["spread"]
+        if not deep:
+            tensors[f"{layer}/channel_variance_double"] = twin["channel_variance"]
+    save(Path(out) / f"{name}.safetensors", tensors, {"arch": arch, "config": json.dumps(cfg)})
+    off = ((heat - exact.float()).norm() / heat.norm()).item()
+    print(f"{name}: p_y {torch.softmax(exact_logits, 0)[cfg['target']]:.4f} fp32 against double {off:.1e} layers {len(record)}", flush=True)
+
+
+def main():
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    spec = importlib.util.spec_from_file_location("parchgrad_reference", sys.argv[1])
+    ref = importlib.util.module_from_spec(spec)
+    sys.dont_write_bytecode = True
+    spec.loader.exec_module(ref)
+    extend(ref)
+    torch.set_num_threads(1)
+    Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
+    built = None
+    for name in sys.argv[3:] or CASES:
+        arch, _, _, classes, _ = CASES[name]
+        if built != (arch, classes):
+            built, model = (arch, classes), ref.build(arch, classes)
+        run(ref, name, model, sys.argv[2])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+/* Owns the list of cases and their making: names and settings as in
+ * tests/data/make_engine_vectors.py. */
+#include "tests/engine/cases.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/random.h"
+#include "worker/engine/model.h"
+
+typedef struct entry {
+    const char *name, *arch;
+    size_t height, width, classes;
+    pm_mask mask;
+    const char *layers;     /* NULL: default */
+    double quantile, alpha; /* quantile 0: alpha counts */
+    double gamma;           /* 0: infinite */
+    bool exact, no_conservation;
+    double p_value_threshold; /* 0: 0.5, the reference's own for synthetic statistics */
+} entry;
+
+#define CLS .mask = PM_MASK_CLS, .quantile = 0.1
+#define OFF .mask = PM_MASK_OFF, .quantile = 0.1
+
+static const entry table[] = {
+    {"resnet18_64_off", "resnet18", 64, 64, 1000, OFF},
+    {"resnet18_64_cls", "resnet18", 64, 64, 1000, CLS},
+    {"resnet18_64_novc", "resnet18", 64, 64, 1000, CLS, .no_conservation = true},
+    {"resnet18_64_all_q0.05", "resnet18", 64, 64, 1000, PM_MASK_CLS, "ratio:1", 0.05},
+    {"resnet18_64_ratio0.9_alpha0.3", "resnet18", 64, 64, 1000, PM_MASK_CLS, "ratio:0.9", 0, 0.3},
+    {"resnet18_64_gamma2", "resnet18", 64, 64, 1000, CLS, .gamma = 2},
+    {"resnet18_64_gamma2_exact", "resnet18", 64, 64, 1000, CLS, .gamma = 2, .exact = true},
+    {"resnet18_32_cls", "resnet18", 32, 32, 1000, CLS},
+    {"resnet18_64_gamma0.5_novc", "resnet18", 64, 64, 1000, CLS, .gamma = 0.5,
+     .no_conservation = true},
+    {"resnet18_64_h_empty", "resnet18", 64, 64, 1000, PM_MASK_CLS, NULL, 0, 0},
+    {"resnet18_64_l_empty", "resnet18", 64, 64, 1000, PM_MASK_CLS, .quantile = 1,
+     .p_value_threshold = 2},
+    {"resnet18_40x72_cls", "resnet18", 40, 72, 1000, PM_MASK_CLS, "layer2.*, layer4.0.conv?", 0.2},
+    {"resnet18_65_off", "resnet18", 65, 65, 1000, OFF},
+    {"resnet34_64_cls", "resnet34", 64, 64, 1000, CLS},
+    {"resnet50_64_cls", "resnet50", 64, 64, 1000, CLS},
+    {"resnet50_70_off", "resnet50", 70, 70, 1000, PM_MASK_OFF, "layer1.0.*", 0.1},
+    {"resnet101_64_gamma3", "resnet101", 64, 64, 1000, PM_MASK_CLS, "layer3.2?.conv3,layer4.*", 0.1,
+     .gamma = 3},
+    {"resnet152_48_cls", "resnet152", 48, 48, 1000, PM_MASK_CLS,
+     "layer3.[0-3].conv2,layer4.*.conv1", 0.1},
+    {"vgg16_bn_64_cls", "vgg16_bn", 64, 64, 1000, CLS},
+    {"vgg16_bn_64_novc", "vgg16_bn", 64, 64, 1000, CLS, .no_conservation = true},
+    {"vgg16_64_cls", "vgg16", 64, 64, 1000, CLS},
+    {"vgg11_32_cls", "vgg11", 32, 32, 10, CLS},
+    {"vgg13_bn_48_gamma2_exact", "vgg13_bn", 48, 48, 10, CLS, .gamma = 2, .exact = true},
+    {"vgg19_48_cls", "vgg19", 48, 48, 10, PM_MASK_CLS, NULL, 0.3},
+    {"cifar_resnet20_32_off", "cifar_resnet20", 32, 32, 10, OFF},
+    {"cifar_resnet20_32_cls", "cifar_resnet20", 32, 32, 10, CLS},
+    {"cifar_resnet32_32_all", "cifar_resnet32", 32, 32, 100, PM_MASK_CLS, "*", 0.1},
+    {"cifar_resnet56_32_gamma3_exact", "cifar_resnet56", 32, 32, 10, CLS, .gamma = 3,
+     .exact = true},
+};
+
+/* Gains of the synthetic weights: they keep softmax away from 0 and 1, where parity says
+ * nothing. */
+static const struct gain {
+    const char *arch;
+    float conv, linear;
+} gains[] = {
+    {"resnet18", 1.4f, 0.3f},        {"resnet34", 1.2f, 0.1f},
+    {"resnet50", 1.0f, 1.3f},        {"resnet101", 0.8f, 1.0f},
+    {"resnet152", 0.8f, 1.0f},       {"vgg11", 1.5f, 1.0f},
+    {"vgg13_bn", 1.5f, 1.0f},        {"vgg16", 1.5f, 1.0f},
+    {"vgg16_bn", 1.5f, 1.0f},        {"vgg19", 1.5f, 1.0f},
+    {"cifar_resnet20", 1.2f, 0.3f},  {"cifar_resnet32", 1.2f, 0.3f},
+    {"cifar_resnet56", 1.0f, 0.05f}, {NULL, 1.4f, 0.3f},
+};
+
+size_t pm_case_count(void) { return sizeof table / sizeof table[0]; }
+const char *pm_case_name(size_t index) { return table[index].name; }
+
+static bool ends_with(const char *text, const char *end) {
+    size_t a = strlen(text), b = strlen(end);
+    return a >= b && strcmp(text + a - b, end) == 0;
+}
+
+/* In float32 step by step, as the reference computes it. */
+static pm_status synthesize(void *user, const char *name, const size_t *shape, size_t rank,
+                            float *out) {
+    const struct gain *gain = user;
+    size_t count = 1;
+    for (size_t i = 0; i < rank; i++) count *= shape[i];
+    pm_synth(name, 0, out, count);
+    float fan = (float)sqrt(3.0 / ((double)count / (double)shape[0]));
+    for (size_t i = 0; i < count; i++) {
+        if (rank > 1)
+            out[i] = out[i] * fan * (rank == 4 ? gain->conv : gain->linear);
+        else if (ends_with(name, ".bias"))
+            out[i] = 0.1f * out[i];
+        else if (ends_with(name, ".running_mean"))
+            out[i] = 0.2f * out[i];
+        else if (ends_with(name, ".running_var"))
+            out[i] = 1 + 0.5f * out[i];
+        else
+            out[i] = 1 + 0.2f * out[i];
+    }
+    return PM_OK;
+}
+
+pm_status pm_case_model_new(const char *arch, size_t classes, pm_model **out) {
+    const struct gain *gain = gains;
+    while (gain->arch && strcmp(gain->arch, arch) != 0) gain++;
+    const pm_arch_info *info;
+    pm_graph *graph;
+    pm_status status = pm_arch_find(arch, &info);
+    if (!status)
+        status = pm_graph_new_from(info, classes, synthesize, (void *)(uintptr_t)gain, &graph);
+    return status ? status : pm_model_new_from(graph, out);
+}
+
+/* p-values of one convolution: (synth + 1) / 2. */
+static pm_status set_statistics(pm_statistics *statistics, const pm_conv_info *info, size_t conv,
+                                size_t classes) {
+    char name[128];
+    size_t count = info->channels * classes;
+    float *p = malloc(count * sizeof *p), *shapiro = malloc(info->channels * sizeof *shapiro);
+    pm_status status = PM_E_MEMORY;
+    if (p && shapiro) {
+        snprintf(name, sizeof name, "cls/%s", info->name);
+        pm_synth(name, 0, p, count);
+        for (size_t i = 0; i < count; i++) p[i] = (p[i] + 1) / 2;
+        snprintf(name, sizeof name, "shapiro/%s", info->name);
+        pm_synth(name, 0, shapiro, info->channels);
+        for (size_t i = 0; i < info->channels; i++) shapiro[i] = (shapiro[i] + 1) / 2;
+        status = pm_statistics_set(statistics, conv, PM_TEST_WELCH, p, shapiro);
+    }
+    free(p);
+    free(shapiro);
+    return status;
+}
+
+static pm_status make_statistics(const pm_model *model, const char *layers, pm_statistics **out) {
+    size_t count = pm_model_conv_count(model);
+    bool *hooked = calloc(count, sizeof *hooked);
+    if (!hooked) return PM_E_MEMORY;
+    pm_status status = pm_layers_select(model, layers, hooked);
+    if (!status) status = pm_statistics_new_empty(model, out);
+    for (size_t i = 0; i < count && !status; i++)
+        if (hooked[i])
+            status = set_statistics(*out, pm_model_conv(model, i), i, pm_model_classes(model));
+    free(hooked);
+    return status;
+}
+
+static pm_status make_configuration(pm_case_set *set, const entry *e) {
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    a.mask = e->mask;
+    a.threshold_kind = e->quantile > 0 ? PM_THRESHOLD_QUANTILE : PM_THRESHOLD_ALPHA;
+    a.threshold = e->quantile > 0 ? e->quantile : e->alpha;
+    a.p_value_threshold = e->p_value_threshold > 0 ? e->p_value_threshold : 0.5;
+    if (e->layers) snprintf(a.layers, sizeof a.layers, "%s", e->layers);
+    if (e->gamma > 0) a.gamma = e->gamma;
+    a.exact = e->exact;
+    a.variance_conservation = !e->no_conservation;
+    pm_status status = PM_OK;
+    if (e->mask != PM_MASK_OFF) status = make_statistics(set->model, a.layers, &set->statistics);
+    if (status) return status;
+    return pm_configuration_new(set->model, &a, set->statistics, &set->configuration);
+}
+
+static void drop(pm_case_set *set, bool model) {
+    pm_configuration_free(&set->configuration);
+    pm_statistics_free(&set->statistics);
+    pm_weights_free(&set->vectors);
+    free(set->input);
+    set->input = NULL;
+    if (model) pm_model_free(&set->model);
+}
+
+void pm_case_set_fini(pm_case_set *set) { drop(set, true); }
+
+static pm_status read_vectors(pm_case_set *set, const entry *e) {
+    char path[1024];
+    const char *root = getenv("PARCHMILL_SOURCE_DIR");
+    snprintf(path, sizeof path, "%s/tests/data/engine/%s.safetensors", root ? root : ".", e->name);
+    pm_status status = pm_weights_open(path, &set->vectors);
+    if (status) return status;
+    const pm_tensor_info *info = pm_weights_find(set->vectors, "target");
+    float target;
+    if (!info || info->count != 1) return pm_fail(PM_E_FORMAT, "%s: no target", path);
+    status = pm_weights_read(set->vectors, info, &target);
+    if (!status) set->current.target = (int)target;
+    return status;
+}
+
+pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out) {
+    const entry *e = &table[index];
+    bool same = set->model && strcmp(set->current.arch, e->arch) == 0 && set->classes == e->classes;
+    size_t count = 3 * e->height * e->width;
+    drop(set, !same);
+    pm_status status = same ? PM_OK : pm_case_model_new(e->arch, e->classes, &set->model);
+    if (!status) status = make_configuration(set, e);
+    if (!status) status = read_vectors(set, e);
+    if (status) return status;
+    set->input = malloc(count * sizeof *set->input);
+    if (!set->input) return pm_fail(PM_E_MEMORY, "no memory for an input");
+    pm_synth("input/0", 0, set->input, count);
+    for (size_t i = 0; i < count; i++) set->input[i] *= 2;
+    set->classes = e->classes;
+    set->current = (pm_case){e->name,     e->arch,
+                             e->height,   e->width,
+                             set->model,  set->configuration,
+                             set->input,  set->current.target,
+                             set->vectors};
+    *out = set->current;
+    return PM_OK;
+}

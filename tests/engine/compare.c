@@ -1,0 +1,164 @@
+/* Owns the measuring of a result against a case's vectors. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/engine/cases.h"
+
+/* A tensor as doubles from malloc; PM_E_MISMATCH where it is missing or of another size. */
+static pm_status tensor(const pm_case *c, const char *layer, const char *leaf, size_t count,
+                        double **out) {
+    char name[160];
+    snprintf(name, sizeof name, "%s%s%s", layer, *layer ? "/" : "", leaf);
+    const pm_tensor_info *info = pm_weights_find(c->vectors, name);
+    if (!info || info->count != count)
+        return pm_fail(PM_E_MISMATCH, "%s: no tensor %s of %zu values", c->name, name, count);
+    float *values = malloc(count * sizeof *values);
+    double *wide = malloc(count * sizeof *wide);
+    if (!values || !wide) abort();
+    pm_status status = pm_weights_read(c->vectors, info, values);
+    for (size_t i = 0; i < count; i++) wide[i] = (double)values[i];
+    free(values);
+    if (status)
+        free(wide);
+    else
+        *out = wide;
+    return status;
+}
+
+static double relative_l2(const double *a, const double *want, size_t count) {
+    double off = 0, all = 0;
+    for (size_t i = 0; i < count; i++) {
+        off += (a[i] - want[i]) * (a[i] - want[i]);
+        all += want[i] * want[i];
+    }
+    return all > 0 ? sqrt(off / all) : sqrt(off);
+}
+
+static void worst(double *so_far, double value) {
+    if (!(value <= *so_far)) *so_far = value; /* a NaN stays */
+}
+
+/* Relative difference of two that should agree; NaN agrees with NaN. */
+static double relative(double a, double want) {
+    if (isnan(a) && isnan(want)) return 0;
+    return want == 0 ? fabs(a) : fabs(a - want) / fabs(want);
+}
+
+static pm_status compare_maps(const pm_case *c, const pm_oracle_result *r, pm_case_distance *out) {
+    size_t count = r->height * r->width;
+    double *exact = NULL, *torch = NULL, *logits = NULL, largest = 0;
+    pm_status status = tensor(c, "", "heatmap_double", count, &exact);
+    if (!status) status = tensor(c, "", "heatmap", count, &torch);
+    if (!status) status = tensor(c, "", "logits_double", r->classes, &logits);
+    if (!status) {
+        out->heat_map = relative_l2(r->heat_map, exact, count);
+        out->torch = relative_l2(torch, exact, count);
+        for (size_t i = 0; i < r->classes; i++) largest = fmax(largest, fabs(logits[i]));
+        for (size_t i = 0; i < r->classes; i++)
+            worst(&out->logits, fabs(r->logits[i] - logits[i]) / largest);
+    }
+    free(exact);
+    free(torch);
+    free(logits);
+    return status;
+}
+
+static pm_status compare_layer(const pm_case *c, const pm_oracle_layer *layer,
+                               pm_case_distance *out) {
+    const char *name = pm_model_conv(c->model, layer->conv)->name;
+    double *h = NULL, *scales = NULL, *spread = NULL, *variance = NULL;
+    pm_status status = tensor(c, name, "h", layer->channels, &h);
+    if (!status) status = tensor(c, name, "scales_double", 4, &scales);
+    if (!status) status = tensor(c, name, "spread_double", 2, &spread);
+    if (status) goto done;
+    size_t selected = 0;
+    for (size_t i = 0; i < layer->channels; i++) {
+        if ((h[i] != 0) != (layer->in_h[i] != 0)) out->h_equal = false;
+        selected += h[i] != 0;
+    }
+    if (selected != layer->selected || layer->partitioned == isnan(scales[0])) out->h_equal = false;
+    if (layer->partitioned) {
+        worst(&out->scales, relative(layer->m, scales[0]));
+        worst(&out->scales, relative(layer->n, scales[1]));
+    }
+    worst(&out->scales, relative(layer->scale_h, scales[2]));
+    worst(&out->scales, relative(layer->scale_l, scales[3]));
+    worst(&out->spread, relative(layer->variance_before, spread[0]));
+    worst(&out->spread, relative(layer->variance_after, spread[1]));
+    char leaf[160];
+    snprintf(leaf, sizeof leaf, "%s/channel_variance_double", name);
+    if (pm_weights_find(c->vectors, leaf)) {
+        status = tensor(c, name, "channel_variance_double", layer->channels, &variance);
+        if (status) goto done;
+        worst(&out->channels, relative_l2(layer->channel_variance, variance, layer->channels));
+    }
+done:
+    free(h);
+    free(scales);
+    free(spread);
+    free(variance);
+    return status;
+}
+
+pm_status pm_case_compare(const pm_case *c, const pm_oracle_result *result, pm_case_distance *out) {
+    size_t layers = 0;
+    for (size_t i = 0; i < pm_weights_count(c->vectors); i++) {
+        const char *leaf = strrchr(pm_weights_at(c->vectors, i)->name, '/');
+        layers += leaf && strcmp(leaf, "/h") == 0;
+    }
+    if (layers != result->layer_count || result->target != c->target)
+        return pm_fail(PM_E_MISMATCH, "%s: %zu layers and target %d, expected %zu and %d", c->name,
+                       result->layer_count, result->target, layers, c->target);
+    pm_case_distance distance = {.h_equal = true};
+    pm_status status = compare_maps(c, result, &distance);
+    for (size_t i = 0; i < result->layer_count && !status; i++)
+        status = compare_layer(c, &result->layers[i], &distance);
+    if (!status) *out = distance;
+    return status;
+}
+
+static double *widen(const float *values, size_t count) {
+    double *out = malloc((count ? count : 1) * sizeof *out);
+    for (size_t i = 0; out && i < count; i++) out[i] = (double)values[i];
+    return out;
+}
+
+pm_status pm_case_copy_result(const pm_attribution_result *result, size_t classes,
+                              pm_oracle_result **out) {
+    pm_oracle_result *r = calloc(1, sizeof *r);
+    if (!r) abort();
+    r->target = result->target;
+    r->predicted = result->predicted;
+    r->p_target = (double)result->p_target;
+    r->p_predicted = (double)result->p_predicted;
+    r->height = result->height;
+    r->width = result->width;
+    r->layer_count = result->layer_count;
+    r->layers = calloc(r->layer_count + 1, sizeof *r->layers);
+    r->heat_map = widen(result->heat_map, r->height * r->width);
+    r->classes = classes;
+    r->logits = widen(result->logits, classes);
+    if (!r->layers || !r->heat_map || !r->logits) abort();
+    for (size_t i = 0; i < r->layer_count; i++) {
+        const pm_layer_gradient *from = &result->layers[i];
+        r->layers[i] = (pm_oracle_layer){from->conv,
+                                         from->channels,
+                                         from->selected,
+                                         from->partitioned,
+                                         from->m,
+                                         from->n,
+                                         from->beta,
+                                         from->scale_h,
+                                         from->scale_l,
+                                         from->variance_before,
+                                         from->variance_after,
+                                         widen(from->channel_variance, from->channels),
+                                         malloc(from->channels)};
+        if (!r->layers[i].channel_variance || !r->layers[i].in_h) abort();
+        memcpy(r->layers[i].in_h, from->in_h, from->channels);
+    }
+    *out = r;
+    return PM_OK;
+}

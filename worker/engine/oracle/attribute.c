@@ -1,0 +1,222 @@
+/* Owns the naive attribution: the graph forward and backward with every value kept, ParchGrad's
+ * rule at hooked convolutions. Source of the rule: docs/ARCHITECTURE.md, "ParchGrad, exactly". */
+#include <math.h>
+#include <stdlib.h>
+
+#include "worker/engine/model.h"
+#include "worker/engine/oracle/ops.h"
+#include "worker/engine/oracle/oracle.h"
+
+typedef struct run {
+    const pm_graph *graph;
+    const pm_configuration *configuration;
+    pm_oracle_shape *shapes;  /* [node_count] */
+    pm_real **values, **grad; /* [node_count] */
+    pm_real *sum;             /* the largest map */
+    pm_oracle_result *result;
+} run;
+
+static void run_fini(run *r) {
+    for (size_t i = 0; i < r->graph->node_count; i++) {
+        if (r->values) free(r->values[i]);
+        if (r->grad) free(r->grad[i]);
+    }
+    free(r->shapes);
+    free(r->values);
+    free(r->grad);
+    free(r->sum);
+    pm_oracle_result_free(&r->result);
+}
+
+static bool result_init(run *r, size_t height, size_t width) {
+    const pm_configuration *c = r->configuration;
+    pm_oracle_result *out = r->result = calloc(1, sizeof *out);
+    if (!out) return false;
+    out->classes = r->graph->classes;
+    out->height = height;
+    out->width = width;
+    out->logits = calloc(out->classes, sizeof *out->logits);
+    out->heat_map = calloc(height * width, sizeof *out->heat_map);
+    out->layers = calloc(c->hook_count + 1, sizeof *out->layers);
+    if (!out->logits || !out->heat_map || !out->layers) return false;
+    out->layer_count = c->hook_count;
+    for (size_t i = 0; i < c->hook_count; i++) {
+        pm_oracle_layer *layer = &out->layers[i];
+        layer->conv = c->hooks[i];
+        layer->channels = r->graph->convs[c->hooks[i]].channels;
+        layer->channel_variance = calloc(layer->channels, sizeof *layer->channel_variance);
+        layer->in_h = calloc(layer->channels, 1);
+        if (!layer->channel_variance || !layer->in_h) return false;
+    }
+    return true;
+}
+
+static pm_status run_init(run *r, size_t height, size_t width) {
+    size_t count = r->graph->node_count, largest = 0;
+    size_t(*sizes)[2] = calloc(count, sizeof *sizes);
+    r->shapes = calloc(count, sizeof *r->shapes);
+    r->values = calloc(count, sizeof *r->values);
+    r->grad = calloc(count, sizeof *r->grad);
+    bool room = sizes && r->shapes && r->values && r->grad && result_init(r, height, width);
+    pm_status status = PM_OK;
+    if (room) status = pm_graph_sizes(r->graph, height, width, sizes);
+    for (size_t i = 0; i < count && room && !status; i++) {
+        r->shapes[i] = (pm_oracle_shape){r->graph->nodes[i].channels, sizes[i][0], sizes[i][1]};
+        size_t plane = sizes[i][0] * sizes[i][1], volume = plane * r->shapes[i].channels;
+        if (plane > largest) largest = plane;
+        r->values[i] = calloc(volume, sizeof(pm_real));
+        r->grad[i] = calloc(volume, sizeof(pm_real));
+        room = r->values[i] && r->grad[i];
+    }
+    if (room && !status) room = (r->sum = calloc(largest, sizeof *r->sum)) != NULL;
+    free(sizes);
+    return room ? status : pm_fail(PM_E_MEMORY, "no memory for the oracle");
+}
+
+/* What the op functions want of a node's inputs. */
+static void operands(const run *r, const pm_node *node, pm_oracle_shape shapes[2],
+                     const pm_real *values[2], pm_real *grad[2]) {
+    for (int i = 0; i < 2; i++) {
+        int at = node->input[i];
+        shapes[i] = at == PM_NODE_NONE ? (pm_oracle_shape){0} : r->shapes[at];
+        values[i] = at == PM_NODE_NONE ? NULL : r->values[at];
+        grad[i] = at == PM_NODE_NONE ? NULL : r->grad[at];
+    }
+}
+
+static void forward(run *r, const float *input) {
+    for (size_t i = 0; i < r->graph->node_count; i++) {
+        const pm_node *node = &r->graph->nodes[i];
+        pm_oracle_shape shapes[2];
+        const pm_real *values[2];
+        pm_real *grad[2];
+        operands(r, node, shapes, values, grad);
+        PM_ORACLE(forward)(node, shapes, values, r->shapes[i], r->values[i]);
+        if (node->op != PM_OP_INPUT) continue;
+        for (size_t k = 0; k < 3 * r->shapes[i].height * r->shapes[i].width; k++)
+            r->values[i][k] = input[k];
+    }
+}
+
+/* Spread over space of one map: unbiased variance, or |value| of a 1x1 map. */
+static double spread(const pm_real *map, size_t count) {
+    if (count == 1) return fabs((double)map[0]);
+    double mean = 0, square = 0;
+    for (size_t i = 0; i < count; i++) mean += (double)map[i];
+    mean /= (double)count;
+    for (size_t i = 0; i < count; i++) square += ((double)map[i] - mean) * ((double)map[i] - mean);
+    return square / (double)(count - 1);
+}
+
+enum { PICK_L = 0, PICK_H = 1, PICK_ALL = 2 };
+
+/* Spread of the sum over the channels picked. g: [channels][count] */
+static double sum_spread(run *r, const pm_real *g, const pm_oracle_layer *layer, size_t count,
+                         int pick) {
+    for (size_t i = 0; i < count; i++) r->sum[i] = 0;
+    for (size_t c = 0; c < layer->channels; c++) {
+        if (pick != PICK_ALL && layer->in_h[c] != pick) continue;
+        for (size_t i = 0; i < count; i++) r->sum[i] += g[c * count + i];
+    }
+    return spread(r->sum, count);
+}
+
+static void scale(pm_real *g, const pm_oracle_layer *layer, size_t count, double h, double l) {
+    for (size_t c = 0; c < layer->channels; c++) {
+        pm_real factor = (pm_real)(layer->in_h[c] ? h : l);
+        for (size_t i = 0; i < count; i++) g[c * count + i] *= factor;
+    }
+}
+
+/* Measure and rescale the gradient at a hooked convolution. g: [channels][count] */
+static pm_status hook(run *r, pm_oracle_layer *layer, pm_real *g, size_t count) {
+    const pm_attribution *a = &r->configuration->attribution;
+    const double tiny = 1e-13;
+    pm_status status = pm_partition_select(r->configuration, layer->conv, (size_t)r->result->target,
+                                           layer->in_h, &layer->selected);
+    if (status) return status;
+    for (size_t c = 0; c < layer->channels; c++)
+        layer->channel_variance[c] = count > 1 ? spread(g + c * count, count) : 0;
+    layer->m = layer->n = NAN;
+    layer->beta = layer->scale_h = layer->scale_l = 1;
+    layer->variance_before = layer->variance_after = sum_spread(r, g, layer, count, PICK_ALL);
+    layer->partitioned = layer->selected > 0 && layer->selected < layer->channels;
+    if (!layer->partitioned) return PM_OK;
+    layer->m = sum_spread(r, g, layer, count, PICK_H) + tiny;
+    layer->n = sum_spread(r, g, layer, count, PICK_L) + tiny;
+    pm_partition_scales s = pm_partition_scale(a, layer->m, layer->n);
+    scale(g, layer, count, s.scale_h, s.scale_l);
+    if (a->exact && !isinf(a->gamma)) {
+        double after = sum_spread(r, g, layer, count, PICK_ALL) + tiny;
+        s.beta = sqrt((layer->variance_before + tiny) / after);
+        s.scale_h *= s.beta;
+        s.scale_l *= s.beta;
+        scale(g, layer, count, s.beta, s.beta);
+    }
+    layer->beta = s.beta;
+    layer->scale_h = s.scale_h;
+    layer->scale_l = s.scale_l;
+    layer->variance_after = sum_spread(r, g, layer, count, PICK_ALL);
+    return PM_OK;
+}
+
+static pm_status backward(run *r) {
+    for (size_t i = r->graph->node_count; i-- > 0;) {
+        const pm_node *node = &r->graph->nodes[i];
+        pm_oracle_shape shapes[2];
+        const pm_real *values[2];
+        pm_real *grad[2];
+        int at = node->op == PM_OP_CONV ? r->configuration->hook_of[node->conv] : -1;
+        if (at >= 0) {
+            pm_status status = hook(r, &r->result->layers[at], r->grad[i],
+                                    r->shapes[i].height * r->shapes[i].width);
+            if (status) return status;
+        }
+        operands(r, node, shapes, values, grad);
+        PM_ORACLE(backward)(node, shapes, values, r->shapes[i], r->values[i], r->grad[i], grad);
+    }
+    return PM_OK;
+}
+
+/* Logits, the predicted class, softmax at the target: also the seed of the backward pass. */
+static pm_status classify(run *r, int target) {
+    pm_oracle_result *out = r->result;
+    const pm_real *logits = r->values[r->graph->output];
+    double sum = 0;
+    for (size_t k = 0; k < out->classes; k++) out->logits[k] = (double)logits[k];
+    for (size_t k = 1; k < out->classes; k++)
+        if (logits[k] > logits[out->predicted]) out->predicted = (int)k;
+    for (size_t k = 0; k < out->classes; k++)
+        sum += exp(out->logits[k] - out->logits[out->predicted]);
+    out->target = target == PM_TARGET_TOP ? out->predicted : target;
+    if (out->target < 0 || (size_t)out->target >= out->classes)
+        return pm_fail(PM_E_USAGE, "target %d is not one of %zu classes", target, out->classes);
+    out->p_predicted = 1 / sum;
+    out->p_target = exp(out->logits[out->target] - out->logits[out->predicted]) / sum;
+    r->grad[r->graph->output][out->target] = (pm_real)out->p_target;
+    return PM_OK;
+}
+
+pm_status PM_ORACLE(attribute)(const pm_configuration *configuration, int target,
+                               const float *input, size_t height, size_t width,
+                               pm_oracle_result **out) {
+    run r = {.graph = configuration->model->graph, .configuration = configuration};
+    pm_status status = run_init(&r, height, width);
+    if (!status) {
+        forward(&r, input);
+        status = classify(&r, target);
+    }
+    if (!status) status = backward(&r);
+    if (!status) {
+        size_t count = height * width;
+        const pm_real *g = r.grad[0];
+        for (size_t i = 0; i < count; i++)
+            r.result->heat_map[i] =
+                (fabs((double)g[i]) + fabs((double)g[count + i]) + fabs((double)g[2 * count + i])) /
+                3;
+        *out = r.result;
+        r.result = NULL;
+    }
+    run_fini(&r);
+    return status;
+}

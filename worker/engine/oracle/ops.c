@@ -1,0 +1,198 @@
+/* Owns the naive ops: the plainest loops that say what each op means. Knows no plan, no BLAS. */
+#include "worker/engine/oracle/ops.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef pm_oracle_shape shape;
+
+static size_t plane(shape s) { return s.height * s.width; }
+static size_t volume(shape s) { return s.channels * plane(s); }
+
+/* Output columns x for which x * stride + offset - pad lies in [0, in_width): [*first, *last). */
+static void columns(const pm_node *node, size_t offset, size_t in_width, size_t out_width,
+                    size_t *first, size_t *last) {
+    size_t pad = node->pad, stride = node->stride;
+    *first = offset >= pad ? 0 : (pad - offset + stride - 1) / stride;
+    *last = in_width + pad <= offset ? 0 : (in_width + pad - offset - 1) / stride + 1;
+    if (*last > out_width) *last = out_width;
+}
+
+/* Walk a convolution: for every weight, the rows of input and output that it joins. Forward adds
+ * w * in to out; backward adds w * out's gradient to in's. */
+static void conv_walk(const pm_node *node, shape is, pm_real *in, shape os, pm_real *out,
+                      bool backward) {
+    const float *w = node->weight;
+    size_t k = node->kernel, s = node->stride;
+    for (size_t o = 0; o < os.channels; o++)
+        for (size_t i = 0; i < is.channels; i++)
+            for (size_t ky = 0; ky < k; ky++)
+                for (size_t kx = 0; kx < k; kx++) {
+                    pm_real weight = *w++;
+                    size_t first, last;
+                    columns(node, kx, is.width, os.width, &first, &last);
+                    for (size_t y = 0; y < os.height; y++) {
+                        size_t iy = y * s + ky - node->pad; /* wraps above the top edge */
+                        if (iy >= is.height || first >= last) continue;
+                        size_t ix = first * s + kx - node->pad;
+                        pm_real *a = in + (i * is.height + iy) * is.width + ix;
+                        pm_real *b = out + (o * os.height + y) * os.width + first;
+                        size_t n = last - first;
+                        if (backward)
+                            for (size_t x = 0; x < n; x++) a[x * s] += weight * b[x];
+                        else
+                            for (size_t x = 0; x < n; x++) b[x] += weight * a[x * s];
+                    }
+                }
+}
+
+static void conv_forward(const pm_node *node, shape is, const pm_real *in, shape os, pm_real *out) {
+    for (size_t o = 0; o < os.channels; o++)
+        for (size_t i = 0; i < plane(os); i++)
+            out[o * plane(os) + i] = node->bias ? node->bias[o] : 0;
+    conv_walk(node, is, (pm_real *)(uintptr_t)in, os, out, false);
+}
+
+static pm_real batchnorm_scale(const pm_node *node, size_t c) {
+    pm_real var = node->var[c], eps = node->eps;
+    return node->weight[c] / (pm_real)sqrt((double)(var + eps));
+}
+
+static void batchnorm_forward(const pm_node *node, const pm_real *in, shape os, pm_real *out) {
+    for (size_t c = 0; c < os.channels; c++) {
+        pm_real s = batchnorm_scale(node, c), mean = node->mean[c], bias = node->bias[c];
+        for (size_t i = c * plane(os); i < (c + 1) * plane(os); i++)
+            out[i] = (in[i] - mean) * s + bias;
+    }
+}
+
+/* Index into in[] of the first maximum of the window of output (c, y, x). */
+static size_t max_at(const pm_node *node, shape is, const pm_real *in, size_t c, size_t y,
+                     size_t x) {
+    size_t best = SIZE_MAX;
+    for (size_t ky = 0; ky < node->kernel; ky++)
+        for (size_t kx = 0; kx < node->kernel; kx++) {
+            size_t iy = y * node->stride + ky - node->pad, ix = x * node->stride + kx - node->pad;
+            if (iy >= is.height || ix >= is.width) continue;
+            size_t at = (c * is.height + iy) * is.width + ix;
+            if (best == SIZE_MAX || in[at] > in[best]) best = at;
+        }
+    return best;
+}
+
+static void maxpool(const pm_node *node, shape is, const pm_real *in, shape os, pm_real *out,
+                    const pm_real *grad_out, pm_real *grad_in) {
+    for (size_t c = 0; c < os.channels; c++)
+        for (size_t y = 0; y < os.height; y++)
+            for (size_t x = 0; x < os.width; x++) {
+                size_t at = max_at(node, is, in, c, y, x);
+                size_t o = (c * os.height + y) * os.width + x;
+                if (out) out[o] = in[at];
+                if (grad_in) grad_in[at] += grad_out[o];
+            }
+}
+
+/* PyTorch's adaptive bins: [floor(i n / m), ceil((i + 1) n / m)). */
+static void bin(size_t i, size_t n, size_t m, size_t *first, size_t *last) {
+    *first = i * n / m;
+    *last = ((i + 1) * n + m - 1) / m;
+}
+
+static void avgpool_to(shape is, const pm_real *in, shape os, pm_real *out, const pm_real *grad_out,
+                       pm_real *grad_in) {
+    for (size_t c = 0; c < os.channels; c++)
+        for (size_t y = 0; y < os.height; y++)
+            for (size_t x = 0; x < os.width; x++) {
+                size_t y0, y1, x0, x1, o = (c * os.height + y) * os.width + x;
+                bin(y, is.height, os.height, &y0, &y1);
+                bin(x, is.width, os.width, &x0, &x1);
+                pm_real area = (pm_real)((y1 - y0) * (x1 - x0)), sum = 0;
+                for (size_t iy = y0; iy < y1; iy++)
+                    for (size_t ix = x0; ix < x1; ix++) {
+                        size_t at = (c * is.height + iy) * is.width + ix;
+                        if (out) sum += in[at];
+                        if (grad_in) grad_in[at] += grad_out[o] / area;
+                    }
+                if (out) out[o] = sum / area;
+            }
+}
+
+static void subsample_pad(const pm_node *node, shape is, const pm_real *in, shape os, pm_real *out,
+                          const pm_real *grad_out, pm_real *grad_in) {
+    size_t before = (os.channels - is.channels) / 2;
+    if (out) memset(out, 0, volume(os) * sizeof *out);
+    for (size_t c = 0; c < is.channels; c++)
+        for (size_t y = 0; y < os.height; y++)
+            for (size_t x = 0; x < os.width; x++) {
+                size_t at = (c * is.height + y * node->stride) * is.width + x * node->stride;
+                size_t o = ((c + before) * os.height + y) * os.width + x;
+                if (out) out[o] = in[at];
+                if (grad_in) grad_in[at] += grad_out[o];
+            }
+}
+
+static void linear_forward(const pm_node *node, const pm_real *in, pm_real *out) {
+    for (size_t o = 0; o < node->channels; o++) {
+        const float *w = node->weight + o * node->in_channels;
+        pm_real sum = 0;
+        for (size_t i = 0; i < node->in_channels; i++) sum += w[i] * in[i];
+        out[o] = sum + (node->bias ? node->bias[o] : 0);
+    }
+}
+
+static void linear_backward(const pm_node *node, const pm_real *grad_out, pm_real *grad_in) {
+    for (size_t o = 0; o < node->channels; o++) {
+        const float *w = node->weight + o * node->in_channels;
+        for (size_t i = 0; i < node->in_channels; i++) grad_in[i] += w[i] * grad_out[o];
+    }
+}
+
+void PM_ORACLE(forward)(const pm_node *node, const pm_oracle_shape in_shape[2],
+                        const pm_real *const in[2], pm_oracle_shape os, pm_real *out) {
+    switch (node->op) {
+    case PM_OP_INPUT: return; /* filled by the caller */
+    case PM_OP_CONV: conv_forward(node, in_shape[0], in[0], os, out); return;
+    case PM_OP_BATCHNORM: batchnorm_forward(node, in[0], os, out); return;
+    case PM_OP_RELU:
+        for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] > 0 ? in[0][i] : 0;
+        return;
+    case PM_OP_ADD:
+        for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] + in[1][i];
+        return;
+    case PM_OP_MAXPOOL: maxpool(node, in_shape[0], in[0], os, out, NULL, NULL); return;
+    case PM_OP_AVGPOOL_TO: avgpool_to(in_shape[0], in[0], os, out, NULL, NULL); return;
+    case PM_OP_SUBSAMPLE_PAD: subsample_pad(node, in_shape[0], in[0], os, out, NULL, NULL); return;
+    case PM_OP_LINEAR: linear_forward(node, in[0], out); return;
+    }
+    abort();
+}
+
+void PM_ORACLE(backward)(const pm_node *node, const pm_oracle_shape in_shape[2],
+                         const pm_real *const in[2], pm_oracle_shape os, const pm_real *out,
+                         const pm_real *g, pm_real *const grad_in[2]) {
+    switch (node->op) {
+    case PM_OP_INPUT: return;
+    case PM_OP_CONV:
+        conv_walk(node, in_shape[0], grad_in[0], os, (pm_real *)(uintptr_t)g, true);
+        return;
+    case PM_OP_BATCHNORM:
+        for (size_t i = 0; i < volume(os); i++)
+            grad_in[0][i] += batchnorm_scale(node, i / plane(os)) * g[i];
+        return;
+    case PM_OP_RELU: /* the derivative at 0 is 0, as in PyTorch */
+        for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += out[i] > 0 ? g[i] : 0;
+        return;
+    case PM_OP_ADD:
+        for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += g[i];
+        for (size_t i = 0; i < volume(os); i++) grad_in[1][i] += g[i];
+        return;
+    case PM_OP_MAXPOOL: maxpool(node, in_shape[0], in[0], os, NULL, g, grad_in[0]); return;
+    case PM_OP_AVGPOOL_TO: avgpool_to(in_shape[0], in[0], os, NULL, g, grad_in[0]); return;
+    case PM_OP_SUBSAMPLE_PAD:
+        subsample_pad(node, in_shape[0], in[0], os, NULL, g, grad_in[0]);
+        return;
+    case PM_OP_LINEAR: linear_backward(node, g, grad_in[0]); return;
+    }
+    abort();
+}
