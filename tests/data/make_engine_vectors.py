@@ -15,8 +15,14 @@ pm_synth), so a file holds outputs only:
                                         (M, N NaN and scales 1 where nothing is partitioned)
     LAYER/spread_double [2]             variance over space of the sum of all channels, before and after
     LAYER/channel_variance_double [C]   before; left out for the deepest networks, to keep files small
+
+    /usr/bin/python3 tests/data/make_engine_vectors.py PATH/TO/parchgrad_reference.py tests/data/engine keys
+
+writes keys.txt, one line an architecture: name, number of tensors, SHA-256 of their "name d0,d1,...\n" in state-dict
+order (counters left out, 7 classes), number of default hooks, SHA-256 of their names, each with a newline.
 """
 import fnmatch
+import hashlib
 import importlib.util
 import json
 import math
@@ -185,6 +191,20 @@ def run(ref, name, model, out):
     print(f"{name}: p_y {torch.softmax(exact_logits, 0)[cfg['target']]:.4f} fp32 against double {off:.1e} layers {len(record)}", flush=True)
 
 
+def keys(ref, out):
+    lines = []
+    for arch in [f"resnet{d}" for d in (18, 34, 50, 101, 152)] + [f"vgg{d}{b}" for b in ("", "_bn") for d in (11, 13, 16, 19)] + \
+            [f"cifar_resnet{d}" for d in (20, 32, 44, 56)]:
+        model = getattr(torchvision.models, arch)(weights=None, num_classes=7)
+        tensors = [(n, t.shape) for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")]
+        shapes = "".join(f"{n} {','.join(map(str, s))}\n" for n, s in tensors)
+        hooks = [n for n, _ in ref.default_layers(arch, model)]
+        names = "".join(f"{n}\n" for n in hooks)
+        digest = lambda text: hashlib.sha256(text.encode()).hexdigest()
+        lines.append(f"{arch} {len(tensors)} {digest(shapes)} {len(hooks)} {digest(names)}\n")
+    (Path(out) / "keys.txt").write_text("".join(lines))
+
+
 def main():
     if len(sys.argv) < 3:
         sys.exit(__doc__)
@@ -195,6 +215,9 @@ def main():
     extend(ref)
     torch.set_num_threads(1)
     Path(sys.argv[2]).mkdir(parents=True, exist_ok=True)
+    if sys.argv[3:] == ["keys"]:
+        keys(ref, sys.argv[2])
+        return
     built = None
     for name in sys.argv[3:] or CASES:
         arch, _, _, classes, _ = CASES[name]

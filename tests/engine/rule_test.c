@@ -1,0 +1,306 @@
+/* The rule apart from gradients: layers, statistics, the choice of H, the scales. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/random.h"
+#include "tests/engine/cases.h"
+#include "tests/engine/tensor_file.h"
+
+enum { CLASSES = 3, CONV = 18, CHANNELS = 64 }; /* layer3.2.conv2, the last */
+static const char conv_name[] = "layer3.2.conv2";
+
+static pm_model *model;
+
+static int make_model(void **state) {
+    (void)state;
+    return pm_case_model_new("cifar_resnet20", CLASSES, &model);
+}
+
+static int drop_model(void **state) {
+    (void)state;
+    pm_model_free(&model);
+    return 0;
+}
+
+static size_t hooked(const char *layers, size_t *first) {
+    bool hit[64];
+    size_t count = 0;
+    if (pm_layers_select(model, layers, hit)) return 0;
+    for (size_t i = pm_model_conv_count(model); i-- > 0;)
+        if (hit[i]) count++, *first = i;
+    return count;
+}
+
+static void layers_are_chosen_by_ratio_name_and_glob(void **state) {
+    (void)state;
+    size_t first;
+    assert_int_equal(pm_model_conv_count(model), 19);
+    assert_string_equal(pm_model_conv(model, CONV)->name, conv_name);
+    assert_int_equal(hooked("default", &first), 9);
+    assert_int_equal(first, 10);
+    assert_int_equal(hooked("ratio:0.3", &first), 5); /* floor(5.7) */
+    assert_int_equal(first, 14);
+    assert_int_equal(hooked("ratio:1", &first), 19);
+    assert_int_equal(hooked("conv1", &first), 1);
+    assert_int_equal(first, 0);
+    assert_int_equal(hooked("layer2.*.conv1, layer3.0.conv[12]", &first), 5);
+    assert_int_equal(first, 7);
+}
+
+static void layers_that_name_nothing_are_refused_by_name(void **state) {
+    (void)state;
+    static const struct {
+        const char *layers, *says;
+    } bad[] = {{"conv1,layer9.*", "'layer9.*'"},
+               {"", "''"},
+               {"conv1,", "''"},
+               {"bn1", "'bn1'"},
+               {"ratio:0", "(0, 1]"},
+               {"ratio:1.5", "(0, 1]"},
+               {"ratio:x", "ratio"},
+               {"ratio:0.01", "none"},
+               {"Default", "'Default'"}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        bool hit[64];
+        assert_int_equal(pm_layers_select(model, bad[i].layers, hit), PM_E_USAGE);
+        assert_non_null(strstr(pm_error_text(), bad[i].says));
+    }
+}
+
+/* Statistics of one convolution; p_class [CHANNELS][CLASSES]. */
+static pm_configuration *configure(pm_attribution *a, pm_statistics **s, const float *p_class,
+                                   const float *shapiro) {
+    pm_configuration *c = NULL;
+    a->mask = PM_MASK_CLS;
+    strcpy(a->layers, conv_name);
+    assert_int_equal(pm_statistics_new_empty(model, s), PM_OK);
+    assert_int_equal(pm_statistics_set(*s, CONV, PM_TEST_WELCH, p_class, shapiro), PM_OK);
+    assert_int_equal(pm_configuration_new(model, a, *s, &c), PM_OK);
+    return c;
+}
+
+static int by_value(const void *a, const void *b) {
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+static void quantile_takes_the_kth_smallest_p_of_all_channels(void **state) {
+    (void)state;
+    static const double quantiles[] = {1e-9, 0.015, 0.05, 0.1, 0.29, 0.5, 0.999, 1};
+    float p[CHANNELS * CLASSES], shapiro[CHANNELS], column[CHANNELS];
+    pm_synth("p", 0, p, CHANNELS * CLASSES);
+    pm_synth("w", 0, shapiro, CHANNELS);
+    for (size_t i = 0; i < CHANNELS * CLASSES; i++) p[i] = (p[i] + 1) / 2;
+    for (size_t i = 0; i < CHANNELS; i++) shapiro[i] = (shapiro[i] + 1) / 2;
+    for (size_t i = 0; i < 12; i++) p[i * CLASSES + 1] = i < 6 ? 0 : 1e-42f; /* ties, subnormal */
+    for (size_t q = 0; q < sizeof quantiles / sizeof quantiles[0]; q++) {
+        pm_attribution a;
+        pm_attribution_defaults(&a);
+        a.threshold = quantiles[q];
+        a.p_value_threshold = 0.7;
+        pm_statistics *s;
+        pm_configuration *c = configure(&a, &s, p, shapiro);
+        for (size_t y = 0; y < CLASSES; y++) {
+            for (size_t i = 0; i < CHANNELS; i++) column[i] = p[i * CLASSES + y];
+            qsort(column, CHANNELS, sizeof *column, by_value);
+            size_t k = (size_t)(CHANNELS * quantiles[q]), want = 0, selected;
+            float alpha = column[k ? k - 1 : 0];
+            uint8_t in_h[CHANNELS], expected[CHANNELS];
+            for (size_t i = 0; i < CHANNELS; i++)
+                want += expected[i] = p[i * CLASSES + y] <= alpha && shapiro[i] < 0.7f;
+            if (want == 0) memset(expected, 1, sizeof expected), want = CHANNELS;
+            assert_int_equal(pm_partition_select(c, CONV, y, in_h, &selected), PM_OK);
+            assert_int_equal(selected, want);
+            assert_memory_equal(in_h, expected, CHANNELS);
+        }
+        pm_configuration_free(&c);
+        pm_statistics_free(&s);
+    }
+}
+
+/* 0.3 as float32 is above 0.3 as double: a p of exactly 0.3f is in H, a shapiro p of 0.05f not. */
+static void thresholds_are_compared_in_float32(void **state) {
+    (void)state;
+    float p[CHANNELS * CLASSES], shapiro[CHANNELS];
+    for (size_t i = 0; i < CHANNELS * CLASSES; i++) p[i] = 0.9f;
+    for (size_t i = 0; i < CHANNELS; i++) shapiro[i] = 0.01f;
+    p[0] = p[1 * CLASSES] = 0.3f;
+    p[2 * CLASSES] = nextafterf(0.3f, 1);
+    shapiro[1] = 0.05f;
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    a.threshold_kind = PM_THRESHOLD_ALPHA;
+    a.threshold = 0.3;
+    pm_statistics *s;
+    pm_configuration *c = configure(&a, &s, p, shapiro);
+    uint8_t in_h[CHANNELS];
+    size_t selected;
+    assert_int_equal(pm_partition_select(c, CONV, 0, in_h, &selected), PM_OK);
+    assert_int_equal(selected, 1);
+    assert_int_equal(in_h[0], 1);
+    /* nobody of class 2 passes: H is all */
+    assert_int_equal(pm_partition_select(c, CONV, 2, in_h, &selected), PM_OK);
+    assert_int_equal(selected, CHANNELS);
+    pm_configuration_free(&c);
+    pm_statistics_free(&s);
+}
+
+static bool near(double a, double b) { return fabs(a - b) < 1e-12; }
+
+static void scales_conserve_the_variance_they_say(void **state) {
+    (void)state;
+    double m = 3, n = 5;
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    pm_partition_scales s = pm_partition_scale(&a, m, n);
+    assert_true(near(s.scale_h * s.scale_h * m, m + n));
+    assert_true(s.scale_l == 0);
+    a.variance_conservation = false;
+    s = pm_partition_scale(&a, m, n);
+    assert_true(s.scale_h == 1 && s.scale_l == 0 && s.beta == 1);
+    a.gamma = 2;
+    s = pm_partition_scale(&a, m, n); /* gamma hat = 2 sqrt(5/3) */
+    assert_true(near(s.scale_h * s.scale_h, 4.0 * 5 / 3));
+    assert_true(s.scale_l == 1);
+    a.variance_conservation = true;
+    s = pm_partition_scale(&a, m, n);
+    assert_true(near(s.scale_h * s.scale_h * m + s.scale_l * s.scale_l * n, m + n));
+    assert_true(near(s.scale_h / s.scale_l, 2 * sqrt(n / m)));
+    a.exact = true;
+    a.variance_conservation = false; /* which exact ignores */
+    s = pm_partition_scale(&a, m, n);
+    assert_true(near(s.scale_h, 2 * sqrt(n / m)));
+    assert_true(s.scale_l == 1);
+}
+
+static void statistics_read_columns_by_class_name(void **state) {
+    (void)state;
+    float p[CHANNELS * 2], shapiro[CHANNELS], classes[2] = {2, 0};
+    for (size_t i = 0; i < CHANNELS * 2; i++) p[i] = (float)i / (CHANNELS * 2);
+    for (size_t i = 0; i < CHANNELS; i++) shapiro[i] = 0;
+    p[2 * 2] = NAN; /* channel 2, class 2 */
+    const pm_file_tensor tensors[] = {{"welch/layer3.2.conv2", 2, {CHANNELS, 2}, p},
+                                      {"shapiro/layer3.2.conv2", 1, {CHANNELS}, shapiro},
+                                      {"classes", 1, {2}, classes}};
+    pm_weights *file = pm_tensor_file(tensors, 3);
+    pm_statistics *s;
+    pm_configuration *c = NULL;
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    assert_int_equal(pm_statistics_new(model, file, &s), PM_OK);
+    pm_weights_free(&file);
+    a.mask = PM_MASK_CLS;
+    a.threshold_kind = PM_THRESHOLD_ALPHA;
+    a.threshold = 6.5 / (CHANNELS * 2);
+    strcpy(a.layers, conv_name);
+    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_OK);
+    uint8_t in_h[CHANNELS];
+    size_t selected;
+    assert_int_equal(pm_partition_select(c, CONV, 2, in_h, &selected), PM_OK);
+    assert_int_equal(selected, 3); /* 0, 2, 6 of 128: channels 0, 1, 3; NaN counts as 1 */
+    assert_true(in_h[0] && in_h[1] && !in_h[2] && in_h[3]);
+    assert_int_equal(pm_partition_select(c, CONV, 0, in_h, &selected), PM_OK);
+    assert_int_equal(selected, 3); /* 1, 3, 5 of 128 */
+    assert_true(in_h[2]);
+    assert_int_equal(pm_partition_select(c, CONV, 1, in_h, &selected), PM_E_NOT_FOUND);
+    assert_non_null(strstr(pm_error_text(), "class 1"));
+    pm_configuration_free(&c);
+    /* a layer, and a test, that the file lacks */
+    strcpy(a.layers, "conv1");
+    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), "conv1"));
+    strcpy(a.layers, conv_name);
+    a.test = PM_TEST_STUDENT;
+    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
+    assert_null(c);
+    pm_statistics_free(&s);
+}
+
+static pm_status statistics_of(const pm_file_tensor *tensors, size_t count) {
+    pm_weights *file = pm_tensor_file(tensors, count);
+    pm_statistics *s = NULL;
+    pm_status status = pm_statistics_new(model, file, &s);
+    if (status) assert_null(s);
+    pm_statistics_free(&s);
+    pm_weights_free(&file);
+    return status;
+}
+
+static void malformed_statistics_are_refused(void **state) {
+    (void)state;
+    float twice[2] = {1, 1}, beyond[2] = {0, 3}, large[CHANNELS] = {2};
+    const pm_file_tensor welch = {"welch/layer3.2.conv2", 2, {CHANNELS, 2}, NULL},
+                         shapiro = {"shapiro/layer3.2.conv2", 1, {CHANNELS}, NULL};
+    pm_file_tensor t[3] = {welch, shapiro, {"classes", 1, {2}, twice}};
+    assert_int_equal(statistics_of(t, 3), PM_E_FORMAT);
+    t[2].values = beyond;
+    assert_int_equal(statistics_of(t, 3), PM_E_MISMATCH);
+    t[2].shape[0] = 1;
+    assert_int_equal(statistics_of(t, 3), PM_E_MISMATCH); /* one class, two columns */
+    assert_non_null(strstr(pm_error_text(), "welch/layer3.2.conv2"));
+    assert_int_equal(statistics_of(t, 2), PM_E_MISMATCH); /* two columns, three classes */
+    t[0].shape[1] = CLASSES;
+    assert_int_equal(statistics_of(t, 2), PM_OK);
+    t[1].values = large;
+    assert_int_equal(statistics_of(t, 2), PM_E_FORMAT);
+    assert_non_null(strstr(pm_error_text(), "outside 0..1"));
+    assert_int_equal(statistics_of(t, 1), PM_E_MISMATCH);
+    assert_non_null(strstr(pm_error_text(), "shapiro/layer3.2.conv2"));
+    assert_int_equal(statistics_of(t + 1, 1), PM_E_MISMATCH); /* no class p-values at all */
+}
+
+static void values_out_of_range_are_refused(void **state) {
+    (void)state;
+    pm_attribution good, a;
+    pm_configuration *c = NULL;
+    pm_statistics *s;
+    pm_attribution_defaults(&good);
+    assert_int_equal(pm_configuration_new(model, &good, NULL, &c), PM_OK);
+    assert_int_equal(pm_configuration_hook_count(c), 9);
+    assert_int_equal(pm_configuration_hook(c, 0), 10);
+    pm_configuration_free(&c);
+    good.mask = PM_MASK_CLS;
+    assert_int_equal(pm_configuration_new(model, &good, NULL, &c), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), "needs statistics"));
+    assert_int_equal(pm_statistics_new_empty(model, &s), PM_OK);
+#define REFUSED(CHANGE)                                                                            \
+    do {                                                                                           \
+        a = good;                                                                                  \
+        CHANGE;                                                                                    \
+        assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);                      \
+        assert_null(c);                                                                            \
+    } while (0)
+    REFUSED(a.threshold = 0);
+    REFUSED(a.threshold = 1.01);
+    REFUSED(a.threshold = NAN);
+    REFUSED((a.threshold_kind = PM_THRESHOLD_ALPHA, a.threshold = -0.1));
+    REFUSED(a.p_value_threshold = -1);
+    REFUSED(a.p_value_threshold = NAN);
+    REFUSED(a.gamma = 0);
+    REFUSED(a.gamma = NAN);
+    REFUSED(a.gamma = 1e200);
+    REFUSED(a.layers[0] = '\0');
+    REFUSED(memset(a.layers, 'x', sizeof a.layers));
+    REFUSED((void)0); /* empty statistics cover no hooked layer */
+    pm_statistics_free(&s);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(layers_are_chosen_by_ratio_name_and_glob),
+        cmocka_unit_test(layers_that_name_nothing_are_refused_by_name),
+        cmocka_unit_test(quantile_takes_the_kth_smallest_p_of_all_channels),
+        cmocka_unit_test(thresholds_are_compared_in_float32),
+        cmocka_unit_test(scales_conserve_the_variance_they_say),
+        cmocka_unit_test(statistics_read_columns_by_class_name),
+        cmocka_unit_test(malformed_statistics_are_refused),
+        cmocka_unit_test(values_out_of_range_are_refused),
+    };
+    return cmocka_run_group_tests_name("engine_rule", tests, make_model, drop_model);
+}
