@@ -11,6 +11,8 @@
 
 /* Ends with an empty row. */
 static const pm_command commands[] = {
+    {"inspect", PM_CMD_INSPECT, "FILE", "What a weights file holds, and which models it fits.",
+     pm_cmd_inspect, "  parchmill inspect resnet18.pth\n"},
     {0},
 };
 enum { COMMANDS_MAX = sizeof commands / sizeof commands[0] };

@@ -85,12 +85,13 @@ static size_t count_extra(const pm_builder *b, const char **sorted, const pm_wei
     return wrong;
 }
 
-pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights) {
-    size_t classes;
-    pm_status status = pm_arch_classes(arch, weights, &classes);
-    if (status) return status;
+/* Both comparisons; the texts of the first of each go to `wanted` and `extra`, TEXT_BYTES each. */
+enum { TEXT_BYTES = 600 };
+
+static pm_status compare(const pm_arch_info *arch, const pm_weights *weights, size_t classes,
+                         pm_arch_fit *out, char *wanted, char *extra) {
     pm_builder b;
-    status = pm_builder_init(&b, arch, classes);
+    pm_status status = pm_builder_init(&b, arch, classes);
     if (status) return status;
     const char **sorted = malloc(b.parameter_count * sizeof *sorted);
     if (!sorted) {
@@ -99,18 +100,33 @@ pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights) {
     }
     for (size_t i = 0; i < b.parameter_count; i++) sorted[i] = b.parameters[i].name;
     qsort(sorted, b.parameter_count, sizeof *sorted, by_name);
-    char wanted[600], extra[600];
-    size_t wrong = count_wanted(&b, weights, wanted, sizeof wanted);
-    size_t unknown = count_extra(&b, sorted, weights, extra, sizeof extra);
-    if (wrong + unknown > 0) {
-        char more[64] = "";
-        if (wrong + unknown > 1)
-            snprintf(more, sizeof more, " (and %zu more)", wrong + unknown - 1);
-        status = pm_fail(PM_E_MISMATCH, "%.200s is not %s: %s%s", pm_weights_path(weights),
-                         arch->name, wrong ? wanted : extra, more);
-    }
+    out->wrong = count_wanted(&b, weights, wanted, TEXT_BYTES);
+    out->extra = count_extra(&b, sorted, weights, extra, TEXT_BYTES);
+    out->same = b.parameter_count - out->wrong;
 done:
     free(sorted);
     pm_builder_fini(&b);
     return status;
+}
+
+pm_status pm_arch_compare(const pm_arch_info *arch, const pm_weights *weights, pm_arch_fit *out) {
+    char wanted[TEXT_BYTES], extra[TEXT_BYTES];
+    pm_arch_fit fit = {0};
+    bool has_head = pm_arch_classes(arch, weights, &fit.classes) == PM_OK;
+    if (!has_head) fit.classes = 0;
+    pm_status status = compare(arch, weights, has_head ? fit.classes : 1, &fit, wanted, extra);
+    if (!status) *out = fit;
+    return status;
+}
+
+pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights) {
+    char wanted[TEXT_BYTES], extra[TEXT_BYTES], more[64] = "";
+    pm_arch_fit fit = {0};
+    pm_status status = pm_arch_classes(arch, weights, &fit.classes);
+    if (!status) status = compare(arch, weights, fit.classes, &fit, wanted, extra);
+    if (status || fit.wrong + fit.extra == 0) return status;
+    if (fit.wrong + fit.extra > 1)
+        snprintf(more, sizeof more, " (and %zu more)", fit.wrong + fit.extra - 1);
+    return pm_fail(PM_E_MISMATCH, "%.200s is not %s: %s%s", pm_weights_path(weights), arch->name,
+                   fit.wrong ? wanted : extra, more);
 }

@@ -33,6 +33,9 @@ typedef struct pm_weights pm_weights;
 
 typedef enum pm_dtype { PM_DTYPE_F32, PM_DTYPE_F16, PM_DTYPE_BF16, PM_DTYPE_I64 } pm_dtype;
 
+/* "F32", "F16", "BF16", "I64". */
+const char *pm_dtype_name(pm_dtype dtype);
+
 enum { PM_RANK_MAX = 8 };
 
 typedef struct pm_tensor_info {
@@ -75,6 +78,17 @@ pm_status pm_arch_find(const char *name, const pm_arch_info **out);
 /* PM_OK where the tensors are exactly this architecture's (class count free); PM_E_MISMATCH names
  * the first missing, extra or wrong-shaped tensor, what was expected and how many more. */
 pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights);
+
+/* How near a file is to an architecture. It fits where wrong and extra are 0. */
+typedef struct pm_arch_fit {
+    size_t same;    /* tensors of the architecture that the file has in the right shape */
+    size_t wrong;   /* missing or of another shape */
+    size_t extra;   /* tensors of the file that are not part of the architecture */
+    size_t classes; /* by the last layer; 0 where the file has no such tensor */
+} pm_arch_fit;
+
+/* PM_E_MEMORY alone: being far off is an answer. */
+pm_status pm_arch_compare(const pm_arch_info *arch, const pm_weights *weights, pm_arch_fit *out);
 
 /* ---- model ---- */
 

@@ -105,7 +105,6 @@ pm_status pm_weights_check_name(const pm_weights *weights, const char *name, siz
 void pm_weights_clean(const void *text, size_t size, char *out, size_t capacity);
 
 size_t pm_dtype_bytes(pm_dtype dtype);
-const char *pm_dtype_name(pm_dtype dtype); /* "F32" ... */
 
 /* `count` little-endian elements at `bytes` to float: F32, F16, BF16 exactly, I64 rounded to
  * nearest where a float cannot hold it. */
