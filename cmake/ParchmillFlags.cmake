@@ -4,7 +4,7 @@ target_compile_definitions(pm_flags INTERFACE _GNU_SOURCE)
 target_include_directories(pm_flags INTERFACE $<BUILD_INTERFACE:${CMAKE_SOURCE_DIR}>)
 target_compile_options(pm_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes
-  -Wno-format-truncation -fno-common -fno-math-errno -ffp-contract=off -g)
+  $<$<C_COMPILER_ID:GNU>:-Wno-format-truncation> -fno-common -fno-math-errno -ffp-contract=off -g)
 if(PARCHMILL_WERROR)
   target_compile_options(pm_flags INTERFACE -Werror)
 endif()

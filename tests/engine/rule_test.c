@@ -19,7 +19,7 @@ static pm_model *model;
 
 static int make_model(void **state) {
     (void)state;
-    return pm_case_model_new("cifar_resnet20", CLASSES, &model);
+    return pm_case_model_new("cifar_resnet20", CLASSES, &model) == PM_OK ? 0 : -1;
 }
 
 static int drop_model(void **state) {
