@@ -11,8 +11,28 @@
 
 /* Ends with an empty row. */
 static const pm_command commands[] = {
-    {"inspect", PM_CMD_INSPECT, "FILE", "What a weights file holds, and which models it fits.",
+    {"models", PM_CMD_MODELS, "", "list the architectures and the input each wants", pm_cmd_models,
+     ""},
+    {"inspect", PM_CMD_INSPECT, "FILE", "what a weights file holds, and which models it fits",
      pm_cmd_inspect, "  parchmill inspect resnet18.pth\n"},
+#ifdef PM_WITH_ALL
+    {"attribute", PM_CMD_ATTRIBUTE, "PHOTO", "attribute one photograph, in this process",
+     pm_cmd_attribute,
+     "  parchmill attribute --model resnet18 --weights resnet18.pth photo.jpg --out heat.png\n"},
+    {"run", PM_CMD_RUN, "", "attribute a data set: private broker and workers, until it is done",
+     pm_cmd_run,
+     "  parchmill run --model resnet18 --weights resnet18.pth --images photos --db results.db\n"
+     "  parchmill run ... --mask off,cls --stats stats.safetensors --quantile 0.05,0.1,0.2\n"},
+    {"submit", PM_CMD_SUBMIT, "", "queue a run at a broker; prints its number", pm_cmd_submit,
+     "  parchmill submit ... --broker ipc:///run/parchmill/broker\n"},
+    {"status", PM_CMD_STATUS, "[RUN]", "how far the runs are", pm_cmd_status,
+     "  parchmill status --db results.db\n  parchmill status 3 --broker URL --watch\n"},
+    {"cancel", PM_CMD_CANCEL, "RUN", "drop what a run has not computed yet", pm_cmd_cancel, ""},
+    {"retry", PM_CMD_RETRY, "RUN", "compute a run's failed results again", pm_cmd_retry, ""},
+    {"sql", PM_CMD_SQL, "'SELECT ...'", "ask the database, read-only", pm_cmd_sql,
+     "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
+     "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"},
+#endif
     {0},
 };
 enum { COMMANDS_MAX = sizeof commands / sizeof commands[0] };

@@ -55,6 +55,7 @@ typedef enum pm_option_id {
     PM_OPT_STD,
     PM_OPT_DB,
     PM_OPT_BROKER,
+    PM_OPT_INSECURE,
     PM_OPT_WORKERS,
     PM_OPT_THREADS,
     PM_OPT_LIMIT,

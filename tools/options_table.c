@@ -4,7 +4,6 @@
 enum {
     SPEC = PM_CMD_RUN | PM_CMD_SUBMIT,
     HOW = SPEC | PM_CMD_ATTRIBUTE,
-    AT = PM_CMD_STATUS | PM_CMD_SQL,
     ASK = PM_CMD_STATUS | PM_CMD_CANCEL | PM_CMD_RETRY,
 };
 
@@ -92,15 +91,18 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_HEATMAPS] = {"heatmaps", "WHAT", "none",
                          "Keep heat maps in the database: none, f16, f32.", SPEC, PM_OPTION_ONE,
                          record},
-    [PM_OPT_DB] = {"db", "FILE", NULL, "The database.",
-                   PM_CMD_RUN | AT | PM_CMD_REFRESH | PM_CMD_DEMO, PM_OPTION_ONE, where},
+    [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
+                   SPEC | ASK | PM_CMD_SQL | PM_CMD_REFRESH, PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
                        PM_CMD_SUBMIT | ASK, PM_OPTION_ONE, where},
+    [PM_OPT_INSECURE] = {"insecure", NULL, NULL,
+                         "Allow tcp:// without encryption; this machine only (127.0.0.1).",
+                         PM_CMD_SUBMIT | ASK, PM_OPTION_FLAG, where},
     [PM_OPT_OUT] = {"out", "FILE", NULL,
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers).",
                     PM_CMD_ATTRIBUTE, PM_OPTION_ONE, where},
-    [PM_OPT_WORKERS] = {"workers", "N", "1", "Worker processes to start.", PM_CMD_RUN | PM_CMD_DEMO,
+    [PM_OPT_WORKERS] = {"workers", "N", "1", "Worker processes to start.", PM_CMD_RUN,
                         PM_OPTION_ONE, much},
     [PM_OPT_THREADS] = {"threads", "N", NULL,
                         "Compute threads of each worker (the cores, shared out).", PM_CMD_RUN,

@@ -1,0 +1,171 @@
+/* parchmill attribute: one photograph, in this process. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "tools/attribute_report.h"
+#include "tools/command.h"
+#include "tools/dataset/class_names.h"
+#include "tools/npy.h"
+
+typedef enum out_form { OUT_NONE, OUT_NPY, OUT_PNG, OUT_JSON } out_form;
+
+typedef struct job {
+    const pm_options *options;
+    pm_plan plan;
+    pm_class_names names;
+    pm_image photograph;
+    pm_attribute_report report;
+} job;
+
+static pm_status form_of(const char *path, out_form *out) {
+    const char *dot = path ? strrchr(path, '.') : NULL;
+    *out = OUT_NONE;
+    if (!path) return PM_OK;
+    if (dot && strcmp(dot, ".npy") == 0)
+        *out = OUT_NPY;
+    else if (dot && strcmp(dot, ".png") == 0)
+        *out = OUT_PNG;
+    else if (dot && strcmp(dot, ".json") == 0)
+        *out = OUT_JSON;
+    else
+        return pm_fail(PM_E_USAGE, "--out %.200s: its name must end in .npy, .png or .json", path);
+    return PM_OK;
+}
+
+/* One photograph, one heat map: no grid. */
+static pm_status check_single(const pm_options *options) {
+    for (size_t i = 0; i < PM_OPT_COUNT; i++) {
+        pm_option_id id = (pm_option_id)i;
+        if (pm_options_count(options, id) > 1)
+            return pm_fail(PM_E_USAGE,
+                           "--%s has %zu values; attribute makes one heat map (`parchmill run` "
+                           "takes grids)",
+                           pm_option_at(id)->name, pm_options_count(options, id));
+    }
+    const char *target = pm_options_text(options, PM_OPT_TARGET);
+    if (target && strcmp(target, "label") == 0)
+        return pm_fail(PM_E_USAGE,
+                       "--target label: one photograph has no label; use top or a class");
+    return PM_OK;
+}
+
+static pm_status load(job *j, const char *path) {
+    uint8_t *bytes = NULL;
+    size_t size;
+    const size_t limit_bytes = (size_t)256 << 20;
+    pm_status status = pm_file_read(path, limit_bytes, &bytes, &size);
+    if (!status)
+        status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &j->photograph);
+    free(bytes);
+    return status;
+}
+
+static pm_status take(void *user, const pm_attribution_result *result) {
+    return pm_attribute_report_take(user, result);
+}
+
+static pm_status compute(job *j, const float *input) {
+    const pm_config *config = &j->plan.spec.configs[0];
+    size_t side = j->plan.preprocessing.crop;
+    pm_context *context = NULL;
+    pm_request request = {
+        .configuration = j->plan.configurations[0],
+        .target =
+            config->target_rule == PM_TARGET_RULE_CLASS ? (int)config->target_class : PM_TARGET_TOP,
+    };
+    pm_status status = pm_context_new(j->plan.model, side, side, 1, &context);
+    int64_t start_us = pm_clock_us();
+    if (!status) status = pm_context_attribute(context, input, &request, 1, take, &j->report);
+    j->report.compute_ms = (double)(pm_clock_us() - start_us) / 1e3;
+    pm_context_free(&context);
+    return status;
+}
+
+static pm_status attribute(job *j, const char *path) {
+    size_t side = j->plan.preprocessing.crop;
+    int64_t start_us = pm_clock_us();
+    float *input = malloc(3 * side * side * sizeof *input);
+    if (!input) return pm_fail(PM_E_MEMORY, "no memory for an input of %zu pixels a side", side);
+    pm_status status = load(j, path);
+    if (!status)
+        status =
+            pm_image_tensor(&j->photograph, &j->plan.preprocessing, input, &j->report.geometry);
+    j->report.prepare_ms = (double)(pm_clock_us() - start_us) / 1e3;
+    if (!status) status = compute(j, input);
+    free(input);
+    return status;
+}
+
+static pm_status write_overlay(job *j, const char *path) {
+    pm_image crop = {0}, overlay = {0};
+    pm_geometry geometry;
+    pm_status status = pm_image_crop(&j->photograph, &j->plan.preprocessing, &crop, &geometry);
+    if (!status) status = pm_image_overlay(&crop, j->report.heat_map, NULL, &overlay);
+    if (!status) status = pm_image_write_png(path, &overlay);
+    pm_image_fini(&crop);
+    pm_image_fini(&overlay);
+    return status;
+}
+
+static pm_status write_out(job *j, out_form form, const char *path) {
+    char *text = NULL;
+    pm_status status = PM_OK;
+    switch (form) {
+    case OUT_NONE: break;
+    case OUT_NPY:
+        status = pm_npy_write(path, j->report.heat_map, j->report.side, j->report.side);
+        break;
+    case OUT_PNG: status = write_overlay(j, path); break;
+    case OUT_JSON:
+        status = pm_attribute_report_json(&j->report, &text);
+        if (!status) status = pm_file_write(path, text, strlen(text));
+        free(text);
+        break;
+    }
+    return status;
+}
+
+static pm_status show(const job *j, const char *out) {
+    if (pm_options_flag(j->options, PM_OPT_JSON)) {
+        char *text;
+        pm_status status = pm_attribute_report_json(&j->report, &text);
+        if (status) return status;
+        fputs(text, stdout);
+        free(text);
+        return PM_OK;
+    }
+    if (pm_options_flag(j->options, PM_OPT_QUIET)) return PM_OK;
+    pm_attribute_report_print(&j->report, stdout);
+    if (out) printf("wrote %s\n", out);
+    return PM_OK;
+}
+
+int pm_cmd_attribute(const pm_options *options) {
+    job j = {.options = options};
+    out_form form;
+    const char *out = pm_options_text(options, PM_OPT_OUT);
+    const char *classes = pm_options_text(options, PM_OPT_CLASSES);
+    const char *path = pm_options_operand(options, 0);
+    pm_status status = pm_options_operands(options, "PHOTO", 1, 1);
+    if (!status) status = form_of(out, &form);
+    if (!status) status = check_single(options);
+    if (!status) status = pm_image_setup("parchmill");
+    if (!status && classes) status = pm_class_names_read(classes, &j.names);
+    if (!status) status = pm_plan_open(options, &j.plan);
+    if (!status) status = pm_plan_grid(options, j.names.names, j.names.count, false, &j.plan);
+    j.report.plan = &j.plan;
+    j.report.photograph = path;
+    j.report.class_names = j.names.names;
+    j.report.class_name_count = j.names.count;
+    if (!status) status = attribute(&j, path);
+    if (!status) status = write_out(&j, form, out);
+    if (!status) status = show(&j, out);
+    int code = status ? pm_command_failed("attribute", status) : PM_EXIT_OK;
+    pm_attribute_report_fini(&j.report);
+    pm_image_fini(&j.photograph);
+    pm_plan_fini(&j.plan);
+    pm_class_names_fini(&j.names);
+    return code;
+}

@@ -1,0 +1,213 @@
+/* Owns the way from option values to configurations: parsing, product, doubles. Opens no file. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/text.h"
+#include "tools/plan.h"
+
+/* Which value of each grid option a configuration takes. */
+enum { AXIS_COUNT = 10 };
+static const pm_option_id axes[AXIS_COUNT] = {
+    PM_OPT_METHOD,
+    PM_OPT_MASK,
+    PM_OPT_QUANTILE, /* or alpha */
+    PM_OPT_P_VALUE_THRESHOLD,
+    PM_OPT_TEST,
+    PM_OPT_LAYERS,
+    PM_OPT_GAMMA,
+    PM_OPT_EXACT,
+    PM_OPT_VARIANCE_CONSERVATION,
+    PM_OPT_TARGET,
+};
+
+static pm_status number(pm_option_id id, const char *text, double *out) {
+    char what[64];
+    snprintf(what, sizeof what, "--%s", pm_option_at(id)->name);
+    return pm_parse_double(what, text, out);
+}
+
+static pm_status set_layers(const char *text, pm_attribution *out) {
+    if (strlen(text) >= sizeof out->layers)
+        return pm_fail(PM_E_USAGE, "--layers: one selection is longer than %zu characters",
+                       sizeof out->layers - 1);
+    /* A comma parts the values of a grid, so + stands between the globs of one selection. */
+    for (size_t i = 0;; i++) {
+        out->layers[i] = text[i] == '+' ? ',' : text[i];
+        if (!text[i]) return PM_OK;
+    }
+}
+
+static pm_status set_gamma(const char *text, pm_attribution *out) {
+    if (strcmp(text, "inf") == 0) {
+        out->gamma = INFINITY;
+        return PM_OK;
+    }
+    pm_status status = number(PM_OPT_GAMMA, text, &out->gamma);
+    if (status) return status;
+    if (!(out->gamma > 0))
+        return pm_fail(PM_E_USAGE, "--gamma %s: it is inf or a number above 0", text);
+    return PM_OK;
+}
+
+static pm_status set_target(const char *text, char *const *class_names, size_t class_name_count,
+                            pm_config *out) {
+    size_t index = 0, found = 0;
+    if (strcmp(text, "label") == 0 || strcmp(text, "top") == 0) {
+        out->target_rule = text[0] == 'l' ? PM_TARGET_RULE_LABEL : PM_TARGET_RULE_TOP;
+        return PM_OK;
+    }
+    if (!pm_parse_size("--target", text, &index)) {
+        out->target_rule = PM_TARGET_RULE_CLASS;
+        out->target_class = index;
+        return PM_OK;
+    }
+    if (!class_names) {
+        out->target_rule = PM_TARGET_RULE_TOP; /* names are not read yet: checked later */
+        return PM_OK;
+    }
+    for (size_t i = 0; i < class_name_count; i++)
+        if (class_names[i] && strcmp(class_names[i], text) == 0 && !found++) index = i;
+    if (found == 1) {
+        out->target_rule = PM_TARGET_RULE_CLASS;
+        out->target_class = index;
+        return PM_OK;
+    }
+    if (found)
+        return pm_fail(PM_E_USAGE, "--target '%.80s' names %zu classes; give the index", text,
+                       found);
+    return pm_fail(PM_E_USAGE, "--target '%.80s': it is label, top, a class index%s", text,
+                   class_name_count ? " or a class name" : " (or a name, with --classes)");
+}
+
+static pm_status set_range(pm_option_id id, const char *text, bool zero_allowed, double *out) {
+    pm_status status = number(id, text, out);
+    if (status) return status;
+    if (*out > 1 || *out < 0 || (*out == 0 && !zero_allowed))
+        return pm_fail(PM_E_USAGE, "--%s %s is out of range; it takes %s", pm_option_at(id)->name,
+                       text, zero_allowed ? "0 to 1" : "more than 0, at most 1");
+    return PM_OK;
+}
+
+static pm_status set(pm_option_id id, const char *text, char *const *class_names,
+                     size_t class_name_count, pm_config *out) {
+    pm_attribution *a = &out->attribution;
+    switch ((int)id) {
+    case PM_OPT_METHOD: return pm_method_parse(text, &a->method);
+    case PM_OPT_MASK: return pm_mask_parse(text, &a->mask);
+    case PM_OPT_QUANTILE:
+        a->threshold_kind = PM_THRESHOLD_QUANTILE;
+        return set_range(id, text, false, &a->threshold);
+    case PM_OPT_ALPHA:
+        a->threshold_kind = PM_THRESHOLD_ALPHA;
+        return set_range(id, text, true, &a->threshold);
+    case PM_OPT_P_VALUE_THRESHOLD: return set_range(id, text, true, &a->p_value_threshold);
+    case PM_OPT_TEST: return pm_test_parse(text, &a->test);
+    case PM_OPT_LAYERS: return set_layers(text, a);
+    case PM_OPT_GAMMA: return set_gamma(text, a);
+    case PM_OPT_EXACT: a->exact = strcmp(text, "on") == 0; return PM_OK;
+    case PM_OPT_VARIANCE_CONSERVATION:
+        a->variance_conservation = strcmp(text, "on") == 0;
+        return PM_OK;
+    case PM_OPT_TARGET: return set_target(text, class_names, class_name_count, out);
+    }
+    return pm_fail(PM_E_INTERNAL, "--%s is no grid option", pm_option_at(id)->name);
+}
+
+static bool known(const pm_sha256 *hashes, size_t count, const pm_sha256 *hash) {
+    for (size_t i = 0; i < count; i++)
+        if (pm_sha256_equal(&hashes[i], hash)) return true;
+    return false;
+}
+
+/* The axis in force: alpha stands in for quantile where it is given. */
+static pm_option_id axis(const pm_options *options, size_t i) {
+    if (axes[i] == PM_OPT_QUANTILE && pm_options_given(options, PM_OPT_ALPHA)) return PM_OPT_ALPHA;
+    return axes[i];
+}
+
+/* With gamma infinite there is nothing that --exact could rescale. In a grid with finite values as
+ * well such pairs fold into one configuration; alone they are a mistake. */
+static pm_status check_exact(const pm_options *options) {
+    bool exact = false, finite = false;
+    for (size_t i = 0; i < pm_options_count(options, PM_OPT_EXACT); i++)
+        exact |= strcmp(pm_options_value(options, PM_OPT_EXACT, i), "on") == 0;
+    for (size_t i = 0; i < pm_options_count(options, PM_OPT_GAMMA); i++)
+        finite |= strcmp(pm_options_value(options, PM_OPT_GAMMA, i), "inf") != 0;
+    if (exact && !finite)
+        return pm_fail(PM_E_USAGE, "--exact needs a finite --gamma, for example --gamma 2");
+    return PM_OK;
+}
+
+static pm_status grid_size(const pm_options *options, size_t *out) {
+    size_t size = 1;
+    pm_status status = check_exact(options);
+    if (status) return status;
+    if (pm_options_given(options, PM_OPT_ALPHA) && pm_options_given(options, PM_OPT_QUANTILE))
+        return pm_fail(PM_E_USAGE, "--alpha and --quantile are both given; use one of them");
+    for (size_t i = 0; i < AXIS_COUNT; i++) {
+        size_t count = pm_options_count(options, axis(options, i));
+        size *= count ? count : 1;
+        if (size > PM_GRID_MAX)
+            return pm_fail(PM_E_USAGE, "the grid has more than %d configurations; split the run",
+                           PM_GRID_MAX);
+    }
+    *out = size;
+    return PM_OK;
+}
+
+/* Configuration number `at` of the product; the last axis runs fastest. */
+static pm_status pick(const pm_options *options, size_t at, char *const *class_names,
+                      size_t class_name_count, pm_config *config) {
+    for (size_t i = AXIS_COUNT; i-- > 0;) {
+        pm_option_id id = axis(options, i);
+        size_t count = pm_options_count(options, id);
+        if (!count) continue; /* --target without a value: the rule that came in */
+        const char *text = pm_options_value(options, id, at % count);
+        at /= count;
+        pm_status status = set(id, text, class_names, class_name_count, config);
+        if (status) return status;
+    }
+    return PM_OK;
+}
+
+pm_status pm_grid_make(const pm_options *options, const pm_config *base, pm_target_rule rule,
+                       char *const *class_names, size_t class_name_count, pm_config **configs,
+                       size_t *count) {
+    size_t size = 0, used = 0;
+    pm_status status = grid_size(options, &size);
+    if (status) return status;
+    pm_config *all = calloc(size, sizeof *all);
+    pm_sha256 *hashes = calloc(size, sizeof *hashes);
+    if (!all || !hashes) {
+        status = pm_fail(PM_E_MEMORY, "no memory for %zu configurations", size);
+        goto fail;
+    }
+    for (size_t i = 0; i < size; i++) {
+        pm_config *config = &all[used];
+        char *text = NULL;
+        *config = *base;
+        config->target_rule = rule;
+        pm_attribution_defaults(&config->attribution);
+        status = pick(options, i, class_names, class_name_count, config);
+        if (status) goto fail;
+        if (config->attribution.mask == PM_MASK_OFF) config->has_statistics = false;
+        if (config->attribution.mask == PM_MASK_OFF || isinf(config->attribution.gamma)) {
+            /* Nothing that --exact could rescale. */
+            config->attribution.exact = false;
+        }
+        status = pm_config_check(config);
+        if (!status) status = pm_config_format(config, &text, &hashes[used]);
+        free(text);
+        if (status) goto fail;
+        if (!known(hashes, used, &hashes[used])) used++;
+    }
+    free(hashes);
+    *configs = all;
+    *count = used;
+    return PM_OK;
+fail:
+    free(all);
+    free(hashes);
+    return status;
+}

@@ -1,0 +1,212 @@
+/* Owns the check of a whole command before any work: files, model, statistics, layers, targets. */
+#include "tools/plan.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/base/text.h"
+
+static pm_status triple(const pm_options *options, pm_option_id id, float out[3]) {
+    const char *text = pm_options_text(options, id);
+    const char *name = pm_option_at(id)->name;
+    char copy[128], *save = NULL;
+    size_t count = 0;
+    double values[3];
+    if (!text) return PM_OK;
+    snprintf(copy, sizeof copy, "%s", text);
+    for (char *part = strtok_r(copy, ",", &save); part; part = strtok_r(NULL, ",", &save)) {
+        if (count == 3 || pm_parse_double(name, part, &values[count])) {
+            count = 0;
+            break;
+        }
+        count++;
+    }
+    if (count != 3)
+        return pm_fail(PM_E_USAGE, "--%s '%.80s': it takes three numbers, R,G,B", name, text);
+    for (size_t i = 0; i < 3; i++) {
+        if (id == PM_OPT_STD && !(values[i] > 0))
+            return pm_fail(PM_E_USAGE, "--std '%.80s': each must be above 0", text);
+        out[i] = (float)values[i];
+    }
+    return PM_OK;
+}
+
+pm_status pm_plan_preprocessing(const pm_options *options, const pm_arch_info *arch,
+                                pm_preprocessing *out) {
+    enum { SIDE_MAX = 4096 };
+    pm_preprocessing how = {.resize = arch->resize, .crop = arch->crop, .filter = arch->filter};
+    pm_status status = PM_OK;
+    memcpy(how.mean, arch->mean, sizeof how.mean);
+    memcpy(how.std, arch->std, sizeof how.std);
+    if (pm_options_given(options, PM_OPT_RESIZE))
+        status = pm_options_size(options, PM_OPT_RESIZE, 0, SIDE_MAX, &how.resize);
+    if (!status && pm_options_given(options, PM_OPT_CROP))
+        status = pm_options_size(options, PM_OPT_CROP, 1, SIDE_MAX, &how.crop);
+    if (!status && pm_options_given(options, PM_OPT_FILTER))
+        status = pm_filter_parse(pm_options_text(options, PM_OPT_FILTER), &how.filter);
+    if (!status) status = triple(options, PM_OPT_MEAN, how.mean);
+    if (!status) status = triple(options, PM_OPT_STD, how.std);
+    if (!status) *out = how;
+    return status;
+}
+
+static pm_status file_of(const char *what, const char *path, char absolute[4096], uint64_t *size,
+                         pm_sha256 *hash) {
+    struct stat info;
+    char *real = realpath(path, NULL);
+    if (!real || stat(real, &info) != 0) {
+        free(real);
+        return pm_fail(PM_E_NOT_FOUND, "%s %s: there is no such file", what, path);
+    }
+    size_t length = strlen(real);
+    if (length < 4096) memcpy(absolute, real, length + 1);
+    free(real);
+    if (length >= 4096) return pm_fail(PM_E_LIMIT, "%s %s: the path is too long", what, path);
+    if (!S_ISREG(info.st_mode)) return pm_fail(PM_E_FORMAT, "%s %s: not a file", what, path);
+    *size = (uint64_t)info.st_size;
+    return pm_sha256_file(absolute, hash);
+}
+
+static bool wants_statistics(const pm_options *options) {
+    for (size_t i = 0; i < pm_options_count(options, PM_OPT_MASK); i++)
+        if (strcmp(pm_options_value(options, PM_OPT_MASK, i), "off") != 0) return true;
+    return false;
+}
+
+/* --stats: a file for now. A bare name that is no file would be one in the database. */
+static pm_status check_statistics(const pm_options *options) {
+    struct stat info;
+    const char *stats = pm_options_text(options, PM_OPT_STATS);
+    if (!stats && wants_statistics(options))
+        return pm_fail(PM_E_USAGE, "--mask cls needs --stats FILE: the class statistics of this "
+                                   "model");
+    if (!stats || stat(stats, &info) == 0 || strchr(stats, '/') || strchr(stats, '.')) return PM_OK;
+    return pm_fail(PM_E_USAGE,
+                   "--stats %.80s: there is no such file; statistics kept by name in a database "
+                   "are not there yet, give a .safetensors file",
+                   stats);
+}
+
+static pm_status open_statistics(const pm_options *options, pm_plan *plan, pm_config *base) {
+    const char *stats = pm_options_text(options, PM_OPT_STATS);
+    pm_weights *tensors = NULL;
+    pm_run_spec *spec = &plan->spec;
+    pm_status status =
+        file_of("--stats", stats, spec->statistics_path, &spec->statistics_size, &base->statistics);
+    if (!status) status = pm_weights_open(spec->statistics_path, &tensors);
+    if (!status) status = pm_statistics_new(plan->model, tensors, &plan->statistics);
+    pm_weights_free(&tensors);
+    base->has_statistics = !status;
+    return status;
+}
+
+static pm_status open_model(const pm_options *options, const pm_arch_info *arch, pm_plan *plan,
+                            pm_config *base) {
+    pm_weights *weights = NULL;
+    pm_run_spec *spec = &plan->spec;
+    pm_status status = file_of("--weights", pm_options_text(options, PM_OPT_WEIGHTS),
+                               spec->weights_path, &spec->weights_size, &base->weights);
+    if (!status) status = pm_weights_open(spec->weights_path, &weights);
+    if (!status) status = pm_model_new(arch->name, weights, &plan->model);
+    pm_weights_free(&weights);
+    if (status == PM_E_MISMATCH)
+        status = pm_fail_in(status, "--weights %s does not fit --model %s",
+                            pm_options_text(options, PM_OPT_WEIGHTS), arch->name);
+    if (!status) spec->classes = pm_model_classes(plan->model);
+    return status;
+}
+
+static pm_status make_configurations(pm_plan *plan) {
+    pm_run_spec *spec = &plan->spec;
+    plan->configurations = calloc(spec->config_count, sizeof(pm_configuration *));
+    if (!plan->configurations) return pm_fail(PM_E_MEMORY, "no memory for the configurations");
+    for (size_t i = 0; i < spec->config_count; i++) {
+        const pm_config *config = &spec->configs[i];
+        if (config->target_rule == PM_TARGET_RULE_CLASS && config->target_class >= spec->classes)
+            return pm_fail(PM_E_USAGE, "--target %zu: the weights have classes 0 to %zu",
+                           config->target_class, spec->classes - 1);
+        pm_status status = pm_configuration_new(plan->model, &config->attribution,
+                                                config->has_statistics ? plan->statistics : NULL,
+                                                &plan->configurations[i]);
+        if (status) return status;
+    }
+    return PM_OK;
+}
+
+static pm_status set_record(const pm_options *options, pm_run_spec *spec) {
+    const char *name = pm_options_text(options, PM_OPT_NAME);
+    pm_status status =
+        pm_channels_parse(pm_options_text(options, PM_OPT_CHANNELS), &spec->channels);
+    if (!status)
+        status = pm_heat_maps_parse(pm_options_text(options, PM_OPT_HEATMAPS), &spec->heat_maps);
+    if (status) return status;
+    if (strlen(name) >= sizeof spec->name)
+        return pm_fail(PM_E_USAGE, "--name is longer than %zu characters", sizeof spec->name - 1);
+    strcpy(spec->name, name);
+    return PM_OK;
+}
+
+/* The part of every configuration that is not a grid. */
+static pm_status set_base(const pm_options *options, pm_plan *plan, const pm_arch_info **arch,
+                          pm_config *base) {
+    pm_status status = pm_options_need(options, PM_OPT_MODEL);
+    if (!status) status = pm_arch_find(pm_options_text(options, PM_OPT_MODEL), arch);
+    if (!status) status = pm_plan_preprocessing(options, *arch, &plan->preprocessing);
+    if (!status) status = set_record(options, &plan->spec);
+    if (!status) status = check_statistics(options);
+    if (status) return status;
+    *base = (pm_config){0};
+    snprintf(base->arch, sizeof base->arch, "%s", (*arch)->name);
+    base->resize = plan->preprocessing.resize;
+    base->crop = plan->preprocessing.crop;
+    base->filter = plan->preprocessing.filter;
+    memcpy(base->mean, plan->preprocessing.mean, sizeof base->mean);
+    memcpy(base->std, plan->preprocessing.std, sizeof base->std);
+    return PM_OK;
+}
+
+pm_status pm_plan_check(const pm_options *options) {
+    pm_plan plan = {0};
+    const pm_arch_info *arch;
+    pm_config base, *configs = NULL;
+    size_t count;
+    pm_status status = set_base(options, &plan, &arch, &base);
+    if (status) return status;
+    /* Stand-in for the hash that only the file gives. Class names come with the data set. */
+    base.has_statistics = wants_statistics(options);
+    status = pm_grid_make(options, &base, PM_TARGET_RULE_TOP, NULL, 0, &configs, &count);
+    free(configs);
+    return status;
+}
+
+pm_status pm_plan_open(const pm_options *options, pm_plan *out) {
+    const pm_arch_info *arch;
+    *out = (pm_plan){0};
+    pm_status status = set_base(options, out, &arch, &out->base);
+    if (!status) status = pm_options_need(options, PM_OPT_WEIGHTS);
+    if (!status) status = open_model(options, arch, out, &out->base);
+    if (!status && wants_statistics(options)) status = open_statistics(options, out, &out->base);
+    return status;
+}
+
+pm_status pm_plan_grid(const pm_options *options, char *const *class_names, size_t class_name_count,
+                       bool labels, pm_plan *plan) {
+    static char *const none[1] = {NULL};
+    pm_target_rule rule = labels ? PM_TARGET_RULE_LABEL : PM_TARGET_RULE_TOP;
+    pm_status status =
+        pm_grid_make(options, &plan->base, rule, class_names ? class_names : none, class_name_count,
+                     &plan->spec.configs, &plan->spec.config_count);
+    return status ? status : make_configurations(plan);
+}
+
+void pm_plan_fini(pm_plan *plan) {
+    for (size_t i = 0; plan->configurations && i < plan->spec.config_count; i++)
+        pm_configuration_free(&plan->configurations[i]);
+    free(plan->configurations);
+    pm_statistics_free(&plan->statistics);
+    pm_model_free(&plan->model);
+    pm_run_spec_fini(&plan->spec);
+    *plan = (pm_plan){0};
+}

@@ -1,0 +1,48 @@
+/* What a command line asks for, checked whole before any work: model, statistics and the grid of
+ * configurations.
+ *
+ * Use: pm_plan_open, pm_plan_grid, then read its members; pm_plan_fini also after a failure. Every
+ * error is one line that says what, where and what to do. */
+#ifndef PM_TOOLS_PLAN_H
+#define PM_TOOLS_PLAN_H
+
+#include "lib/image/image.h"
+#include "lib/spec/spec.h"
+#include "parchgrad.h"
+#include "tools/options.h"
+
+enum { PM_GRID_MAX = 10000 }; /* configurations of one command */
+
+typedef struct pm_plan {
+    pm_model *model;
+    pm_statistics *statistics;         /* NULL where no configuration needs any */
+    pm_run_spec spec;                  /* configurations without doubles, in grid order */
+    pm_configuration **configurations; /* [spec.config_count] the same, ready for the engine */
+    pm_config base;                    /* what all configurations share */
+    pm_preprocessing preprocessing;    /* shared by all of them */
+} pm_plan;
+
+/* Model and statistics. PM_E_USAGE, PM_E_NOT_FOUND, PM_E_MISMATCH, and whatever opening the files
+ * gives. */
+pm_status pm_plan_open(const pm_options *options, pm_plan *out);
+/* Then the grid. `class_names` [class_name_count] may hold names that --target can use; `labels`:
+ * whether images have labels, which decides the default of --target. */
+pm_status pm_plan_grid(const pm_options *options, char *const *class_names, size_t class_name_count,
+                       bool labels, pm_plan *plan);
+void pm_plan_fini(pm_plan *plan);
+
+/* What needs no file but the statistics' name: architecture, grid, ranges, combinations. */
+pm_status pm_plan_check(const pm_options *options);
+
+/* The product of the grid options as configurations, base filled in (arch, weights, statistics,
+ * preprocessing); doubles by hash are left out. *configs from malloc. Opens no file. class_names
+ * NULL: not read yet, any name passes. */
+pm_status pm_grid_make(const pm_options *options, const pm_config *base, pm_target_rule rule,
+                       char *const *class_names, size_t class_name_count, pm_config **configs,
+                       size_t *count);
+
+/* The architecture's preprocessing, with what the options set. */
+pm_status pm_plan_preprocessing(const pm_options *options, const pm_arch_info *arch,
+                                pm_preprocessing *out);
+
+#endif

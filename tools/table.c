@@ -1,0 +1,338 @@
+/* Owns how rows look. Must not know where they come from. */
+#include "tools/table.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+
+#include "lib/base/text.h"
+
+enum { CELL_COLUMNS_MAX = 60 };
+
+struct pm_table {
+    pm_table_format format;
+    FILE *out;
+    size_t columns, rows;
+    char **names;
+    char **cells; /* [held rows][columns], text format only */
+    bool *right;  /* [held rows][columns] numbers stand right */
+    size_t held;
+    size_t *widths; /* [columns] once known */
+};
+
+pm_status pm_table_format_parse(const char *name, pm_table_format *out) {
+    static const char *const names[] = {"table", "csv", "json"};
+    for (size_t i = 0; i < 3; i++)
+        if (strcmp(names[i], name) == 0) {
+            *out = (pm_table_format)i;
+            return PM_OK;
+        }
+    return pm_fail(PM_E_USAGE, "--format '%.80s' is not known; there are: table, csv, json", name);
+}
+
+pm_status pm_table_new(pm_table_format format, FILE *out, pm_table **table) {
+    pm_table *made = calloc(1, sizeof *made);
+    if (!made) return pm_fail(PM_E_MEMORY, "no memory for a table");
+    made->format = format;
+    made->out = out;
+    *table = made;
+    return PM_OK;
+}
+
+static void drop_held(pm_table *table) {
+    for (size_t i = 0; i < table->held * table->columns; i++) free(table->cells[i]);
+    free(table->cells);
+    free(table->right);
+    table->cells = NULL;
+    table->right = NULL;
+    table->held = 0;
+}
+
+void pm_table_free(pm_table **table) {
+    if (!*table) return;
+    drop_held(*table);
+    for (size_t i = 0; (*table)->names && i < (*table)->columns; i++) free((*table)->names[i]);
+    free((*table)->names);
+    free((*table)->widths);
+    free(*table);
+    *table = NULL;
+}
+
+/* ---- cells ---- */
+
+/* The shortest of %.15g and %.17g that reads back the same. */
+static void real_text(double value, char *out, size_t size) {
+    snprintf(out, size, "%.15g", value);
+    if (strtod(out, NULL) != value) snprintf(out, size, "%.17g", value);
+}
+
+/* Columns that a UTF-8 text takes on a terminal. */
+static size_t columns_of(const char *text) {
+    size_t columns = 0;
+    mbstate_t state = {0};
+    for (size_t left = strlen(text); left > 0;) {
+        wchar_t wide;
+        size_t n = mbrtowc(&wide, text, left, &state);
+        if (n == 0 || n > left) {
+            columns++;
+            n = 1;
+            memset(&state, 0, sizeof state);
+        } else {
+            int width = wcwidth(wide);
+            columns += width > 0 ? (size_t)width : 0;
+        }
+        text += n;
+        left -= n;
+    }
+    return columns;
+}
+
+static size_t utf8_step(const char *text) {
+    size_t n = 1;
+    while (((unsigned char)text[n] & 0xC0) == 0x80) n++;
+    return n;
+}
+
+/* One line, no control characters, cut at CELL_COLUMNS_MAX. */
+static pm_status printable(const char *text, size_t size, char **out) {
+    char *copy = malloc(size + 4);
+    if (!copy) return pm_fail(PM_E_MEMORY, "no memory for a cell");
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        copy[i] = c < 32 || c == 127 ? ' ' : (char)c;
+    }
+    copy[size] = '\0';
+    size_t at = 0, columns = 0;
+    while (copy[at] && columns < CELL_COLUMNS_MAX - 1) {
+        at += utf8_step(copy + at);
+        columns++;
+    }
+    if (copy[at] && copy[at + utf8_step(copy + at)]) memcpy(copy + at, "…", 4);
+    *out = copy;
+    return PM_OK;
+}
+
+static pm_status cell_text(const pm_value *value, char **out) {
+    char text[64];
+    switch (value->kind) {
+    case PM_VALUE_NULL: snprintf(text, sizeof text, "NULL"); break;
+    case PM_VALUE_INTEGER: snprintf(text, sizeof text, "%lld", (long long)value->integer); break;
+    case PM_VALUE_REAL: snprintf(text, sizeof text, "%.6g", value->real); break;
+    case PM_VALUE_TEXT: return printable(value->text, value->size, out);
+    case PM_VALUE_BLOB: snprintf(text, sizeof text, "blob(%zu bytes)", value->size); break;
+    }
+    *out = strdup(text);
+    return *out ? PM_OK : pm_fail(PM_E_MEMORY, "no memory for a cell");
+}
+
+/* ---- the aligned table ---- */
+
+static void pad(FILE *out, size_t columns) {
+    for (size_t i = 0; i < columns; i++) fputc(' ', out);
+}
+
+static void print_cell(const pm_table *table, size_t column, const char *text, bool right) {
+    size_t width = columns_of(text), room = table->widths[column];
+    size_t gap = width < room ? room - width : 0;
+    if (right) pad(table->out, gap);
+    fputs(text, table->out);
+    if (column + 1 == table->columns) {
+        fputc('\n', table->out);
+        return;
+    }
+    pad(table->out, (right ? 0 : gap) + 2);
+}
+
+static pm_status flush_held(pm_table *table) {
+    size_t columns = table->columns;
+    table->widths = calloc(columns ? columns : 1, sizeof *table->widths);
+    if (!table->widths) return pm_fail(PM_E_MEMORY, "no memory for a table");
+    for (size_t c = 0; c < columns; c++) {
+        table->widths[c] = columns_of(table->names[c]);
+        for (size_t r = 0; r < table->held; r++) {
+            size_t width = columns_of(table->cells[r * columns + c]);
+            if (width > table->widths[c]) table->widths[c] = width;
+        }
+    }
+    for (size_t c = 0; c < columns; c++)
+        print_cell(table, c, table->names[c], table->held && table->right[c]);
+    for (size_t c = 0; c < columns; c++) {
+        for (size_t i = 0; i < table->widths[c]; i++) fputs("─", table->out);
+        fputs(c + 1 == columns ? "\n" : "  ", table->out);
+    }
+    for (size_t i = 0; i < table->held * columns; i++)
+        print_cell(table, i % columns, table->cells[i], table->right[i]);
+    drop_held(table);
+    return PM_OK;
+}
+
+static bool is_number(const pm_value *value) {
+    return value->kind == PM_VALUE_INTEGER || value->kind == PM_VALUE_REAL;
+}
+
+static pm_status text_row(pm_table *table, const pm_value *values) {
+    size_t columns = table->columns;
+    if (table->widths) {
+        for (size_t c = 0; c < columns; c++) {
+            char *text;
+            pm_status status = cell_text(&values[c], &text);
+            if (status) return status;
+            print_cell(table, c, text, is_number(&values[c]));
+            free(text);
+        }
+        return PM_OK;
+    }
+    if (!table->cells) {
+        table->cells = calloc(columns * PM_TABLE_SAMPLE, sizeof *table->cells);
+        table->right = calloc(columns * PM_TABLE_SAMPLE, sizeof *table->right);
+        if (!table->cells || !table->right)
+            return pm_fail(PM_E_MEMORY, "no memory for a table of %zu columns", columns);
+    }
+    size_t first = table->held * columns;
+    table->held++; /* also where a cell fails: free takes NULL */
+    for (size_t c = 0; c < columns; c++) {
+        pm_status status = cell_text(&values[c], &table->cells[first + c]);
+        if (status) return status;
+        table->right[first + c] = is_number(&values[c]);
+    }
+    return table->held == PM_TABLE_SAMPLE ? flush_held(table) : PM_OK;
+}
+
+/* ---- CSV and JSON ---- */
+
+static void csv_field(FILE *out, const char *text, size_t size) {
+    if (!memchr(text, '"', size) && !memchr(text, ',', size) && !memchr(text, '\n', size) &&
+        !memchr(text, '\r', size)) {
+        fwrite(text, 1, size, out);
+        return;
+    }
+    fputc('"', out);
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"') fputc('"', out);
+        fputc(text[i], out);
+    }
+    fputc('"', out);
+}
+
+static void json_string(FILE *out, const char *text, size_t size) {
+    fputc('"', out);
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < 32)
+            fprintf(out, "\\u%04x", c);
+        else
+            fputc(c, out);
+    }
+    fputc('"', out);
+}
+
+static void hex(FILE *out, const pm_value *value) {
+    for (size_t i = 0; i < value->size; i++) fprintf(out, "%02x", (unsigned char)value->text[i]);
+}
+
+static void csv_value(FILE *out, const pm_value *value) {
+    char text[40];
+    switch (value->kind) {
+    case PM_VALUE_NULL: return;
+    case PM_VALUE_INTEGER: fprintf(out, "%lld", (long long)value->integer); return;
+    case PM_VALUE_REAL:
+        real_text(value->real, text, sizeof text);
+        fputs(text, out);
+        return;
+    case PM_VALUE_TEXT: csv_field(out, value->text, value->size); return;
+    case PM_VALUE_BLOB: hex(out, value); return;
+    }
+}
+
+static void json_value(FILE *out, const pm_value *value) {
+    char text[40];
+    switch (value->kind) {
+    case PM_VALUE_NULL: fputs("null", out); return;
+    case PM_VALUE_INTEGER: fprintf(out, "%lld", (long long)value->integer); return;
+    case PM_VALUE_REAL:
+        /* JSON has no infinity. */
+        if (!isfinite(value->real)) {
+            fputs(isnan(value->real) ? "null" : value->real > 0 ? "\"inf\"" : "\"-inf\"", out);
+            return;
+        }
+        real_text(value->real, text, sizeof text);
+        fputs(text, out);
+        return;
+    case PM_VALUE_TEXT: json_string(out, value->text, value->size); return;
+    case PM_VALUE_BLOB:
+        fputc('"', out);
+        hex(out, value);
+        fputc('"', out);
+        return;
+    }
+}
+
+static void csv_row(pm_table *table, const pm_value *values) {
+    for (size_t c = 0; c < table->columns; c++) {
+        if (c) fputc(',', table->out);
+        csv_value(table->out, &values[c]);
+    }
+    fputs("\n", table->out);
+}
+
+static void json_row(pm_table *table, const pm_value *values) {
+    fputs(table->rows ? ",\n {" : "[\n {", table->out);
+    for (size_t c = 0; c < table->columns; c++) {
+        if (c) fputs(", ", table->out);
+        json_string(table->out, table->names[c], strlen(table->names[c]));
+        fputs(": ", table->out);
+        json_value(table->out, &values[c]);
+    }
+    fputc('}', table->out);
+}
+
+/* ---- the sink ---- */
+
+static pm_status take_columns(void *user, size_t count, const char *const *names,
+                              const char *const *types) {
+    pm_table *table = user;
+    (void)types;
+    table->names = calloc(count ? count : 1, sizeof *table->names);
+    if (!table->names) return pm_fail(PM_E_MEMORY, "no memory for %zu columns", count);
+    table->columns = count;
+    for (size_t i = 0; i < count; i++) {
+        table->names[i] = strdup(names[i]);
+        if (!table->names[i]) return pm_fail(PM_E_MEMORY, "no memory for %zu columns", count);
+        if (table->format != PM_TABLE_CSV) continue;
+        if (i) fputc(',', table->out);
+        csv_field(table->out, names[i], strlen(names[i]));
+    }
+    if (table->format == PM_TABLE_CSV) fputs("\n", table->out);
+    return PM_OK;
+}
+
+static pm_status take_row(void *user, size_t count, const pm_value *values) {
+    pm_table *table = user;
+    pm_status status = PM_OK;
+    (void)count;
+    switch (table->format) {
+    case PM_TABLE_TEXT: status = text_row(table, values); break;
+    case PM_TABLE_CSV: csv_row(table, values); break;
+    case PM_TABLE_JSON: json_row(table, values); break;
+    }
+    table->rows++;
+    if (!status && ferror(table->out)) status = pm_fail(PM_E_IO, "cannot write the rows");
+    return status;
+}
+
+pm_query_sink pm_table_sink(pm_table *table) {
+    return (pm_query_sink){.user = table, .columns = take_columns, .row = take_row};
+}
+
+pm_status pm_table_end(pm_table *table) {
+    pm_status status = PM_OK;
+    if (table->format == PM_TABLE_JSON) fputs(table->rows ? "\n]\n" : "[]\n", table->out);
+    if (table->format == PM_TABLE_TEXT && table->columns && !table->widths)
+        status = flush_held(table);
+    return status;
+}
+
+size_t pm_table_rows(const pm_table *table) { return table->rows; }
