@@ -36,11 +36,26 @@ static void log_nothing(const char *domain, GLogLevelFlags level, const char *te
     (void)data;
 }
 
+/* libvips looks for its optional loaders (ImageMagick, Poppler, OpenSlide ...) below VIPSHOME. They
+ * are never used here: a hundred libraries less in every worker, and a tenth of the start. */
+static int start_without_modules(const char *program) {
+    const char *set = getenv("VIPSHOME");
+    char *kept = set ? strdup(set) : NULL;
+    if ((set && !kept) || setenv("VIPSHOME", "/nonexistent", 1) != 0) return -1;
+    int failed = vips_init(program);
+    if (kept)
+        setenv("VIPSHOME", kept, 1);
+    else
+        unsetenv("VIPSHOME");
+    free(kept);
+    return failed;
+}
+
 pm_status pm_image_setup(const char *program) {
     pm_status status = PM_OK;
     pthread_mutex_lock(&setup_lock);
     if (!setup_done) {
-        if (vips_init(program) != 0) {
+        if (start_without_modules(program) != 0) {
             status = pm_fail(PM_E_INTERNAL, "libvips does not start: check its installation");
         } else {
             vips_block_untrusted_set(TRUE);

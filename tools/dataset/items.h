@@ -30,7 +30,10 @@ typedef struct pm_dataset_source {
     const pm_class_names *class_names;
 } pm_dataset_source;
 
-/* labels.csv: items sorted by path. */
+/* labels.csv: items sorted by path. text[size] must be writable. Every image must exist below
+ * `root`, unless that is NULL. What stands in `out` on failure is the caller's to release. */
+pm_status pm_labels_parse(const char *name, const char *root, char *text, size_t size,
+                          size_t class_count, pm_item_list *out);
 pm_status pm_labels_read(const pm_dataset_source *source, pm_item_list *out);
 
 /* A flat folder or class folders: items sorted by path. folder_names: of class folders in order of

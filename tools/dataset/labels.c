@@ -144,6 +144,14 @@ static int compare_rows(const void *a, const void *b) {
     return order ? order : (x->line > y->line) - (x->line < y->line);
 }
 
+static pm_status check_file(const char *name, const char *root, const label_row *row) {
+    struct stat info;
+    char path[4096];
+    int length = snprintf(path, sizeof path, "%s/%s", root, row->path);
+    if (length >= 0 && (size_t)length < sizeof path && stat(path, &info) == 0) return PM_OK;
+    return pm_fail(PM_E_NOT_FOUND, "%s:%zu: there is no image %s", name, row->line, row->path);
+}
+
 /* Rows of one path become one item; their labels must agree. */
 static pm_status gather(const char *name, const char *root, const label_table *table,
                         pm_item_list *list) {
@@ -152,12 +160,8 @@ static pm_status gather(const char *name, const char *root, const label_table *t
         const label_row *row = &table->rows[i];
         pm_status status = PM_OK;
         if (!first || strcmp(first->path, row->path) != 0) {
-            struct stat info;
-            char path[4096];
-            int length = snprintf(path, sizeof path, "%s/%s", root, row->path);
-            if (length < 0 || (size_t)length >= sizeof path || stat(path, &info) != 0)
-                return pm_fail(PM_E_NOT_FOUND, "%s:%zu: there is no image %s", name, row->line,
-                               row->path);
+            if (root) status = check_file(name, root, row);
+            if (status) return status;
             status = pm_item_list_add(list, row->path, row->label);
             if (status) return pm_fail_in(status, "%s:%zu", name, row->line);
             first = row;
@@ -174,21 +178,28 @@ static pm_status gather(const char *name, const char *root, const label_table *t
     return PM_OK;
 }
 
+pm_status pm_labels_parse(const char *name, const char *root, char *text, size_t size,
+                          size_t class_count, pm_item_list *out) {
+    label_table table = {0};
+    pm_status status = parse_table(name, text, size, class_count, &table);
+    if (!status && table.count == 0) status = pm_fail(PM_E_FORMAT, "%s: no image in it", name);
+    if (!status) {
+        qsort(table.rows, table.count, sizeof *table.rows, compare_rows);
+        status = gather(name, root, &table, out);
+    }
+    free(table.rows);
+    return status;
+}
+
 pm_status pm_labels_read(const pm_dataset_source *source, pm_item_list *out) {
     char name[4096];
     uint8_t *text = NULL;
     size_t size = 0;
-    label_table table = {0};
     snprintf(name, sizeof name, "%s/labels.csv", source->root);
     pm_status status = pm_file_read(name, FILE_LIMIT_BYTES, &text, &size);
     if (status) return status;
-    status = parse_table(name, (char *)text, size, source->options->class_count, &table);
-    if (!status && table.count == 0) status = pm_fail(PM_E_FORMAT, "%s: no image in it", name);
-    if (!status) {
-        qsort(table.rows, table.count, sizeof *table.rows, compare_rows);
-        status = gather(name, source->root, &table, out);
-    }
-    free(table.rows);
+    status =
+        pm_labels_parse(name, source->root, (char *)text, size, source->options->class_count, out);
     free(text);
     return status;
 }
