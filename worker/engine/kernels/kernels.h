@@ -1,0 +1,122 @@
+/* The kernels as the plan sees them: one table of function pointers an instruction set.
+ *
+ * Owns: the loops over pixels and channels. Knows nothing of graphs, lifetimes or requests.
+ * Layout: [C/v][H][W][v], v = pm_kernels.lanes, with whatever strides a span gives; lanes behind
+ * the last channel hold zeros. Borders around a map are the caller's to allot and to clear.
+ * Numbers: every output is one sum in a fixed order (input block, tap, channel), whatever the tile
+ * that computes it and however many images run together. */
+#ifndef PM_ENGINE_KERNELS_H
+#define PM_ENGINE_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/base/status.h"
+
+/* Where the maps of some images lie: strides in floats between images, channel blocks, rows and
+ * pixels. `at` is pixel (0, 0) of the first, inside the border. */
+typedef struct pm_span {
+    float *at; /* NULL: absent */
+    ptrdiff_t image, plane, row, pixel;
+} pm_span;
+
+typedef struct pm_const_span {
+    const float *at;
+    ptrdiff_t image, plane, row, pixel;
+} pm_const_span;
+
+/* One bit a channel, one element (pm_kernels.mask_bytes) a pixel and block; shared by images. */
+typedef struct pm_mask_span {
+    void *at; /* NULL: absent */
+    ptrdiff_t plane, row, pixel;
+} pm_mask_span;
+
+/* What happens to a raw sum v before it is stored, in this order. */
+typedef struct pm_epilogue {
+    const float *scale, *shift;  /* [blocks v]: v = scale v + shift; both or neither */
+    pm_const_span add;           /* v += add */
+    pm_mask_span rectified;      /* bit = v > 0, v = max(v, 0) */
+    pm_mask_span mask;           /* v = 0 where the bit is 0 */
+    pm_span out;                 /* v is stored here */
+    pm_span scaled;              /* and gradient_scale v here; v itself where that is NULL */
+    const float *gradient_scale; /* [blocks v] */
+} pm_epilogue;
+
+/* From one output pixel to the next, the input moves by ... */
+typedef enum pm_step_kind {
+    PM_STEP_PIXEL,      /* one pixel of v lanes */
+    PM_STEP_TWO_PIXELS, /* two of them */
+    PM_STEP_RGB,        /* one pixel of PM_RGB_PITCH floats, three of them used */
+    PM_STEP_TWO_RGB,
+    PM_STEP_ANY, /* in.pixel floats, v lanes: one pixel at a time, slow */
+    PM_STEP_ANY_RGB,
+    PM_STEP_COUNT
+} pm_step_kind;
+
+enum { PM_RGB = 3, PM_RGB_PITCH = 4 };
+
+/* out[k][y][x] = sum over input blocks, taps, channels of weight * in[y row + x step + tap]. Any
+ * convolution, its backward pass by parities, and linear layers are of this form. */
+typedef struct pm_conv {
+    pm_const_span in; /* row: between the input rows of two output rows */
+    pm_step_kind step;
+    size_t in_blocks, taps;
+    const ptrdiff_t *tap; /* [taps] floats from an output pixel's input pixel */
+    const float *weights; /* [pairs of output blocks][in_blocks][taps][channels][2 v]; an odd last
+                             block: [...][v] */
+    size_t images, out_blocks, height, width; /* of the output */
+    pm_epilogue epilogue;
+} pm_conv;
+
+/* Everything else that walks over a map. height, width: of what is written. */
+typedef struct pm_map {
+    pm_const_span in;
+    size_t images, blocks, height, width;
+    size_t in_height, in_width;
+    size_t kernel, stride, pad;
+    uint8_t *winner; /* pooling: [blocks][pooled height][pooled width][v], place in the window */
+    size_t channels, in_channels; /* subsample */
+    const float *weights;         /* row of a linear layer: as packed for forward */
+    size_t in_blocks, taps;       /* of those weights */
+    size_t out_blocks;            /* of those weights */
+    pm_epilogue epilogue;
+} pm_map;
+
+/* The gradient at a convolution's output, of one image. */
+typedef struct pm_measure {
+    pm_span delta;
+    size_t channels, blocks, height, width;
+    const float *weight_h;   /* [blocks v]: 1 for the channels of H, else 0; aligned */
+    double *sum_h, *sum_l;   /* out: [height width], sums over the channels of H and of the rest */
+    float *channel_variance; /* out: [channels], unbiased over space; 0 for 1x1 */
+} pm_measure;
+
+typedef struct pm_kernels {
+    const char *name; /* "avx512", "avx2", "baseline" */
+    size_t lanes;     /* v */
+    size_t mask_bytes;
+    bool (*usable)(void);
+    void (*conv)(const pm_conv *conv);
+    void (*pointwise)(const pm_map *map);
+    void (*maxpool)(const pm_map *map);
+    /* in: the gradient of the pooled map, in_height x in_width its size */
+    void (*maxpool_backward)(const pm_map *map);
+    void (*avgpool)(const pm_map *map);
+    void (*avgpool_backward)(const pm_map *map);
+    void (*subsample)(const pm_map *map);
+    void (*subsample_backward)(const pm_map *map);
+    /* image n: values[n] times row rows[n] of a linear layer's weights; taps = height width */
+    void (*linear_row)(const pm_map *map, const size_t *rows, const float *values);
+    void (*measure)(const pm_measure *measure);
+    /* delta *= factor of its channel, in place; factors [blocks v] */
+    void (*scale)(const pm_measure *measure, const float *factors);
+} pm_kernels;
+
+/* The best set that this CPU runs, or the one that PARCHMILL_ISA names. PM_E_USAGE where that is
+ * unknown or not usable here. */
+pm_status pm_kernels_choose(const pm_kernels **out);
+/* By name; NULL where unknown. */
+const pm_kernels *pm_kernels_named(const char *name);
+
+#endif

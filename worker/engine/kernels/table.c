@@ -1,0 +1,36 @@
+/* Owns: the table of one instruction set. */
+#include "worker/engine/kernels/vec.h"
+
+static bool usable(void) {
+    __builtin_cpu_init();
+#if PM_LANES == 16
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("fma");
+#elif PM_LANES == 8
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+    return true;
+#endif
+}
+
+#define PM_TEXT_(x) #x
+#define PM_TEXT(x) PM_TEXT_(x)
+
+const pm_kernels PM_ISA_SYMBOL(pm_kernels) = {
+    .name = PM_TEXT(PM_ISA),
+    .lanes = PM_LANES,
+    .mask_bytes = sizeof(mask_t),
+    .usable = usable,
+    .conv = PM_ISA_SYMBOL(pm_conv),
+    .pointwise = PM_ISA_SYMBOL(pm_pointwise),
+    .maxpool = PM_ISA_SYMBOL(pm_maxpool),
+    .maxpool_backward = PM_ISA_SYMBOL(pm_maxpool_backward),
+    .avgpool = PM_ISA_SYMBOL(pm_avgpool),
+    .avgpool_backward = PM_ISA_SYMBOL(pm_avgpool_backward),
+    .subsample = PM_ISA_SYMBOL(pm_subsample),
+    .subsample_backward = PM_ISA_SYMBOL(pm_subsample_backward),
+    .linear_row = PM_ISA_SYMBOL(pm_linear_row),
+    .measure = PM_ISA_SYMBOL(pm_measure),
+    .scale = PM_ISA_SYMBOL(pm_scale),
+};

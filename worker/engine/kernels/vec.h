@@ -1,0 +1,84 @@
+/* Vectors of one instruction set: PM_LANES floats, with the few operations that GCC's vector
+ * extensions lack. Included by kernel sources only, which are compiled once an instruction set
+ * with PM_LANES and PM_ISA defined. */
+#ifndef PM_ENGINE_VEC_H
+#define PM_ENGINE_VEC_H
+
+#include <immintrin.h>
+
+#include "worker/engine/kernels/kernels.h"
+
+#define PM_JOIN_(a, b) a##_##b
+#define PM_JOIN(a, b) PM_JOIN_(a, b)
+#define PM_ISA_SYMBOL(name) PM_JOIN(name, PM_ISA)
+
+#define PM_INLINE static inline __attribute__((always_inline, unused))
+#ifdef __clang__
+#define PM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PM_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+typedef float vec __attribute__((vector_size(PM_LANES * 4), may_alias));
+typedef int32_t ivec __attribute__((vector_size(PM_LANES * 4), may_alias));
+typedef uint8_t bvec __attribute__((vector_size(PM_LANES), may_alias));
+/* Half as many floats, and as many doubles: for sums in double. */
+typedef float half __attribute__((vector_size(PM_LANES * 2), may_alias));
+typedef double dvec __attribute__((vector_size(PM_LANES * 4), may_alias));
+
+#if PM_LANES == 16
+typedef uint16_t mask_t;
+PM_INLINE mask_t vec_positive(vec a) {
+    return _mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_GT_OQ);
+}
+PM_INLINE vec vec_keep(mask_t bits, vec a) { return (vec)_mm512_maskz_mov_ps(bits, (__m512)a); }
+#else
+typedef uint8_t mask_t;
+#if PM_LANES == 8
+PM_INLINE mask_t vec_positive(vec a) {
+    return (mask_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_setzero_ps(), _CMP_GT_OQ));
+}
+#define PM_LANE_BITS                                                                               \
+    { 1, 2, 4, 8, 16, 32, 64, 128 }
+#else
+PM_INLINE mask_t vec_positive(vec a) {
+    return (mask_t)_mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_setzero_ps()));
+}
+#define PM_LANE_BITS                                                                               \
+    { 1, 2, 4, 8 }
+#endif
+PM_INLINE vec vec_keep(mask_t bits, vec a) {
+    const ivec lane = PM_LANE_BITS;
+    ivec kept = ((lane & (int32_t)bits) == lane);
+    return (vec)(kept & (ivec)a);
+}
+#endif
+
+PM_INLINE vec vec_load(const float *p) { return *(const vec *)p; }
+PM_INLINE void vec_store(float *p, vec a) { *(vec *)p = a; }
+PM_INLINE vec vec_select(ivec where, vec a, vec b) {
+    return (vec)((where & (ivec)a) | (~where & (ivec)b));
+}
+
+/* Store `count` pixels of one block from (image, block, y, x) on, by way of the epilogue. */
+void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *epilogue, vec *pixels, size_t image, size_t block,
+                              size_t y, size_t x, size_t count);
+
+/* Pixels that a kernel works out before it hands them to pm_finish. */
+enum { PM_STRIP = 16 };
+
+/* The members of this set's table; table.c puts them together. */
+void PM_ISA_SYMBOL(pm_conv)(const pm_conv *conv);
+void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_avgpool)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_avgpool_backward)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_linear_row)(const pm_map *map, const size_t *rows, const float *values);
+void PM_ISA_SYMBOL(pm_measure)(const pm_measure *measure);
+void PM_ISA_SYMBOL(pm_scale)(const pm_measure *measure, const float *factors);
+extern const pm_kernels PM_ISA_SYMBOL(pm_kernels);
+
+#endif
