@@ -1,0 +1,176 @@
+/* Owns: the backward steps, derived from the groups. Must not know kernels.
+ *
+ * The groups are walked from the last to the first. When a group's turn comes, the gradient of its
+ * value is complete: every reader has added its share. A share is either computed (by the reader's
+ * step, which adds what is there already) or is a tensor that exists (a residual hands its reader's
+ * gradient on as it is). The step that brings the last share applies the group's own epilogue
+ * backwards: ReLU mask, then the BatchNorm's scale, so that the gradient at the convolution's
+ * output is stored once and ParchGrad finds it there. */
+#include <stdlib.h>
+
+#include "worker/engine/plan/plan.h"
+
+/* Shares waiting to be summed; more than two are joined as they come. */
+typedef struct pending {
+    int tensor[2];
+    size_t count;
+    size_t readers; /* yet to come */
+} pending;
+
+static size_t time_of(const pm_plan *plan, const pm_step *step) {
+    return (size_t)(step - plan->steps);
+}
+
+/* Zeros that the backward taps of a group want around its gradient. */
+static size_t delta_border(const pm_plan *plan, int index) {
+    const pm_group *group = &plan->packed->fusion.groups[index];
+    const pm_packed_group *weights = &plan->packed->groups[index];
+    if (group->kind != PM_GROUP_CONV) return 0;
+    const pm_node *head = pm_plan_head(plan, index);
+    const size_t *in = pm_plan_size(plan, group->input), *out = pm_plan_size(plan, index);
+    ptrdiff_t border = 0;
+    for (size_t p = 0; p < weights->backward_count; p++) {
+        const pm_tap_class *class = &weights->backward[p];
+        for (size_t q = 0; q < class->taps; q++)
+            for (size_t side = 0; side < 2; side++) {
+                ptrdiff_t d = side == 0 ? class->tap[q].dy : class->tap[q].dx;
+                size_t parity = side == 0 ? p / head->stride : p % head->stride, count, step = 1;
+                if (weights->subpixels != 0) {
+                    step = weights->subpixels / head->stride;
+                    count = (in[side] + weights->subpixels - 1) / weights->subpixels;
+                } else {
+                    count = in[side] <= parity ? 0 : (in[side] - parity - 1) / head->stride + 1;
+                }
+                if (count == 0) continue;
+                ptrdiff_t end = (ptrdiff_t)((count - 1) * step) + d - (ptrdiff_t)(out[side] - 1);
+                border = -d > border ? -d : border;
+                border = end > border ? end : border;
+            }
+    }
+    return (size_t)border;
+}
+
+/* A linear layer reads the gradients of all requests as the pixels of one map. */
+static void interleave(pm_plan *plan, int tensor) {
+    pm_tensor *t = &plan->tensors[tensor];
+    t->image = t->pixel;
+    t->plane = t->pixel * (ptrdiff_t)t->images;
+}
+
+static int gradient_tensor(pm_plan *plan, const pm_step *step, int group, size_t border) {
+    const size_t *size = pm_plan_size(plan, group);
+    size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, group)->channels);
+    return pm_plan_tensor(plan, plan->batch, blocks, size[0], size[1], border, time_of(plan, step));
+}
+
+/* The tensors that the last share of `group` fills. */
+static void finish_target(pm_plan *plan, pm_step *step, int group) {
+    const pm_group *g = &plan->packed->fusion.groups[group];
+    step->final = true;
+    if (g->residual != PM_GROUP_NONE)
+        plan->grad[group] = step->out = gradient_tensor(plan, step, group, 0);
+    plan->delta[group] = step->scaled =
+        gradient_tensor(plan, step, group, delta_border(plan, group));
+    if (g->kind == PM_GROUP_LINEAR) interleave(plan, step->scaled);
+}
+
+static void use_all(pm_plan *plan, const pm_step *step) {
+    size_t time = time_of(plan, step);
+    pm_plan_use(plan, step->in, time);
+    pm_plan_use(plan, step->add, time);
+    pm_plan_use(plan, step->out, time);
+    pm_plan_use(plan, step->scaled, time);
+}
+
+/* Sum two waiting shares; where nothing else is to come, that completes the gradient. */
+static void join(pm_plan *plan, pending *p, int group, bool final) {
+    pm_step *step = pm_plan_step(plan, PM_DO_POINTWISE, group, group);
+    step->in = p->tensor[0];
+    if (p->count == 2) step->add = p->tensor[1];
+    if (final)
+        finish_target(plan, step, group);
+    else
+        step->out = gradient_tensor(plan, step, group, 0);
+    use_all(plan, step);
+    p->count = final ? 0 : 1;
+    p->tensor[0] = step->out;
+}
+
+static void give(pm_plan *plan, pending *all, int group, int tensor) {
+    pending *p = &all[group];
+    if (p->count == 2) join(plan, p, group, false);
+    p->tensor[p->count++] = tensor;
+    if (--p->readers == 0) join(plan, p, group, true);
+}
+
+/* The reader's step computes a share of `group`'s gradient and adds one that waits. */
+static void compute(pm_plan *plan, pending *all, pm_step_op op, int reader, int group) {
+    pending *p = &all[group];
+    if (p->count == 2) join(plan, p, group, false);
+    pm_step *step = pm_plan_step(plan, op, reader, group);
+    step->in = plan->delta[reader];
+    if (p->count == 1) step->add = p->tensor[0];
+    if (--p->readers == 0)
+        finish_target(plan, step, group);
+    else
+        step->out = gradient_tensor(plan, step, group, 0);
+    use_all(plan, step);
+    p->count = step->final ? 0 : 1;
+    p->tensor[0] = step->out;
+}
+
+static void to_image(pm_plan *plan, int reader) {
+    const size_t f = plan->packed->groups[reader].subpixels;
+    pm_step *step = pm_plan_step(plan, PM_DO_CONV, reader, PM_GROUP_IMAGE);
+    step->in = plan->delta[reader];
+    step->out = plan->gradient = pm_plan_tensor(
+        plan, plan->batch, pm_plan_blocks(plan, PM_RGB * f * f), (plan->height + f - 1) / f,
+        (plan->width + f - 1) / f, 0, time_of(plan, step));
+    use_all(plan, step);
+    pm_plan_use(plan, step->out, time_of(plan, step) + 1); /* read after the last step */
+}
+
+static void hook(pm_plan *plan, int group) {
+    pm_step *step = pm_plan_step(plan, PM_DO_HOOK, group, group);
+    step->in = plan->delta[group];
+    use_all(plan, step);
+}
+
+static void add_group(pm_plan *plan, pending *all, int index) {
+    const pm_fusion *fusion = &plan->packed->fusion;
+    const pm_group *group = &fusion->groups[index];
+    if (group->residual >= 0) give(plan, all, group->residual, plan->grad[index]);
+    switch (group->kind) {
+    case PM_GROUP_CONV:
+        hook(plan, index);
+        if (group->input == PM_GROUP_IMAGE)
+            to_image(plan, index);
+        else
+            compute(plan, all, PM_DO_CONV, index, group->input);
+        return;
+    case PM_GROUP_LINEAR:
+        compute(plan, all, index == fusion->output ? PM_DO_LINEAR_ROW : PM_DO_CONV_IMAGES, index,
+                group->input);
+        return;
+    case PM_GROUP_MAXPOOL: compute(plan, all, PM_DO_MAXPOOL_BACKWARD, index, group->input); return;
+    case PM_GROUP_AVGPOOL: compute(plan, all, PM_DO_AVGPOOL_BACKWARD, index, group->input); return;
+    case PM_GROUP_SUBSAMPLE:
+        compute(plan, all, PM_DO_SUBSAMPLE_BACKWARD, index, group->input);
+        return;
+    case PM_GROUP_POINTWISE: give(plan, all, group->input, plan->delta[index]); return;
+    }
+}
+
+pm_status pm_plan_add_backward(pm_plan *plan) {
+    const pm_fusion *fusion = &plan->packed->fusion;
+    pending *all = calloc(fusion->count, sizeof *all);
+    if (all == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
+    for (size_t i = 0; i < fusion->count; i++) {
+        const pm_group *group = &fusion->groups[i];
+        if (group->input >= 0) all[group->input].readers++;
+        if (group->residual >= 0) all[group->residual].readers++;
+    }
+    for (size_t i = fusion->count; i-- > 0;) add_group(plan, all, (int)i);
+    free(all);
+    return PM_OK;
+}

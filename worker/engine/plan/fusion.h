@@ -1,0 +1,40 @@
+/* Groups: nodes that run as one step. A convolution takes the BatchNorm, residual addition and
+ * ReLU behind it into its epilogue. Depends on the graph alone, on no size and no ISA. */
+#ifndef PM_ENGINE_FUSION_H
+#define PM_ENGINE_FUSION_H
+
+#include "worker/engine/graph.h"
+
+typedef enum pm_group_kind {
+    PM_GROUP_CONV,
+    PM_GROUP_LINEAR,
+    PM_GROUP_MAXPOOL,
+    PM_GROUP_AVGPOOL,
+    PM_GROUP_SUBSAMPLE,
+    PM_GROUP_POINTWISE, /* BatchNorm, addition or ReLU with nothing to join */
+} pm_group_kind;
+
+enum { PM_GROUP_NONE = -1, PM_GROUP_IMAGE = -2 };
+
+typedef struct pm_group {
+    pm_group_kind kind;
+    int head;            /* the node it starts from */
+    int batchnorm;       /* node, or PM_NODE_NONE */
+    bool relu;           /* last of all */
+    int last;            /* the node whose value it gives */
+    int input, residual; /* groups, PM_GROUP_IMAGE or PM_GROUP_NONE; residual is added after the
+                            BatchNorm */
+} pm_group;
+
+typedef struct pm_fusion {
+    pm_group *groups; /* [count] in an order in which they can run */
+    size_t count;
+    int output; /* the group that gives the logits */
+} pm_fusion;
+
+/* PM_E_UNSUPPORTED (a graph that does not start with a convolution or does not end with a linear
+ * layer), PM_E_MEMORY. */
+pm_status pm_fusion_init(const pm_graph *graph, pm_fusion *out);
+void pm_fusion_fini(pm_fusion *fusion);
+
+#endif

@@ -1,0 +1,30 @@
+/* One backward pass of a round: what is asked, and what its hooks measure. */
+#ifndef PM_ENGINE_JOB_H
+#define PM_ENGINE_JOB_H
+
+#include "worker/engine/plan/plan.h"
+
+typedef struct pm_job {
+    const pm_configuration *configuration;
+    size_t target;
+    pm_layer_gradient *layers; /* [conv_count], the configuration's hooks in front */
+    float *channel_variance;   /* [sum of all convolutions' channels], hook by hook */
+    uint8_t *in_h;             /* the same */
+    float *heat_map;           /* [height, width] */
+} pm_job;
+
+/* Scratch of the hooks of one context. */
+typedef struct pm_hook_scratch {
+    double *sum_h, *sum_l; /* [largest convolution's height width] */
+    float *weight_h;       /* [most blocks v], aligned */
+} pm_hook_scratch;
+
+/* Choose H at every hook. PM_E_NOT_FOUND where the target has no statistics. */
+pm_status pm_job_select(const pm_model *model, pm_job *job);
+
+/* Measure the gradient of request `image` at the hook step's convolution, and scale it as the
+ * job's configuration says. Nothing where the convolution is not hooked. */
+void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job *job,
+                 const pm_hook_scratch *scratch);
+
+#endif

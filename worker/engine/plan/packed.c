@@ -1,0 +1,303 @@
+/* Owns: the order of weights in memory. Must not know sizes of maps (but for linear layers, whose
+ * weights fix them). */
+#include "worker/engine/plan/packed.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "worker/engine/plan/memory.h"
+
+/* A weight array [.., out, .., in, .., tap ..] by strides, floats. */
+typedef struct source {
+    const float *weights;
+    size_t outs, out_stride, ins, in_stride;
+    const size_t *tap_at; /* [taps] */
+    size_t taps;
+} source;
+
+static size_t blocks_of(size_t channels, size_t lanes) { return (channels + lanes - 1) / lanes; }
+
+static size_t packed_floats(size_t outs, size_t ins, size_t taps, size_t lanes, bool rgb) {
+    size_t in_floats = rgb ? PM_RGB : blocks_of(ins, lanes) * lanes;
+    return blocks_of(outs, lanes) * lanes * in_floats * taps;
+}
+
+/* dst is zeroed: lanes behind the last channel stay 0. Returns the end of what was written. */
+static float *pack(float *dst, const source *s, size_t lanes, bool rgb) {
+    const size_t out_blocks = blocks_of(s->outs, lanes), in_blocks = blocks_of(s->ins, lanes);
+    const size_t in_lanes = rgb ? PM_RGB : lanes;
+    for (size_t ob = 0; ob < out_blocks; ob += 2) {
+        const size_t wide = (out_blocks - ob >= 2 ? 2 : 1) * lanes;
+        for (size_t ib = 0; ib < in_blocks; ib++)
+            for (size_t q = 0; q < s->taps; q++)
+                for (size_t c = 0; c < in_lanes; c++, dst += wide) {
+                    size_t in = ib * lanes + c;
+                    if (in >= s->ins) continue;
+                    const float *w = s->weights + in * s->in_stride + s->tap_at[q];
+                    for (size_t k = 0; k < wide && ob * lanes + k < s->outs; k++)
+                        dst[k] = w[(ob * lanes + k) * s->out_stride];
+                }
+    }
+    return dst;
+}
+
+static pm_status no_memory(const pm_node *node) {
+    return pm_fail(PM_E_MEMORY, "no memory for the weights of %s", node->name);
+}
+
+/* ---- convolution ---- */
+
+/* Row taps of backward parity p: iy = stride i + p reads oy = i + d where iy + pad - r = stride oy.
+ * Fills r and d; returns how many. */
+static size_t parity_taps(const pm_node *node, size_t p, size_t *r_of, int *d_of) {
+    size_t count = 0;
+    for (size_t r = 0; r < node->kernel; r++) {
+        ptrdiff_t n = (ptrdiff_t)(p + node->pad) - (ptrdiff_t)r;
+        if (n % (ptrdiff_t)node->stride != 0) continue;
+        r_of[count] = r;
+        d_of[count++] = (int)(n / (ptrdiff_t)node->stride);
+    }
+    return count;
+}
+
+enum { KERNEL_MAX = 16 }; /* side of a filter */
+
+static float *pack_forward(const pm_node *node, pm_packed_group *out, float *dst, pm_tap *tap,
+                           size_t lanes, bool rgb) {
+    const size_t k = node->kernel;
+    size_t at[KERNEL_MAX * KERNEL_MAX];
+    for (size_t q = 0; q < k * k; q++) {
+        at[q] = q;
+        tap[q] = (pm_tap){(int)(q / k) - (int)node->pad, (int)(q % k) - (int)node->pad};
+    }
+    source s = {node->weight, node->channels, node->in_channels * k * k, node->in_channels, k * k,
+                at,           k * k};
+    out->forward = (pm_tap_class){k * k, tap, dst};
+    return pack(dst, &s, lanes, rgb);
+}
+
+static void pack_backward(const pm_node *node, pm_packed_group *out, float *dst, pm_tap *tap,
+                          size_t lanes) {
+    const size_t k = node->kernel;
+    for (size_t p = 0; p < out->backward_count; p++) {
+        size_t r[KERNEL_MAX], s[KERNEL_MAX], at[KERNEL_MAX * KERNEL_MAX], count = 0;
+        int dy[KERNEL_MAX], dx[KERNEL_MAX];
+        size_t rows = parity_taps(node, p / node->stride, r, dy);
+        size_t columns = parity_taps(node, p % node->stride, s, dx);
+        for (size_t i = 0; i < rows; i++)
+            for (size_t j = 0; j < columns; j++) {
+                at[count] = r[i] * k + s[j];
+                tap[count++] = (pm_tap){dy[i], dx[j]};
+            }
+        source weights = {node->weight,   node->in_channels,         k * k,
+                          node->channels, node->in_channels * k * k, at,
+                          count};
+        out->backward[p] = (pm_tap_class){count, tap, dst};
+        dst = pack(dst, &weights, lanes, false);
+        tap += count;
+    }
+}
+
+static pm_status pack_conv(const pm_node *node, pm_packed_group *out, size_t lanes) {
+    const size_t k = node->kernel;
+    size_t forward = packed_floats(node->channels, node->in_channels, k * k, lanes, false);
+    size_t backward = packed_floats(node->in_channels, node->channels, k * k, lanes, false);
+    out->backward_count = node->stride * node->stride;
+    out->memory = pm_floats_new(forward + backward);
+    out->taps = calloc(2 * k * k, sizeof *out->taps);
+    out->backward = calloc(out->backward_count, sizeof *out->backward);
+    if (out->memory == NULL || out->taps == NULL || out->backward == NULL) return no_memory(node);
+    float *end = pack_forward(node, out, out->memory, out->taps, lanes, false);
+    pack_backward(node, out, end, out->taps + k * k, lanes);
+    return PM_OK;
+}
+
+/* ---- the first convolution: three input channels ---- */
+
+/* Backward by sub-pixels: input pixel (f i + a, f j + b) becomes channel (a f + b) 3 + c of pixel
+ * (i, j), so that the vector lanes are full; all of them share the union of their taps. */
+static pm_status pack_subpixels(const pm_node *node, pm_packed_group *out, float *dst, size_t lanes,
+                                size_t f, int first, size_t side) {
+    const size_t k = node->kernel, channels = PM_RGB * f * f, taps = side * side;
+    float *dense = calloc(channels * node->channels * taps, sizeof *dense);
+    size_t *at = malloc(taps * sizeof *at);
+    pm_status status = PM_OK;
+    if (dense == NULL || at == NULL) {
+        status = no_memory(node);
+        goto done;
+    }
+    for (size_t y = 0; y < f * k; y++)
+        for (size_t x = 0; x < f * k; x++) {
+            size_t a = y / k, r = y % k, b = x / k, s = x % k;
+            ptrdiff_t ny = (ptrdiff_t)(a + node->pad) - (ptrdiff_t)r;
+            ptrdiff_t nx = (ptrdiff_t)(b + node->pad) - (ptrdiff_t)s;
+            ptrdiff_t stride = (ptrdiff_t)node->stride;
+            if (ny % stride != 0 || nx % stride != 0) continue;
+            size_t tap = (size_t)(ny / stride - first) * side + (size_t)(nx / stride - first);
+            for (size_t o = 0; o < node->channels; o++)
+                for (size_t c = 0; c < PM_RGB; c++)
+                    dense[(((a * f + b) * PM_RGB + c) * node->channels + o) * taps + tap] =
+                        node->weight[((o * PM_RGB + c) * k + r) * k + s];
+        }
+    for (size_t q = 0; q < taps; q++) {
+        at[q] = q;
+        out->taps[k * k + q] = (pm_tap){first + (int)(q / side), first + (int)(q % side)};
+    }
+    source s = {dense, channels, node->channels * taps, node->channels, taps, at, taps};
+    out->backward[0] = (pm_tap_class){taps, out->taps + k * k, dst};
+    (void)pack(dst, &s, lanes, false);
+done:
+    free(at);
+    free(dense);
+    return status;
+}
+
+static pm_status pack_stem(const pm_node *node, pm_packed_group *out, size_t lanes) {
+    const size_t k = node->kernel, f = node->stride > 2 ? node->stride : 2;
+    const ptrdiff_t stride = (ptrdiff_t)node->stride;
+    if (node->in_channels != PM_RGB || f % node->stride != 0)
+        return pm_fail(PM_E_UNSUPPORTED, "%s: the first convolution must read three channels",
+                       node->name);
+    ptrdiff_t low = PTRDIFF_MAX, high = PTRDIFF_MIN;
+    for (size_t a = 0; a < f; a++)
+        for (size_t r = 0; r < k; r++) {
+            ptrdiff_t n = (ptrdiff_t)(a + node->pad) - (ptrdiff_t)r;
+            if (n % stride != 0) continue;
+            low = n / stride < low ? n / stride : low;
+            high = n / stride > high ? n / stride : high;
+        }
+    const size_t side = (size_t)(high - low + 1);
+    size_t forward = packed_floats(node->channels, PM_RGB, k * k, lanes, true);
+    size_t backward = packed_floats(PM_RGB * f * f, node->channels, side * side, lanes, false);
+    out->subpixels = f;
+    out->backward_count = 1;
+    out->memory = pm_floats_new(forward + backward);
+    out->taps = calloc(k * k + side * side, sizeof *out->taps);
+    out->backward = calloc(1, sizeof *out->backward);
+    if (out->memory == NULL || out->taps == NULL || out->backward == NULL) return no_memory(node);
+    float *end = pack_forward(node, out, out->memory, out->taps, lanes, true);
+    return pack_subpixels(node, out, end, lanes, f, (int)low, side);
+}
+
+/* ---- linear ---- */
+
+/* Features come as [C, pixels] flattened; a pixel is a tap forward and a class backward. */
+static pm_status pack_linear(const pm_graph *graph, const pm_node *node, bool last,
+                             pm_packed_group *out, size_t lanes) {
+    const size_t channels = graph->nodes[node->input[0]].channels;
+    const size_t pixels = node->in_channels / channels;
+    size_t forward = packed_floats(node->channels, channels, pixels, lanes, false);
+    size_t one = packed_floats(channels, node->channels, 1, lanes, false);
+    pm_status status = PM_OK;
+    size_t *at = malloc(pixels * sizeof *at);
+    out->backward_count = last ? 0 : pixels;
+    out->memory = pm_floats_new(forward + out->backward_count * one);
+    out->backward = calloc(pixels, sizeof *out->backward);
+    out->taps = calloc(1, sizeof *out->taps);
+    if (at == NULL || out->memory == NULL || out->backward == NULL || out->taps == NULL) {
+        status = no_memory(node);
+        goto done;
+    }
+    for (size_t q = 0; q < pixels; q++) at[q] = q;
+    source s = {node->weight, node->channels, node->in_channels, channels, pixels, at, pixels};
+    out->forward = (pm_tap_class){pixels, NULL, out->memory};
+    float *dst = pack(out->memory, &s, lanes, false);
+    for (size_t q = 0; q < out->backward_count; q++) {
+        source t = {node->weight, channels, pixels, node->channels, node->in_channels, &at[q], 1};
+        out->backward[q] = (pm_tap_class){1, out->taps, dst};
+        dst = pack(dst, &t, lanes, false);
+    }
+done:
+    free(at);
+    return status;
+}
+
+/* ---- epilogue ---- */
+
+/* BatchNorm in evaluation mode behind a bias b: s (v + b) + t = s v + (s b + t). */
+static pm_status pack_affine(const pm_graph *graph, const pm_group *group, pm_packed_group *out,
+                             size_t lanes) {
+    const pm_node *head = &graph->nodes[group->head];
+    const bool normed = group->batchnorm != PM_NODE_NONE;
+    const float *bias =
+        group->kind == PM_GROUP_CONV || group->kind == PM_GROUP_LINEAR ? head->bias : NULL;
+    if (!normed && bias == NULL) return PM_OK;
+    const size_t count = blocks_of(head->channels, lanes) * lanes;
+    out->scale = pm_floats_new(count);
+    out->shift = pm_floats_new(count);
+    if (normed) out->gradient_scale = pm_floats_new(count);
+    if (out->scale == NULL || out->shift == NULL || (normed && out->gradient_scale == NULL))
+        return no_memory(head);
+    for (size_t c = 0; c < head->channels; c++) {
+        double s = 1, t = 0;
+        if (normed) {
+            const pm_node *bn = &graph->nodes[group->batchnorm];
+            s = (double)bn->weight[c] / sqrt((double)bn->var[c] + (double)bn->eps);
+            t = (double)bn->bias[c] - (double)bn->mean[c] * s;
+            out->gradient_scale[c] = (float)s;
+        }
+        if (bias != NULL) t += s * (double)bias[c];
+        out->scale[c] = (float)s;
+        out->shift[c] = (float)t;
+    }
+    return PM_OK;
+}
+
+static pm_status pack_group(pm_packed *packed, size_t index) {
+    const pm_graph *graph = packed->graph;
+    const pm_group *group = &packed->fusion.groups[index];
+    const pm_node *head = &graph->nodes[group->head];
+    pm_packed_group *out = &packed->groups[index];
+    const size_t lanes = packed->kernels->lanes;
+    pm_status status = PM_OK;
+    if (head->kernel > KERNEL_MAX)
+        return pm_fail(PM_E_UNSUPPORTED, "%s: windows are at most %d wide", head->name, KERNEL_MAX);
+    if (group->kind == PM_GROUP_CONV)
+        status = group->input == PM_GROUP_IMAGE ? pack_stem(head, out, lanes)
+                                                : pack_conv(head, out, lanes);
+    else if (group->kind == PM_GROUP_LINEAR)
+        status = pack_linear(graph, head, (int)index == packed->fusion.output, out, lanes);
+    return status == PM_OK ? pack_affine(graph, group, out, lanes) : status;
+}
+
+pm_status pm_packed_new(const pm_graph *graph, pm_packed **out) {
+    pm_status status = PM_OK;
+    pm_packed *packed = calloc(1, sizeof *packed);
+    if (packed == NULL) return pm_fail(PM_E_MEMORY, "no memory for %s", graph->arch->name);
+    packed->graph = graph;
+    if ((status = pm_kernels_choose(&packed->kernels)) != PM_OK) goto fail;
+    if ((status = pm_fusion_init(graph, &packed->fusion)) != PM_OK) goto fail;
+    packed->groups = calloc(packed->fusion.count, sizeof *packed->groups);
+    if (packed->groups == NULL) {
+        status = pm_fail(PM_E_MEMORY, "no memory for %s", graph->arch->name);
+        goto fail;
+    }
+    for (size_t i = 0; i < packed->fusion.count && status == PM_OK; i++)
+        status = pack_group(packed, i);
+    if (status != PM_OK) goto fail;
+    *out = packed;
+    return PM_OK;
+fail:
+    pm_packed_free(&packed);
+    return status;
+}
+
+void pm_packed_free(pm_packed **packed) {
+    if (packed == NULL || *packed == NULL) return;
+    pm_packed *p = *packed;
+    for (size_t i = 0; p->groups != NULL && i < p->fusion.count; i++) {
+        pm_packed_group *group = &p->groups[i];
+        free(group->memory);
+        free(group->taps);
+        free(group->backward);
+        free(group->scale);
+        free(group->shift);
+        free(group->gradient_scale);
+    }
+    free(p->groups);
+    pm_fusion_fini(&p->fusion);
+    free(p);
+    *packed = NULL;
+}
+
+const char *pm_packed_isa(const pm_packed *packed) { return packed->kernels->name; }

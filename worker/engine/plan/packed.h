@@ -1,0 +1,48 @@
+/* A model's weights in the order in which the kernels of one ISA read them, forward and backward.
+ * Made once a model, immutable, shared by threads. */
+#ifndef PM_ENGINE_PACKED_H
+#define PM_ENGINE_PACKED_H
+
+#include "worker/engine/graph.h"
+#include "worker/engine/kernels/kernels.h"
+#include "worker/engine/plan/fusion.h"
+
+/* A weight's place relative to an output pixel's place in the map that is read, in pixels. */
+typedef struct pm_tap {
+    int dy, dx;
+} pm_tap;
+
+/* Outputs whose sums run over the same taps. */
+typedef struct pm_tap_class {
+    size_t taps;
+    const pm_tap *tap;    /* [taps] */
+    const float *weights; /* as pm_conv has them */
+} pm_tap_class;
+
+typedef struct pm_packed_group {
+    pm_tap_class forward;  /* conv; linear: one tap a pixel, tap[] unused */
+    size_t backward_count; /* conv: stride^2 parities of the input pixel, row-major;
+                              first conv: one; linear: one an input pixel, one tap each;
+                              last linear: 0, its rows are read from forward */
+    pm_tap_class *backward;
+    size_t subpixels;      /* first conv: its backward gives blocks of subpixels^2 pixels, channel
+                              (a subpixels + b) 3 + c for pixel (a, b), color c; else 0 */
+    float *scale, *shift;  /* [blocks v] of BatchNorm and bias; NULL where there is neither */
+    float *gradient_scale; /* [blocks v]; NULL without BatchNorm */
+    float *memory;         /* all weights of the group */
+    pm_tap *taps;
+} pm_packed_group;
+
+typedef struct pm_packed {
+    const pm_kernels *kernels;
+    const pm_graph *graph; /* the model's; its convolution and linear weights are not read again */
+    pm_fusion fusion;
+    pm_packed_group *groups; /* [fusion.count] */
+} pm_packed;
+
+/* The ISA is chosen here. PM_E_USAGE (PARCHMILL_ISA), PM_E_UNSUPPORTED, PM_E_MEMORY. */
+pm_status pm_packed_new(const pm_graph *graph, pm_packed **out);
+void pm_packed_free(pm_packed **packed);
+const char *pm_packed_isa(const pm_packed *packed);
+
+#endif

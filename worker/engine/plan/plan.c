@@ -1,0 +1,263 @@
+/* Owns: the making of a plan, its forward steps, and where tensors lie in the arena. */
+#include "worker/engine/plan/plan.h"
+
+#include <stdlib.h>
+
+#include "worker/engine/plan/memory.h"
+
+enum { LINE_FLOATS = 16, SIDE_MAX = 1 << 14, BATCH_MAX = 16 };
+enum { ALIAS_FLOATS = 1024 }; /* 4 KB: loads from planes that far apart hit the same cache sets */
+
+size_t pm_plan_blocks(const pm_plan *plan, size_t channels) {
+    size_t lanes = plan->packed->kernels->lanes;
+    return (channels + lanes - 1) / lanes;
+}
+
+const pm_node *pm_plan_head(const pm_plan *plan, int group) {
+    return &plan->packed->graph->nodes[plan->packed->fusion.groups[group].head];
+}
+
+const size_t *pm_plan_size(const pm_plan *plan, int group) {
+    int node = group == PM_GROUP_IMAGE
+                   ? plan->packed->graph->nodes[plan->packed->fusion.groups[0].head].input[0]
+                   : plan->packed->fusion.groups[group].last;
+    return plan->sizes[node];
+}
+
+static int add_tensor(pm_plan *plan, pm_tensor tensor) {
+    if (plan->tensor_count == plan->tensor_room) abort(); /* counted in pm_plan_init */
+    tensor.floats = (tensor.floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+    tensor.last = tensor.first;
+    plan->tensors[plan->tensor_count] = tensor;
+    return (int)plan->tensor_count++;
+}
+
+int pm_plan_tensor(pm_plan *plan, size_t images, size_t blocks, size_t height, size_t width,
+                   size_t border, size_t first) {
+    const size_t lanes = plan->packed->kernels->lanes;
+    size_t row = (width + 2 * border) * lanes;
+    size_t plane = (row * (height + 2 * border) + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
+    if (plane % ALIAS_FLOATS == 0) plane += 4 * (size_t)LINE_FLOATS;
+    return add_tensor(plan, (pm_tensor){.images = images,
+                                        .blocks = blocks,
+                                        .height = height,
+                                        .width = width,
+                                        .border = border,
+                                        .image = (ptrdiff_t)(blocks * plane),
+                                        .plane = (ptrdiff_t)plane,
+                                        .row = (ptrdiff_t)row,
+                                        .pixel = (ptrdiff_t)lanes,
+                                        .floats = images * blocks * plane,
+                                        .origin = (ptrdiff_t)(border * (row + lanes)),
+                                        .first = first});
+}
+
+void pm_plan_use(pm_plan *plan, int tensor, size_t time) {
+    if (tensor == PM_TENSOR_NONE) return;
+    pm_tensor *t = &plan->tensors[tensor];
+    if (t->last < time) t->last = time;
+}
+
+pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target) {
+    if (plan->step_count == plan->step_room) abort(); /* counted in pm_plan_init */
+    pm_step *step = &plan->steps[plan->step_count++];
+    *step = (pm_step){.op = op,
+                      .group = group,
+                      .target = target,
+                      .in = PM_TENSOR_NONE,
+                      .add = PM_TENSOR_NONE,
+                      .out = PM_TENSOR_NONE,
+                      .scaled = PM_TENSOR_NONE};
+    return step;
+}
+
+pm_span pm_plan_span(const pm_plan *plan, int tensor) {
+    if (tensor == PM_TENSOR_NONE) return (pm_span){0};
+    const pm_tensor *t = &plan->tensors[tensor];
+    return (pm_span){plan->arena + t->offset + t->origin, t->image, t->plane, t->row, t->pixel};
+}
+
+/* ---- forward ---- */
+
+/* Zeros that the readers of a group's value want around it. */
+static size_t forward_border(const pm_plan *plan, int group) {
+    const pm_fusion *fusion = &plan->packed->fusion;
+    size_t border = 0;
+    for (size_t i = 0; i < fusion->count; i++) {
+        const pm_group *reader = &fusion->groups[i];
+        if (reader->kind != PM_GROUP_CONV || reader->input != group) continue;
+        size_t pad = pm_plan_head(plan, (int)i)->pad;
+        border = pad > border ? pad : border;
+    }
+    return border;
+}
+
+/* The image: three channels at a pitch of four floats, so that few of them are loaded in vain. */
+static int image_tensor(pm_plan *plan) {
+    const size_t border = forward_border(plan, PM_GROUP_IMAGE);
+    size_t row = (plan->width + 2 * border) * PM_RGB_PITCH;
+    return add_tensor(plan, (pm_tensor){.images = 1,
+                                        .blocks = 1,
+                                        .height = plan->height,
+                                        .width = plan->width,
+                                        .border = border,
+                                        .row = (ptrdiff_t)row,
+                                        .pixel = PM_RGB_PITCH,
+                                        .floats = row * (plan->height + 2 * border),
+                                        .origin = (ptrdiff_t)(border * (row + PM_RGB_PITCH))});
+}
+
+/* Bytes that stay from the forward pass for all rounds of backward passes. */
+static int kept_tensor(pm_plan *plan, size_t bytes, size_t first) {
+    return add_tensor(plan, (pm_tensor){.floats = (bytes + 3) / 4, .first = first});
+}
+
+static pm_step_op forward_op(pm_group_kind kind) {
+    switch (kind) {
+    case PM_GROUP_CONV:
+    case PM_GROUP_LINEAR: return PM_DO_CONV;
+    case PM_GROUP_MAXPOOL: return PM_DO_MAXPOOL;
+    case PM_GROUP_AVGPOOL: return PM_DO_AVGPOOL;
+    case PM_GROUP_SUBSAMPLE: return PM_DO_SUBSAMPLE;
+    case PM_GROUP_POINTWISE: break;
+    }
+    return PM_DO_POINTWISE;
+}
+
+static void add_forward(pm_plan *plan) {
+    const pm_fusion *fusion = &plan->packed->fusion;
+    const pm_kernels *kernels = plan->packed->kernels;
+    plan->image = image_tensor(plan);
+    for (size_t i = 0; i < fusion->count; i++) {
+        const pm_group *group = &fusion->groups[i];
+        const size_t *size = plan->sizes[group->last];
+        const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, (int)i)->channels);
+        pm_step *step = pm_plan_step(plan, forward_op(group->kind), (int)i, (int)i);
+        step->forward = true;
+        step->in = group->input == PM_GROUP_IMAGE ? plan->image : plan->value[group->input];
+        if (group->residual >= 0) step->add = plan->value[group->residual];
+        pm_plan_use(plan, step->in, i);
+        pm_plan_use(plan, step->add, i);
+        plan->value[i] = step->out =
+            pm_plan_tensor(plan, 1, blocks, size[0], size[1], forward_border(plan, (int)i), i);
+        const size_t pixels = blocks * size[0] * size[1];
+        if (group->relu) plan->mask[i] = kept_tensor(plan, pixels * kernels->mask_bytes, i);
+        if (group->kind == PM_GROUP_MAXPOOL)
+            plan->winner[i] = kept_tensor(plan, pixels * kernels->lanes, i);
+    }
+    plan->forward_count = plan->step_count;
+    plan->logits = plan->value[fusion->output];
+}
+
+/* ---- the arena ---- */
+
+static bool overlap_in_time(const pm_tensor *a, const pm_tensor *b) {
+    return a->first <= b->last && b->first <= a->last;
+}
+
+static int larger_first(const void *a, const void *b) {
+    const pm_tensor *x = *(pm_tensor *const *)a, *y = *(pm_tensor *const *)b;
+    if (x->floats != y->floats) return x->floats < y->floats ? 1 : -1;
+    return (x > y) - (x < y);
+}
+
+/* Greedy by size: the lowest gap among the tensors placed before that live at the same time.
+ * order: [tensor_count] scratch */
+static size_t place(pm_plan *plan, pm_tensor **order) {
+    size_t end = 0;
+    for (size_t i = 0; i < plan->tensor_count; i++) order[i] = &plan->tensors[i];
+    qsort(order, plan->tensor_count, sizeof *order, larger_first);
+    for (size_t i = 0; i < plan->tensor_count; i++) {
+        pm_tensor *t = order[i];
+        t->offset = 0;
+        for (bool moved = true; moved;) {
+            moved = false;
+            for (size_t k = 0; k < i; k++) {
+                const pm_tensor *o = order[k];
+                bool apart =
+                    t->offset + t->floats <= o->offset || o->offset + o->floats <= t->offset;
+                if (apart || !overlap_in_time(t, o)) continue;
+                t->offset = o->offset + o->floats;
+                moved = true;
+            }
+        }
+        if (end < t->offset + t->floats) end = t->offset + t->floats;
+    }
+    return end;
+}
+
+static pm_status make_arena(pm_plan *plan) {
+    pm_tensor **order = malloc(plan->tensor_count * sizeof *order);
+    if (order == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
+    for (size_t i = 0; i < plan->packed->fusion.count; i++) {
+        pm_plan_use(plan, plan->mask[i], plan->step_count);
+        pm_plan_use(plan, plan->winner[i], plan->step_count);
+    }
+    plan->arena_floats = place(plan, order);
+    free(order);
+    plan->arena = pm_floats_new(plan->arena_floats);
+    if (plan->arena == NULL)
+        return pm_fail(PM_E_MEMORY, "no memory for an arena of %zu MB: take a smaller batch",
+                       plan->arena_floats * sizeof(float) >> 20);
+    return PM_OK;
+}
+
+/* ---- life ---- */
+
+static pm_status make_rooms(pm_plan *plan) {
+    const size_t nodes = plan->packed->graph->node_count, groups = plan->packed->fusion.count;
+    /* A group writes a value, bits and winners; its gradient comes in at most three tensors and as
+     * many partial sums as it has readers; each reader also may need one step to join them. */
+    plan->tensor_room = 16 * groups + 16;
+    plan->step_room = 8 * groups + 16;
+    plan->sizes = calloc(nodes, sizeof *plan->sizes);
+    plan->tensors = calloc(plan->tensor_room, sizeof *plan->tensors);
+    plan->steps = calloc(plan->step_room, sizeof *plan->steps);
+    int **const lists[] = {&plan->value, &plan->mask, &plan->winner, &plan->grad, &plan->delta};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        *lists[i] = malloc(groups * sizeof **lists[i]);
+        if (*lists[i] == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
+        for (size_t g = 0; g < groups; g++) (*lists[i])[g] = PM_TENSOR_NONE;
+    }
+    if (plan->sizes == NULL || plan->tensors == NULL || plan->steps == NULL)
+        return pm_fail(PM_E_MEMORY, "no memory for the plan");
+    return PM_OK;
+}
+
+pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
+                       pm_plan *out) {
+    if (batch < 1 || batch > BATCH_MAX)
+        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", BATCH_MAX, batch);
+    if (height < 1 || width < 1 || height > SIDE_MAX || width > SIDE_MAX)
+        return pm_fail(PM_E_USAGE, "an input is 1 to %d pixels wide and high, not %zu x %zu",
+                       SIDE_MAX, width, height);
+    pm_plan plan = {.packed = packed, .height = height, .width = width, .batch = batch};
+    pm_status status = make_rooms(&plan);
+    if (status == PM_OK) status = pm_graph_sizes(packed->graph, height, width, plan.sizes);
+    if (status == PM_OK) {
+        add_forward(&plan);
+        status = pm_plan_add_backward(&plan);
+    }
+    if (status == PM_OK) status = make_arena(&plan);
+    if (status == PM_OK) status = pm_plan_resolve(&plan);
+    if (status == PM_OK)
+        *out = plan;
+    else
+        pm_plan_fini(&plan);
+    return status;
+}
+
+void pm_plan_fini(pm_plan *plan) {
+    free(plan->sizes);
+    free(plan->tensors);
+    free(plan->steps);
+    free(plan->convs);
+    free(plan->taps);
+    free(plan->value);
+    free(plan->mask);
+    free(plan->winner);
+    free(plan->grad);
+    free(plan->delta);
+    free(plan->arena);
+    *plan = (pm_plan){0};
+}

@@ -1,0 +1,100 @@
+/* The plan of one input size and batch: tensors with their places in one arena, and the steps that
+ * read and write them, forward (one image) and backward (up to `batch` requests at once).
+ *
+ * Made from a model's fusion and packed weights; nothing here is written by hand for a network.
+ * Immutable once made, but for the arena's contents. Times: step i of `steps` runs at time i. */
+#ifndef PM_ENGINE_PLAN_H
+#define PM_ENGINE_PLAN_H
+
+#include "worker/engine/plan/packed.h"
+
+enum { PM_TENSOR_NONE = -1 };
+
+/* Maps of some images in the arena: [image][blocks][border + height + border][...][v]. */
+typedef struct pm_tensor {
+    size_t images, blocks, height, width, border;
+    ptrdiff_t image, plane, row, pixel; /* strides, floats */
+    size_t floats;                      /* of all images */
+    ptrdiff_t origin;                   /* of pixel (0, 0) of the first image */
+    size_t first, last;                 /* times between which it holds something */
+    size_t offset;                      /* in the arena, floats */
+} pm_tensor;
+
+typedef enum pm_step_op {
+    PM_DO_CONV,
+    PM_DO_CONV_IMAGES, /* a linear layer's backward: images take the place of pixels */
+    PM_DO_POINTWISE,
+    PM_DO_MAXPOOL,
+    PM_DO_MAXPOOL_BACKWARD,
+    PM_DO_AVGPOOL,
+    PM_DO_AVGPOOL_BACKWARD,
+    PM_DO_SUBSAMPLE,
+    PM_DO_SUBSAMPLE_BACKWARD,
+    PM_DO_LINEAR_ROW,
+    PM_DO_HOOK, /* the gradient at a convolution's output stands in `in`: measure, scale */
+} pm_step_op;
+
+typedef struct pm_step {
+    pm_step_op op;
+    int group;                /* the group whose forward or backward this is */
+    int target;               /* backward: the group whose gradient is written; the forward
+                                 group itself; PM_GROUP_IMAGE */
+    bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
+    int in, add, out, scaled; /* tensors */
+    pm_conv *convs;           /* [conv_count] made ready */
+    size_t conv_count;
+    pm_map map;
+} pm_step;
+
+typedef struct pm_plan {
+    const pm_packed *packed;
+    size_t height, width, batch;
+    size_t (*sizes)[2]; /* [nodes] */
+    pm_tensor *tensors;
+    size_t tensor_count, tensor_room;
+    pm_step *steps; /* [step_count]: forward_count forward ones, then the backward ones */
+    size_t step_count, step_room, forward_count;
+    pm_conv *convs; /* all steps' */
+    size_t conv_count;
+    ptrdiff_t *taps; /* all convs' */
+    int image;       /* tensor: the input, PM_RGB_PITCH floats a pixel */
+    int logits;      /* tensor */
+    int gradient;    /* tensor: the input's gradient in sub-pixels, [batch] */
+    int *value;      /* [groups] tensors: forward value, */
+    int *mask;       /* ReLU bits, */
+    int *winner;     /* pooling winners, */
+    int *grad;       /* gradient behind the mask, where a residual needs it, */
+    int *delta;      /* gradient at the head's output */
+    float *arena;
+    size_t arena_floats;
+} pm_plan;
+
+/* PM_E_USAGE: sizes that the network cannot take; PM_E_MEMORY. */
+pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
+                       pm_plan *out);
+void pm_plan_fini(pm_plan *plan);
+
+/* Run step `index` for `images` requests (forward: 1). Not for hooks. rows, values: [images] class
+ * and seed, for the last linear layer's backward. */
+void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
+                 const float *values);
+
+/* Views of a tensor in the arena. */
+pm_span pm_plan_span(const pm_plan *plan, int tensor);
+
+/* ---- for the plan's own sources ---- */
+
+/* A new tensor [images][channels][height][width] with `border` pixels of zeros around each map,
+ * alive from `first` on. PM_TENSOR_NONE where there is no room: rooms are counted beforehand. */
+int pm_plan_tensor(pm_plan *plan, size_t images, size_t blocks, size_t height, size_t width,
+                   size_t border, size_t first);
+void pm_plan_use(pm_plan *plan, int tensor, size_t time);
+pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target);
+size_t pm_plan_blocks(const pm_plan *plan, size_t channels);
+const pm_node *pm_plan_head(const pm_plan *plan, int group);
+/* Size of a group's value; of the image for PM_GROUP_IMAGE. */
+const size_t *pm_plan_size(const pm_plan *plan, int group);
+pm_status pm_plan_add_backward(pm_plan *plan);
+pm_status pm_plan_resolve(pm_plan *plan);
+
+#endif

@@ -1,0 +1,277 @@
+/* Owns: the translation of steps into kernel arguments, once the arena stands, and their running.
+ * Must not know why a step is there. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/engine/plan/plan.h"
+
+static pm_const_span as_const(pm_span s) {
+    return (pm_const_span){s.at, s.image, s.plane, s.row, s.pixel};
+}
+
+static pm_mask_span mask_span(const pm_plan *plan, int group) {
+    if (plan->mask[group] == PM_TENSOR_NONE) return (pm_mask_span){0};
+    const size_t *size = pm_plan_size(plan, group);
+    float *at = plan->arena + plan->tensors[plan->mask[group]].offset;
+    return (pm_mask_span){at, (ptrdiff_t)(size[0] * size[1]), (ptrdiff_t)size[1], 1};
+}
+
+static pm_epilogue epilogue_of(const pm_plan *plan, const pm_step *step) {
+    pm_epilogue e = {.add = as_const(pm_plan_span(plan, step->add)),
+                     .out = pm_plan_span(plan, step->out),
+                     .scaled = pm_plan_span(plan, step->scaled)};
+    if (step->forward) {
+        e.scale = plan->packed->groups[step->group].scale;
+        e.shift = plan->packed->groups[step->group].shift;
+        e.rectified = mask_span(plan, step->group);
+    } else if (step->final) {
+        e.mask = mask_span(plan, step->target);
+        e.gradient_scale = plan->packed->groups[step->target].gradient_scale;
+    }
+    return e;
+}
+
+/* The part of a map that consists of pixels (y + i down, x + j across). */
+static void stride_span(pm_span *s, size_t y, size_t x, size_t down, size_t across) {
+    if (s->at == NULL) return;
+    s->at += (ptrdiff_t)y * s->row + (ptrdiff_t)x * s->pixel;
+    s->row *= (ptrdiff_t)down;
+    s->pixel *= (ptrdiff_t)across;
+}
+
+static void stride_epilogue(pm_epilogue *e, size_t mask_bytes, size_t y, size_t x, size_t step) {
+    pm_span add = {(float *)(uintptr_t)e->add.at, e->add.image, e->add.plane, e->add.row,
+                   e->add.pixel};
+    stride_span(&add, y, x, step, step);
+    e->add = as_const(add);
+    stride_span(&e->out, y, x, step, step);
+    stride_span(&e->scaled, y, x, step, step);
+    if (e->mask.at == NULL) return;
+    ptrdiff_t at = (ptrdiff_t)y * e->mask.row + (ptrdiff_t)x * e->mask.pixel;
+    e->mask.at = (char *)e->mask.at + at * (ptrdiff_t)mask_bytes;
+    e->mask.row *= (ptrdiff_t)step;
+    e->mask.pixel *= (ptrdiff_t)step;
+}
+
+/* Images instead of pixels: one row of them at pixel (y, x) of every map. */
+static void turn_epilogue(pm_epilogue *e, size_t mask_bytes, size_t y, size_t x) {
+    stride_epilogue(e, mask_bytes, y, x, 1);
+    e->add.pixel = e->add.image;
+    e->out.pixel = e->out.image;
+    e->scaled.pixel = e->scaled.image;
+    e->mask.pixel = 0;
+}
+
+typedef struct rooms {
+    pm_conv *conv;
+    ptrdiff_t *tap;
+} rooms;
+
+static pm_conv *new_conv(pm_step *step, rooms *next, const pm_tap_class *class, pm_const_span in) {
+    pm_conv *conv = next->conv++;
+    if (step->conv_count++ == 0) step->convs = conv;
+    *conv = (pm_conv){.in = in,
+                      .step = PM_STEP_PIXEL,
+                      .taps = class->taps,
+                      .tap = next->tap,
+                      .weights = class->weights,
+                      .images = 1};
+    for (size_t q = 0; q < class->taps && class->tap != NULL; q++)
+        next->tap[q] = class->tap[q].dy * in.row + class->tap[q].dx * in.pixel;
+    next->tap += class->taps;
+    return conv;
+}
+
+/* `pixels` of the input from one output pixel to the next, across and down. */
+static void set_step(pm_conv *conv, size_t pixels, bool rgb) {
+    conv->in.row *= (ptrdiff_t)pixels;
+    conv->in.pixel *= (ptrdiff_t)pixels;
+    if (rgb)
+        conv->step = pixels == 1 ? PM_STEP_RGB : pixels == 2 ? PM_STEP_TWO_RGB : PM_STEP_ANY_RGB;
+    else
+        conv->step = pixels == 1 ? PM_STEP_PIXEL : pixels == 2 ? PM_STEP_TWO_PIXELS : PM_STEP_ANY;
+}
+
+static void set_output(pm_conv *conv, const pm_plan *plan, size_t channels, size_t height,
+                       size_t width, pm_epilogue epilogue) {
+    conv->out_blocks = pm_plan_blocks(plan, channels);
+    conv->height = height;
+    conv->width = width;
+    conv->epilogue = epilogue;
+}
+
+static void resolve_forward(pm_plan *plan, pm_step *step, rooms *next) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const pm_tensor *in = &plan->tensors[step->in];
+    const pm_tap_class *class = &plan->packed->groups[step->group].forward;
+    const size_t *size = pm_plan_size(plan, step->group);
+    ptrdiff_t *tap = next->tap;
+    pm_conv *conv = new_conv(step, next, class, as_const(pm_plan_span(plan, step->in)));
+    conv->in_blocks = in->blocks;
+    if (head->op == PM_OP_LINEAR)
+        for (size_t q = 0; q < class->taps; q++)
+            tap[q] = (ptrdiff_t)(q / in->width) * in->row + (ptrdiff_t)(q % in->width) * in->pixel;
+    else
+        set_step(conv, head->stride, step->in == plan->image);
+    set_output(conv, plan, head->channels, size[0], size[1], epilogue_of(plan, step));
+}
+
+static void resolve_backward(pm_plan *plan, pm_step *step, rooms *next) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const pm_packed_group *weights = &plan->packed->groups[step->group];
+    const pm_const_span in = as_const(pm_plan_span(plan, step->in));
+    const size_t *size = pm_plan_size(plan, step->target), stride = head->stride;
+    for (size_t p = 0; p < weights->backward_count; p++) {
+        size_t py = p / stride, px = p % stride;
+        if (size[0] <= py || size[1] <= px) continue;
+        pm_epilogue e = epilogue_of(plan, step);
+        stride_epilogue(&e, plan->packed->kernels->mask_bytes, py, px, stride);
+        pm_conv *conv = new_conv(step, next, &weights->backward[p], in);
+        conv->in_blocks = pm_plan_blocks(plan, head->channels);
+        set_output(conv, plan, head->in_channels, (size[0] - py - 1) / stride + 1,
+                   (size[1] - px - 1) / stride + 1, e);
+    }
+}
+
+static void resolve_to_image(pm_plan *plan, pm_step *step, rooms *next) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const pm_packed_group *weights = &plan->packed->groups[step->group];
+    const pm_tensor *out = &plan->tensors[step->out];
+    pm_conv *conv = new_conv(step, next, weights->backward, as_const(pm_plan_span(plan, step->in)));
+    conv->in_blocks = pm_plan_blocks(plan, head->channels);
+    set_step(conv, weights->subpixels / head->stride, false);
+    set_output(conv, plan, PM_RGB * weights->subpixels * weights->subpixels, out->height,
+               out->width, epilogue_of(plan, step));
+}
+
+static void resolve_images(pm_plan *plan, pm_step *step, rooms *next) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const pm_packed_group *weights = &plan->packed->groups[step->group];
+    const size_t *size = pm_plan_size(plan, step->target);
+    const pm_node *target = pm_plan_head(plan, step->target);
+    for (size_t p = 0; p < weights->backward_count; p++) {
+        pm_epilogue e = epilogue_of(plan, step);
+        turn_epilogue(&e, plan->packed->kernels->mask_bytes, p / size[1], p % size[1]);
+        pm_conv *conv =
+            new_conv(step, next, &weights->backward[p], as_const(pm_plan_span(plan, step->in)));
+        conv->in.row = 0;
+        conv->in_blocks = pm_plan_blocks(plan, head->channels);
+        set_output(conv, plan, target->channels, 1, 1, e);
+    }
+}
+
+static void resolve_map(pm_plan *plan, pm_step *step) {
+    const pm_node *head = pm_plan_head(plan, step->group), *target = head;
+    if (step->target >= 0) target = pm_plan_head(plan, step->target);
+    const size_t *here = pm_plan_size(plan, step->target);
+    /* What is read: the input's value forward, the group's own gradient backward. */
+    const size_t *there = pm_plan_size(
+        plan, step->forward ? plan->packed->fusion.groups[step->group].input : step->group);
+    pm_map *m = &step->map;
+    *m = (pm_map){.in = as_const(pm_plan_span(plan, step->in)),
+                  .images = 1,
+                  .blocks = pm_plan_blocks(plan, target->channels),
+                  .height = here[0],
+                  .width = here[1],
+                  .in_height = there[0],
+                  .in_width = there[1],
+                  .kernel = head->kernel,
+                  .stride = head->stride,
+                  .pad = head->pad,
+                  .channels = target->channels,
+                  .epilogue = epilogue_of(plan, step)};
+    m->in_channels = head->channels;
+    if (step->forward && step->op == PM_DO_SUBSAMPLE)
+        m->in_channels = plan->packed->graph->nodes[head->input[0]].channels;
+    if (plan->winner[step->group] != PM_TENSOR_NONE)
+        m->winner = (uint8_t *)(plan->arena + plan->tensors[plan->winner[step->group]].offset);
+    if (step->op == PM_DO_LINEAR_ROW) {
+        m->weights = plan->packed->groups[step->group].forward.weights;
+        m->taps = plan->packed->groups[step->group].forward.taps;
+        m->in_blocks = m->blocks;
+        m->out_blocks = pm_plan_blocks(plan, head->channels);
+    }
+}
+
+static void count_rooms(const pm_plan *plan, size_t *convs, size_t *taps) {
+    *convs = *taps = 0;
+    for (size_t g = 0; g < plan->packed->fusion.count; g++) {
+        const pm_packed_group *weights = &plan->packed->groups[g];
+        *convs += 1 + weights->backward_count;
+        *taps += weights->forward.taps;
+        for (size_t p = 0; p < weights->backward_count; p++) *taps += weights->backward[p].taps;
+    }
+}
+
+pm_status pm_plan_resolve(pm_plan *plan) {
+    size_t convs, taps;
+    count_rooms(plan, &convs, &taps);
+    plan->convs = calloc(convs, sizeof *plan->convs);
+    plan->taps = calloc(taps + 1, sizeof *plan->taps);
+    if (plan->convs == NULL || plan->taps == NULL)
+        return pm_fail(PM_E_MEMORY, "no memory for the plan");
+    rooms next = {plan->convs, plan->taps};
+    for (size_t i = 0; i < plan->step_count; i++) {
+        pm_step *step = &plan->steps[i];
+        if (step->op == PM_DO_CONV && step->forward)
+            resolve_forward(plan, step, &next);
+        else if (step->op == PM_DO_CONV && step->target == PM_GROUP_IMAGE)
+            resolve_to_image(plan, step, &next);
+        else if (step->op == PM_DO_CONV)
+            resolve_backward(plan, step, &next);
+        else if (step->op == PM_DO_CONV_IMAGES)
+            resolve_images(plan, step, &next);
+        else if (step->op != PM_DO_HOOK)
+            resolve_map(plan, step);
+    }
+    return PM_OK;
+}
+
+/* ---- running ---- */
+
+/* The arena is shared over time, so a border has to be cleared each time a tensor is written. */
+static void clear_border(const pm_plan *plan, int tensor, size_t images) {
+    if (tensor == PM_TENSOR_NONE || plan->tensors[tensor].border == 0) return;
+    const pm_tensor *t = &plan->tensors[tensor];
+    const size_t row = (size_t)t->row, side = t->border * (size_t)t->pixel;
+    for (size_t n = 0; n < images; n++)
+        for (size_t b = 0; b < t->blocks; b++) {
+            float *p = plan->arena + t->offset + n * (size_t)t->image + b * (size_t)t->plane;
+            memset(p, 0, t->border * row * sizeof *p);
+            p += t->border * row;
+            for (size_t y = 0; y < t->height; y++, p += row) {
+                memset(p, 0, side * sizeof *p);
+                memset(p + row - side, 0, side * sizeof *p);
+            }
+            memset(p, 0, t->border * row * sizeof *p);
+        }
+}
+
+void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
+                 const float *values) {
+    const pm_kernels *kernels = plan->packed->kernels;
+    pm_step *step = &plan->steps[index];
+    clear_border(plan, step->out, images);
+    clear_border(plan, step->scaled, images);
+    for (size_t i = 0; i < step->conv_count; i++) {
+        if (step->op == PM_DO_CONV_IMAGES)
+            step->convs[i].width = images;
+        else
+            step->convs[i].images = images;
+        kernels->conv(&step->convs[i]);
+    }
+    step->map.images = images;
+    switch (step->op) {
+    case PM_DO_CONV:
+    case PM_DO_CONV_IMAGES:
+    case PM_DO_HOOK: return;
+    case PM_DO_POINTWISE: kernels->pointwise(&step->map); return;
+    case PM_DO_MAXPOOL: kernels->maxpool(&step->map); return;
+    case PM_DO_MAXPOOL_BACKWARD: kernels->maxpool_backward(&step->map); return;
+    case PM_DO_AVGPOOL: kernels->avgpool(&step->map); return;
+    case PM_DO_AVGPOOL_BACKWARD: kernels->avgpool_backward(&step->map); return;
+    case PM_DO_SUBSAMPLE: kernels->subsample(&step->map); return;
+    case PM_DO_SUBSAMPLE_BACKWARD: kernels->subsample_backward(&step->map); return;
+    case PM_DO_LINEAR_ROW: kernels->linear_row(&step->map, rows, values); return;
+    }
+}
