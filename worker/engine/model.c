@@ -11,8 +11,12 @@ pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
         return status;
     }
     model->graph = graph;
-    *out = model;
-    return PM_OK;
+    pm_status status = pm_packed_new(graph, &model->packed);
+    if (status)
+        pm_model_free(&model);
+    else
+        *out = model;
+    return status;
 }
 
 pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {
@@ -25,6 +29,7 @@ pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **o
 
 void pm_model_free(pm_model **model) {
     if (!model || !*model) return;
+    pm_packed_free(&(*model)->packed);
     pm_graph_free(&(*model)->graph);
     free(*model);
     *model = NULL;
@@ -37,3 +42,5 @@ size_t pm_model_conv_count(const pm_model *model) { return model->graph->conv_co
 const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv) {
     return conv < model->graph->conv_count ? &model->graph->convs[conv] : NULL;
 }
+
+const char *pm_model_isa(const pm_model *model) { return pm_packed_isa(model->packed); }

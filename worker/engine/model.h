@@ -4,13 +4,15 @@
 #define PM_ENGINE_MODEL_H
 
 #include "worker/engine/graph.h"
+#include "worker/engine/plan/packed.h"
 
 struct pm_model {
     pm_graph *graph;
+    pm_packed *packed;
 };
 
 /* A model of a finished graph, which it takes over (also on failure). For pm_model_new, and for
- * tests whose parameters come from no file. PM_E_MEMORY. */
+ * tests whose parameters come from no file. PM_E_USAGE (PARCHMILL_ISA), PM_E_MEMORY. */
 pm_status pm_model_new_from(pm_graph *graph, pm_model **out);
 
 #endif

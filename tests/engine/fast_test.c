@@ -1,0 +1,107 @@
+/* The fast engine over the cases, once an instruction set of this CPU: as close to double
+ * precision as fp32 can be held to. */
+// clang-format off
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <cmocka.h>
+// clang-format on
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/engine/cases.h"
+#include "worker/engine/kernels/kernels.h"
+
+typedef struct kept {
+    size_t classes;
+    pm_oracle_result *result;
+} kept;
+
+static pm_status keep(void *user, const pm_attribution_result *result) {
+    kept *k = user;
+    return pm_case_copy_result(result, k->classes, &k->result);
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t count) {
+    qsort(values, count, sizeof *values, by_value);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+static void run_case(pm_case_set *set, size_t index, pm_case_distance *distance) {
+    pm_case c;
+    pm_context *context = NULL;
+    assert_int_equal(pm_case_load(set, index, &c), PM_OK);
+    assert_int_equal(pm_context_new(c.model, c.height, c.width, 1, &context), PM_OK);
+    pm_request request = {c.configuration, c.target};
+    kept k = {pm_model_classes(c.model), NULL};
+    if (pm_context_attribute(context, c.input, &request, 1, keep, &k) != PM_OK)
+        fail_msg("%s: %s", c.name, pm_error_text());
+    assert_int_equal(pm_case_compare(&c, k.result, distance), PM_OK);
+    pm_oracle_result_free(&k.result);
+    pm_context_free(&context);
+}
+
+static void run_cases(const char *isa) {
+    const pm_kernels *kernels = pm_kernels_named(isa);
+    if (!kernels->usable()) skip();
+    setenv("PARCHMILL_ISA", isa, 1);
+    const size_t count = pm_case_count();
+    double *ours = calloc(count, sizeof *ours), *torch = calloc(count, sizeof *torch);
+    assert_true(ours && torch);
+    pm_case_set set = {0};
+    bool bad = false;
+    for (size_t i = 0; i < count; i++) {
+        pm_case_distance d = {0};
+        run_case(&set, i, &d);
+        assert_string_equal(pm_model_isa(set.model), isa);
+        const double heat = d.heat_map > 1e-6 ? d.heat_map : 1e-6;
+        bool wrong = !(d.heat_map <= 5e-2) || !(d.logits <= 1e-5) || !d.h_equal ||
+                     !(d.scales <= 20 * heat) || !(d.spread <= 20 * heat) ||
+                     !(d.channels <= 20 * heat);
+        print_message("%s%s %s: heat map %.1e (torch %.1e) logits %.1e scales %.1e spread %.1e "
+                      "channels %.1e H %s\n",
+                      wrong ? "WRONG " : "", isa, pm_case_name(i), d.heat_map, d.torch, d.logits,
+                      d.scales, d.spread, d.channels, d.h_equal ? "equal" : "DIFFERS");
+        bad |= wrong;
+        ours[i] = d.heat_map;
+        torch[i] = d.torch;
+    }
+    pm_case_set_fini(&set);
+    double mine = median(ours, count), theirs = median(torch, count);
+    print_message("%s: median %.2e, PyTorch %.2e\n", isa, mine, theirs);
+    assert_false(bad);
+    assert_true(mine <= 3 * theirs);
+    free(ours);
+    free(torch);
+    unsetenv("PARCHMILL_ISA");
+}
+
+static void avx512_is_as_close_as_fp32_gets(void **state) {
+    (void)state;
+    run_cases("avx512");
+}
+
+static void avx2_is_as_close_as_fp32_gets(void **state) {
+    (void)state;
+    run_cases("avx2");
+}
+
+static void baseline_is_as_close_as_fp32_gets(void **state) {
+    (void)state;
+    run_cases("baseline");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(avx512_is_as_close_as_fp32_gets),
+        cmocka_unit_test(avx2_is_as_close_as_fp32_gets),
+        cmocka_unit_test(baseline_is_as_close_as_fp32_gets),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
