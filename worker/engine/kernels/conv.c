@@ -137,9 +137,8 @@ static void rows_pair(const pm_conv *conv, size_t image, size_t block, size_t bl
     const size_t width = conv->width;
     two_row_tiles[blocks - 1][conv->step][width - 1](conv, in, weights, sums);
     for (size_t b = 0; b < blocks; b++)
-        for (size_t r = 0; r < 2; r++)
-            PM_ISA_SYMBOL(pm_finish)
-            (&conv->epilogue, sums + (2 * b + r) * width, image, block + b, y + r, 0, width);
+        for (size_t r = 0; r < 2; r++) PM_ISA_SYMBOL(pm_finish)
+    (&conv->epilogue, sums + (2 * b + r) * width, image, block + b, y + r, 0, width);
 }
 
 static void one_row(const pm_conv *conv, size_t image, size_t block, size_t blocks, size_t y,

@@ -142,8 +142,10 @@ static void forward(pm_context *c, const float *input) {
         pm_plan_run(&c->plan, i, 1, NULL, NULL);
         beat(c);
     }
-    memcpy(c->logits, pm_plan_span(&c->plan, c->plan.logits).at,
-           c->model->graph->classes * sizeof *c->logits);
+    const pm_span logits = pm_plan_span(&c->plan, c->plan.logits);
+    const size_t lanes = c->model->packed->kernels->lanes;
+    for (size_t i = 0; i < c->model->graph->classes; i++)
+        c->logits[i] = logits.at[(ptrdiff_t)(i / lanes) * logits.plane + (ptrdiff_t)(i % lanes)];
 }
 
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits) {
