@@ -1,0 +1,167 @@
+/* The scheduler's state, for its own files and for the tests that check it. */
+#ifndef PM_BROKER_SCHEDULER_STATE_H
+#define PM_BROKER_SCHEDULER_STATE_H
+
+#include "broker/list.h"
+#include "broker/map.h"
+#include "broker/scheduler.h"
+
+enum { PM_RUNS_SENT = 16, PM_GHOST_ITEMS = 8 };
+
+typedef struct pm_sched_run {
+    pm_map_node by_id;
+    uint64_t id;
+    pm_link_node place; /* in *where: turn or alone_turn; out of both where nothing is ready */
+    pm_list *where;
+    pm_list tasks;      /* all unfinished */
+    pm_list ready, ready_alone;
+    size_t task_count, leased;
+} pm_sched_run;
+
+typedef enum pm_task_phase {
+    PM_TASK_READY,
+    PM_TASK_LEASED,
+    PM_TASK_SETTLING, /* no lease; waits for the store to decide on its records */
+    PM_TASK_BLAMING   /* waits for the store to set items aside or count a crash */
+} pm_task_phase;
+
+struct pm_sched_lease;
+
+typedef struct pm_sched_task {
+    pm_map_node by_id;
+    uint64_t id, next, end;
+    pm_sched_run *run;    /* NULL: cancelled, lives only until it has settled */
+    pm_link_node in_run;  /* run->tasks */
+    pm_link_node queue;   /* run->ready or run->ready_alone */
+    struct pm_sched_lease *lease;
+    uint64_t blame_first; /* items [blame_first, blame_first + blame_count) are suspect */
+    const char *blame_reason;
+    uint32_t blame_count;
+    uint32_t pending; /* records that the store has not decided on */
+    uint32_t crashes;
+    bool alone;
+    pm_task_phase phase;
+} pm_sched_task;
+
+typedef struct pm_sched_worker {
+    pm_map_node by_id, by_instance;
+    pm_worker_id id;
+    pm_instance instance;
+    pm_link_node word;  /* scheduler->words, oldest first */
+    pm_link_node hunger; /* scheduler->idle or ->busy, where it may get a task */
+    pm_list leases;
+    int64_t last_word_ms;
+    uint64_t runs_sent[PM_RUNS_SENT];
+    size_t lease_count, runs_sent_next;
+    uint32_t credit;
+    bool alone;   /* holds an alone task */
+    bool stopped; /* drained or hung: gets nothing more */
+} pm_sched_worker;
+
+typedef struct pm_sched_lease {
+    pm_sched_task *task;
+    pm_sched_worker *worker;
+    pm_link_node in_worker, deadline;
+    pm_token token;
+    int64_t deadline_ms;
+    uint64_t received;    /* the item whose result comes next; [next, received) is with the store */
+    uint64_t started_end; /* items [received, started_end) are in hand */
+    uint64_t progress;
+    uint32_t still_beats; /* beats since the counter last changed */
+    bool has_progress, listed;
+} pm_sched_lease;
+
+/* What a lost worker had in hand, in case its parent says that it crashed. */
+typedef struct pm_ghost_item {
+    uint64_t task, first;
+    uint32_t count;
+} pm_ghost_item;
+
+typedef struct pm_ghost {
+    pm_instance instance;
+    int64_t lost_ms;
+    size_t item_count; /* 0: unused */
+    pm_ghost_item items[PM_GHOST_ITEMS];
+} pm_ghost;
+
+struct pm_scheduler {
+    pm_scheduler_options options;
+    uint64_t token_counter;
+    int64_t now_ms;
+    pm_map runs, tasks, workers, instances;
+    pm_list turn;       /* runs with ready tasks */
+    pm_list alone_turn; /* runs with nothing ready but alone tasks */
+    pm_list words, deadlines;
+    pm_list idle; /* workers with credit that hold nothing */
+    pm_list busy; /* workers with credit that hold something, but nothing alone */
+    pm_sched_worker *reserved; /* gets nothing until it is idle, then an alone task */
+    size_t ready_count, leased_count, alone_ready_count, alone_leased_count;
+    uint32_t hang_beats;
+    bool paused, draining, alone_next;
+    pm_ghost ghosts[PM_SCHEDULER_GHOSTS];
+    size_t ghost_next;
+    pm_action *actions;
+    size_t action_count, action_capacity;
+};
+
+/* Seeded mistakes, for the test that shows that the simulator finds them. */
+#ifdef PM_SCHEDULER_PLANTS
+extern int pm_scheduler_plant;
+#define PM_PLANTED(n) (pm_scheduler_plant == (n))
+#else
+#define PM_PLANTED(n) false
+#endif
+
+/* Room for `count` more actions; asked for before anything changes. */
+pm_status pm_sched_reserve(pm_scheduler *s, size_t count);
+/* The next action, zeroed; room must be reserved. */
+pm_action *pm_sched_act(pm_scheduler *s, pm_action_kind kind);
+
+pm_sched_run *pm_sched_run_find(const pm_scheduler *s, uint64_t id);
+pm_sched_task *pm_sched_task_find(const pm_scheduler *s, uint64_t id);
+pm_sched_worker *pm_sched_worker_find(const pm_scheduler *s, pm_worker_id id);
+
+/* scheduler_tasks.c: runs, tasks, records, blame */
+pm_status pm_sched_run_added(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_run_cancelled(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_recorded(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_blamed(pm_scheduler *s, const pm_event *event);
+/* Put a task that has no lease where it belongs now: wait, blame, ready, or done. At most two
+ * actions. */
+void pm_sched_settle(pm_scheduler *s, pm_sched_task *task);
+/* Suspect items [first, first + count), once the task has settled. */
+void pm_sched_suspect(pm_sched_task *task, uint64_t first, uint64_t count, const char *reason);
+/* Out of the ready tasks, if it is among them. */
+void pm_sched_unqueue(pm_scheduler *s, pm_sched_task *task);
+void pm_sched_task_free(pm_scheduler *s, pm_sched_task *task);
+
+/* scheduler_leases.c: leases and what workers say of them */
+/* NULL: out of memory. */
+pm_sched_lease *pm_sched_lease_new(pm_scheduler *s, pm_sched_task *task, pm_sched_worker *worker);
+/* `tell`: reason of a REVOKE, or NULL; `blame`: items in hand are suspect, or NULL. At most three
+ * actions. */
+void pm_sched_lease_end(pm_scheduler *s, pm_sched_lease *lease, const char *tell,
+                        const char *blame);
+void pm_sched_lease_extend(pm_scheduler *s, pm_sched_lease *lease);
+pm_status pm_sched_item_started(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_item_result(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_task_returned(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_heartbeat(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_expire_leases(pm_scheduler *s);
+
+/* scheduler_workers.c: who is there */
+pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_goodbye(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_drain(pm_scheduler *s, const pm_event *event);
+pm_status pm_sched_expire_workers(pm_scheduler *s);
+void pm_sched_worker_free(pm_scheduler *s, pm_sched_worker *worker);
+
+/* scheduler_dispatch.c: who gets what */
+/* Put a run, or a worker, into the list that its state asks for. A run keeps its place in turn
+ * unless it had its turn. */
+void pm_sched_place_run(pm_scheduler *s, pm_sched_run *run, bool had_turn);
+void pm_sched_place_worker(pm_scheduler *s, pm_sched_worker *worker);
+/* Hand out tasks while there are both tasks and credit. */
+void pm_sched_dispatch(pm_scheduler *s);
+
+#endif
