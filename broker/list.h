@@ -13,7 +13,7 @@ typedef struct pm_link_node {
 typedef pm_link_node pm_list;
 
 /* The struct of `type` whose field `member` is *node. */
-#define PM_OWNER(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define PM_OWNER(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 static inline void pm_list_init(pm_list *list) { list->prev = list->next = list; }
 static inline bool pm_list_empty(const pm_list *list) { return list->next == list; }

@@ -26,7 +26,7 @@
  *     progress did not) are blamed: never by silence, goodbye, return, drain, cancel, clock jump.
  *  6. An alone task goes to a worker that holds nothing else and that gets nothing else
  *     meanwhile; and not while another task of its run is ready.
- *  7. PM_CRASHES_MAX crashes alone make an item poison, once; fewer never do.
+ *  7. PM_CRASHES_ALONE_MAX crashes alone make an item poison, once; fewer never do.
  *  8. Every unfinished task is ready, leased, settling or being blamed; the last one to finish
  *     gives RUN_DONE, once.
  *  9. A worker gets no more tasks than its credit, and none when stopped.
@@ -141,7 +141,7 @@ static pm_status take_word(pm_scheduler *s, const pm_event *event) {
         if (status != PM_OK) return status;
         pm_action *action = pm_sched_act(s, PM_ACTION_REFUSE);
         action->worker = event->worker;
-        action->reason = "unknown";
+        action->reason = "hello";
         return PM_E_NOT_FOUND;
     }
     worker->last_word_ms = s->now_ms;
@@ -176,9 +176,8 @@ static pm_status tick(pm_scheduler *s) {
 }
 
 static bool from_worker(pm_event_kind kind) {
-    return kind == PM_EVENT_CREDIT || kind == PM_EVENT_HEARTBEAT ||
-           kind == PM_EVENT_ITEM_STARTED || kind == PM_EVENT_ITEM_RESULT ||
-           kind == PM_EVENT_TASK_RETURNED;
+    return kind == PM_EVENT_CREDIT || kind == PM_EVENT_HEARTBEAT || kind == PM_EVENT_ITEM_STARTED ||
+           kind == PM_EVENT_ITEM_RESULT || kind == PM_EVENT_TASK_RETURNED;
 }
 
 static pm_status handle(pm_scheduler *s, const pm_event *event) {
@@ -207,8 +206,10 @@ pm_status pm_scheduler_step(pm_scheduler *s, const pm_event *event, int64_t now_
     s->action_count = 0;
     if (now_ms > s->now_ms) s->now_ms = now_ms;
     pm_status status = from_worker(event->kind) ? take_word(s, event) : PM_OK;
-    if (status == PM_OK) status = handle(s, event);
-    else if (status == PM_E_NOT_FOUND) status = PM_OK;
+    if (status == PM_OK)
+        status = handle(s, event);
+    else if (status == PM_E_NOT_FOUND)
+        status = PM_OK;
     if (status == PM_OK) pm_sched_dispatch(s);
     *actions = s->actions;
     *count = s->action_count;

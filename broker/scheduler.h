@@ -9,10 +9,10 @@
  * No clock, socket, thread, database or randomness inside: the same seed, epoch and events give
  * the same actions. `now_ms` may be any monotonic clock; a step back is taken as no step.
  *
- * Failure: PM_E_MEMORY from an event of a peer means that nothing happened (as if the message had
- * been lost); from an event of the store it is fatal to the caller, who restarts from the store.
- * PM_E_INTERNAL: the store reported what was not asked. Malformed wishes of peers are no failures,
- * they give REFUSE, REVOKE or LOG_REFUSED actions. */
+ * Failure: PM_E_MEMORY from an event of a worker is as if the message had been lost (or taken in
+ * part, where sending it again does no harm); from an event of the store it is fatal to the caller,
+ * who restarts from the store. PM_E_INTERNAL: the store reported what was not asked. Malformed
+ * wishes of peers are no failures, they give REFUSE, REVOKE or LOG_REFUSED actions. */
 #ifndef PM_BROKER_SCHEDULER_H
 #define PM_BROKER_SCHEDULER_H
 
@@ -27,10 +27,10 @@ typedef struct pm_scheduler pm_scheduler;
 enum {
     PM_LEASE_TOKEN_BYTES = 16,
     PM_WORKER_INSTANCE_BYTES = 16,
-    PM_CRASHES_MAX = 3,         /* crashes alone that make an item an error row */
-    PM_CREDIT_MAX = 1024,       /* of one worker; more is cut */
-    PM_WORKERS_MAX = 16384,     /* connections; more are refused */
-    PM_SCHEDULER_GHOSTS = 256,  /* lost workers whose last items are remembered */
+    PM_CRASHES_ALONE_MAX = 3,  /* crashes alone that make an item an error row */
+    PM_CREDIT_MAX = 1024,      /* of one worker; more is cut */
+    PM_WORKERS_MAX = 16384,    /* connections; more are refused */
+    PM_SCHEDULER_GHOSTS = 256, /* lost workers whose last items are remembered */
     PM_GHOST_MS = 10 * 60 * 1000
 };
 
@@ -55,7 +55,7 @@ typedef struct pm_scheduler_options {
 typedef struct pm_task_state {
     uint64_t task, next, end;
     bool alone;       /* set aside: one item, retried last and alone */
-    uint32_t crashes; /* while alone */
+    uint32_t crashes; /* how often it was in hand, the first time included */
 } pm_task_state;
 
 typedef struct pm_held_lease {
@@ -103,14 +103,17 @@ typedef struct pm_event {
     const char *crash_reason; /* HELLO; NULL: unknown */
     size_t lease_count;
     const pm_held_lease *leases; /* HELLO [lease_count] */
+    size_t in_hand_count;
+    const pm_held_lease *in_hand; /* HELLO [in_hand_count], `next`: items of the crashed instance
+                                     that its parent knows to be in hand */
     size_t beat_count;
     const pm_beat *beats; /* HEARTBEAT [beat_count] */
     size_t task_count;
-    const pm_task_state *tasks; /* RUN_ADDED; BLAMED: the new tasks of items set aside */
+    const pm_task_state *tasks; /* RUN_ADDED; BLAMED: the new task of an item set aside */
 } pm_event;
 
 typedef enum pm_blame {
-    PM_BLAME_SET_ASIDE, /* items [first, end), the front of the task, to tasks of their own */
+    PM_BLAME_SET_ASIDE, /* item `first`, the front of the task, to a task of its own */
     PM_BLAME_CRASH,     /* count a crash of an alone task */
     PM_BLAME_POISON     /* the alone task's item becomes error rows; the task is done */
 } pm_blame;
@@ -119,7 +122,7 @@ typedef enum pm_action_kind {
     /* to a worker */
     PM_ACTION_VERDICT, /* on a lease held from before: `adopted` with `token`, or refused */
     PM_ACTION_WELCOME, /* with the verdicts in front of it */
-    PM_ACTION_REFUSE,  /* `reason`: "unknown" (say Hello), "full" */
+    PM_ACTION_REFUSE,  /* `reason`: "hello" (say it first), "full" */
     PM_ACTION_RUN_INFO,
     PM_ACTION_TASK, /* items [first, end) of `run` */
     PM_ACTION_REVOKE,
@@ -143,7 +146,7 @@ typedef struct pm_action {
     pm_token token;
     bool alone, adopted;
     pm_blame blame;
-    uint32_t crashes;   /* BLAME: of the item alone, this one included */
+    uint32_t crashes;   /* BLAME: of the item, this one included */
     const char *reason; /* a stable word, static */
 } pm_action;
 

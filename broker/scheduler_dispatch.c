@@ -18,8 +18,10 @@ void pm_sched_place_worker(pm_scheduler *s, pm_sched_worker *worker) {
     bool takes = !worker->stopped && (worker->credit > 0 || PM_PLANTED(9));
     pm_node_unlink(&worker->hunger);
     if (!takes || (worker->alone && !PM_PLANTED(6))) return;
-    if (!worker->lease_count) pm_list_push_back(&s->idle, &worker->hunger);
-    else if (worker != s->reserved) pm_list_push_back(&s->busy, &worker->hunger);
+    if (!worker->lease_count)
+        pm_list_push_back(&s->idle, &worker->hunger);
+    else if (worker != s->reserved)
+        pm_list_push_back(&s->busy, &worker->hunger);
 }
 
 static bool knows_run(pm_sched_worker *worker, uint64_t run) {

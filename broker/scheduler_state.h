@@ -13,7 +13,7 @@ typedef struct pm_sched_run {
     uint64_t id;
     pm_link_node place; /* in *where: turn or alone_turn; out of both where nothing is ready */
     pm_list *where;
-    pm_list tasks;      /* all unfinished */
+    pm_list tasks; /* all unfinished */
     pm_list ready, ready_alone;
     size_t task_count, leased;
 } pm_sched_run;
@@ -30,16 +30,16 @@ struct pm_sched_lease;
 typedef struct pm_sched_task {
     pm_map_node by_id;
     uint64_t id, next, end;
-    pm_sched_run *run;    /* NULL: cancelled, lives only until it has settled */
-    pm_link_node in_run;  /* run->tasks */
-    pm_link_node queue;   /* run->ready or run->ready_alone */
+    pm_sched_run *run;   /* NULL: cancelled, lives only until it has settled */
+    pm_link_node in_run; /* run->tasks */
+    pm_link_node queue;  /* run->ready or run->ready_alone */
     struct pm_sched_lease *lease;
     uint64_t blame_first; /* items [blame_first, blame_first + blame_count) are suspect */
     const char *blame_reason;
     uint32_t blame_count;
     uint32_t pending; /* records that the store has not decided on */
     uint32_t crashes;
-    bool alone;
+    bool alone, poisoned;
     pm_task_phase phase;
 } pm_sched_task;
 
@@ -47,7 +47,7 @@ typedef struct pm_sched_worker {
     pm_map_node by_id, by_instance;
     pm_worker_id id;
     pm_instance instance;
-    pm_link_node word;  /* scheduler->words, oldest first */
+    pm_link_node word;   /* scheduler->words, oldest first */
     pm_link_node hunger; /* scheduler->idle or ->busy, where it may get a task */
     pm_list leases;
     int64_t last_word_ms;
@@ -75,12 +75,13 @@ typedef struct pm_sched_lease {
 typedef struct pm_ghost_item {
     uint64_t task, first;
     uint32_t count;
+    pm_token token;
 } pm_ghost_item;
 
 typedef struct pm_ghost {
     pm_instance instance;
     int64_t lost_ms;
-    size_t item_count; /* 0: unused */
+    size_t item_count; /* leases held then; 0: unused */
     pm_ghost_item items[PM_GHOST_ITEMS];
 } pm_ghost;
 
@@ -92,8 +93,8 @@ struct pm_scheduler {
     pm_list turn;       /* runs with ready tasks */
     pm_list alone_turn; /* runs with nothing ready but alone tasks */
     pm_list words, deadlines;
-    pm_list idle; /* workers with credit that hold nothing */
-    pm_list busy; /* workers with credit that hold something, but nothing alone */
+    pm_list idle;              /* workers with credit that hold nothing */
+    pm_list busy;              /* workers with credit that hold something, but nothing alone */
     pm_sched_worker *reserved; /* gets nothing until it is idle, then an alone task */
     size_t ready_count, leased_count, alone_ready_count, alone_leased_count;
     uint32_t hang_beats;

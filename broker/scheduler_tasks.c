@@ -9,8 +9,10 @@ static void queue_ready(pm_scheduler *s, pm_sched_task *task, bool front) {
     pm_list *queue = task->alone ? &task->run->ready_alone : &task->run->ready;
     task->phase = PM_TASK_READY;
     if (front && PM_PLANTED(8)) return;
-    if (front) pm_list_push_front(queue, &task->queue);
-    else pm_list_push_back(queue, &task->queue);
+    if (front)
+        pm_list_push_front(queue, &task->queue);
+    else
+        pm_list_push_back(queue, &task->queue);
     s->ready_count++;
     if (task->alone) s->alone_ready_count++;
     pm_sched_place_run(s, task->run, false);
@@ -69,9 +71,10 @@ static pm_status tasks_make(pm_scheduler *s, const pm_task_state *states, size_t
                 pm_node_unlink(node);
                 free(PM_OWNER(node, pm_sched_task, in_run));
             }
-            return known ? pm_fail(PM_E_INTERNAL, "task %llu comes back while it is being cancelled",
-                                   (unsigned long long)states[i].task)
-                         : pm_fail(PM_E_MEMORY, "out of memory for %zu tasks", count);
+            return known
+                       ? pm_fail(PM_E_INTERNAL, "task %llu comes back while it is being cancelled",
+                                 (unsigned long long)states[i].task)
+                       : pm_fail(PM_E_MEMORY, "out of memory for %zu tasks", count);
         }
         task->id = states[i].task;
         task->next = states[i].next;
@@ -134,8 +137,10 @@ pm_status pm_sched_run_cancelled(pm_scheduler *s, const pm_event *event) {
         run->task_count--;
         if (task->lease) task->run->leased--;
         task->run = NULL;
-        if (task->lease) pm_sched_lease_end(s, task->lease, "cancelled", NULL);
-        else if (task->phase == PM_TASK_READY) pm_sched_task_free(s, task);
+        if (task->lease)
+            pm_sched_lease_end(s, task->lease, "cancelled", NULL);
+        else if (task->phase == PM_TASK_READY)
+            pm_sched_task_free(s, task);
     }
     run_free(s, run);
     return PM_OK;
@@ -154,23 +159,23 @@ static void task_done(pm_scheduler *s, pm_sched_task *task) {
 }
 
 static void blame(pm_scheduler *s, pm_sched_task *task) {
-    uint64_t end = task->blame_first + task->blame_count;
-    uint32_t most = PM_PLANTED(7) ? 2 : PM_CRASHES_MAX;
+    uint32_t most = PM_PLANTED(7) ? 2 : 1 + PM_CRASHES_ALONE_MAX;
     pm_action *action = pm_sched_act(s, PM_ACTION_BLAME);
     action->run = task->run->id;
     action->task = task->id;
     action->first = task->next;
-    action->end = end < task->end ? end : task->end;
+    action->end = task->next + 1;
     action->alone = task->alone;
     action->reason = task->blame_reason;
     action->blame = PM_BLAME_SET_ASIDE;
+    action->crashes = task->crashes + 1;
     if (task->alone) {
-        action->crashes = task->crashes + 1;
         action->blame = action->crashes < most ? PM_BLAME_CRASH : PM_BLAME_POISON;
     }
     task->phase = PM_TASK_BLAMING;
-    /* Kept: blame_first and blame_count say what BLAMED is about. */
-    task->blame_count = (uint32_t)(action->end - action->first);
+    task->blame_first++;
+    task->blame_count--;
+    task->poisoned = action->blame == PM_BLAME_POISON;
 }
 
 void pm_sched_settle(pm_scheduler *s, pm_sched_task *task) {
@@ -198,8 +203,8 @@ void pm_sched_settle(pm_scheduler *s, pm_sched_task *task) {
 
 pm_status pm_sched_recorded(pm_scheduler *s, const pm_event *event) {
     pm_sched_task *task = pm_sched_task_find(s, event->task);
-    if (!task || !task->pending || (event->committed && event->ordinal != task->next &&
-                                    !PM_PLANTED(2) && !PM_PLANTED(4)))
+    if (!task || !task->pending ||
+        (event->committed && event->ordinal != task->next && !PM_PLANTED(2) && !PM_PLANTED(4)))
         return pm_fail(PM_E_INTERNAL, "the store reports item %llu of task %llu, not asked for",
                        (unsigned long long)event->ordinal, (unsigned long long)event->task);
     pm_status status = pm_sched_reserve(s, 4);
@@ -214,8 +219,10 @@ pm_status pm_sched_recorded(pm_scheduler *s, const pm_event *event) {
             action->task = task->id;
             action->first = event->ordinal;
         }
-        if (lease && task->next >= task->end) pm_sched_lease_end(s, lease, NULL, NULL);
-        else if (!lease && task->phase != PM_TASK_BLAMING) pm_sched_settle(s, task);
+        if (lease && task->next >= task->end)
+            pm_sched_lease_end(s, lease, NULL, NULL);
+        else if (!lease && task->phase != PM_TASK_BLAMING)
+            pm_sched_settle(s, task);
     } else if (lease) {
         /* What the worker sent behind it is refused as well: the task starts anew from `next`. */
         pm_sched_lease_end(s, lease, "record", NULL);
@@ -233,22 +240,16 @@ pm_status pm_sched_blamed(pm_scheduler *s, const pm_event *event) {
                        (unsigned long long)event->task);
     pm_status status = pm_sched_reserve(s, 3);
     if (status != PM_OK) return status;
-    uint32_t count = task->blame_count;
-    task->blame_count = 0;
     if (!event->committed || !task->run) {
-        pm_sched_settle(s, task);
-        return PM_OK;
-    }
-    if (!task->alone) {
+        task->blame_count = 0;
+    } else if (!task->alone) {
         status = tasks_make(s, event->tasks, event->task_count, &made);
-        if (status != PM_OK) {
-            task->blame_count = count;
-            return status;
-        }
+        if (status != PM_OK) return status;
         tasks_add(s, task->run, &made);
-        task->next += count;
-    } else if (++task->crashes >= (PM_PLANTED(7) ? 2 : PM_CRASHES_MAX)) {
-        task->next = task->end;
+        task->next++;
+    } else {
+        task->crashes++;
+        if (task->poisoned) task->next = task->end;
     }
     pm_sched_settle(s, task);
     return PM_OK;

@@ -50,9 +50,12 @@ static pm_status worker_end(pm_scheduler *s, pm_sched_worker *worker, const char
     while ((node = pm_list_head(&worker->leases))) {
         pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);
         uint64_t in_hand = lease->started_end - lease->received;
-        if (in_hand && memory.item_count < PM_GHOST_ITEMS)
-            memory.items[memory.item_count++] = (pm_ghost_item){
-                lease->task->id, lease->received, in_hand > 64 ? 64 : (uint32_t)in_hand};
+        if (memory.item_count < PM_GHOST_ITEMS)
+            memory.items[memory.item_count++] =
+                (pm_ghost_item){.task = lease->task->id,
+                                .first = lease->received,
+                                .count = in_hand > UINT32_MAX ? UINT32_MAX : (uint32_t)in_hand,
+                                .token = lease->token};
         pm_sched_lease_end(s, lease, NULL, PM_PLANTED(5) ? "silence" : blame);
     }
     if (ghost && memory.item_count) {
@@ -95,12 +98,37 @@ static pm_status blame_ghost(pm_scheduler *s, pm_ghost *ghost, const char *reaso
     return PM_OK;
 }
 
+/* What the parent saw in hand of its dead child counts like an item started. */
+static void started_in_lease(pm_sched_worker *worker, const pm_held_lease *item) {
+    for (pm_link_node *node = worker->leases.next; node != &worker->leases; node = node->next) {
+        pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);
+        if (memcmp(&lease->token, &item->token, sizeof item->token) != 0) continue;
+        if (item->next >= lease->started_end && item->next < lease->task->end)
+            lease->started_end = item->next + 1;
+    }
+}
+
+static void started_in_ghost(pm_ghost *ghost, const pm_held_lease *item) {
+    for (size_t i = 0; i < ghost->item_count; i++) {
+        pm_ghost_item *known = &ghost->items[i];
+        if (memcmp(&known->token, &item->token, sizeof item->token) != 0) continue;
+        if (item->next >= known->first + known->count && item->next - known->first < UINT32_MAX)
+            known->count = (uint32_t)(item->next - known->first) + 1;
+    }
+}
+
 static pm_status crashed(pm_scheduler *s, const pm_event *event) {
     const char *reason = crash_word(event->crash_reason);
     pm_sched_worker *worker = find_instance(s, &event->crashed_instance);
-    if (worker && !instance_equal(&event->instance, &event->crashed_instance))
-        return worker_end(s, worker, reason, false);
     pm_ghost *ghost = find_ghost(s, &event->crashed_instance);
+    if (instance_equal(&event->instance, &event->crashed_instance)) return PM_OK;
+    for (size_t i = 0; i < event->in_hand_count; i++) {
+        if (worker)
+            started_in_lease(worker, &event->in_hand[i]);
+        else if (ghost)
+            started_in_ghost(ghost, &event->in_hand[i]);
+    }
+    if (worker) return worker_end(s, worker, reason, false);
     return ghost ? blame_ghost(s, ghost, reason) : PM_OK;
 }
 

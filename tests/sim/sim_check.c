@@ -1,0 +1,222 @@
+/* Owns the checks: every action and every state against the invariants of broker/scheduler.c, by
+ * what the simulator itself remembers and by what is in the store. */
+#include <inttypes.h>
+#include <string.h>
+
+#include "broker/scheduler_state.h"
+#include "tests/sim/sim.h"
+
+static sim_shadow_worker *shadow(sim *w, pm_worker_id conn) {
+    return &w->shadow[conn % SIM_SHADOW_WORKERS];
+}
+
+void sim_check_new_broker(sim *w) {
+    pm_scheduler_free(&w->scheduler);
+    memset(w->shadow, 0, sizeof w->shadow);
+    memset(w->last_holder, 0, sizeof w->last_holder);
+    memset(w->pending, 0, sizeof w->pending);
+    memset(w->passed_over, 0, sizeof w->passed_over);
+}
+
+void sim_check_hello(sim *w, pm_worker_id conn) {
+    *shadow(w, conn) = (sim_shadow_worker){.conn = conn};
+}
+
+void sim_check_credit(sim *w, pm_worker_id conn, uint32_t credit) {
+    shadow(w, conn)->credit += credit;
+}
+
+static void check_token_new(sim *w, const pm_token *token) {
+    uint64_t slot;
+    static const pm_token none;
+    memcpy(&slot, token->bytes, sizeof slot);
+    for (slot %= SIM_TOKENS; memcmp(&w->tokens[slot], &none, sizeof none) != 0;
+         slot = (slot + 1) % SIM_TOKENS) {
+        if (memcmp(&w->tokens[slot], token, sizeof none) == 0) {
+            sim_fail(w, "invariant 12: a token is given twice");
+            return;
+        }
+    }
+    w->tokens[slot] = *token;
+    if (++w->token_count > SIM_TOKENS / 2) sim_fail(w, "invariant 13: too many leases");
+}
+
+/* A new lease, by TASK or by adoption. */
+static void check_lease(sim *w, const pm_action *a) {
+    if (a->task >= SIM_TASKS) return;
+    check_token_new(w, &a->token);
+    if (w->pending[a->task])
+        sim_fail(w, "invariant 4: task %" PRIu64 " goes out with %u undecided records", a->task,
+                 w->pending[a->task]);
+    w->last_token[a->task] = a->token;
+    w->last_holder[a->task] = a->worker;
+}
+
+static void check_task(sim *w, const pm_action *a) {
+    sim_shadow_worker *to = shadow(w, a->worker);
+    check_lease(w, a);
+    if (--to->credit < 0) sim_fail(w, "invariant 9: worker %" PRIu64 " has no credit", a->worker);
+    if (a->run <= SIM_RUNS && !to->runs[a->run])
+        sim_fail(w, "invariant 11: a task of run %" PRIu64 " before its run info", a->run);
+    const sim_task *task = &w->store.tasks[a->task];
+    if (task->there && (task->next != a->first || task->end != a->end))
+        sim_fail(w, "task %" PRIu64 " goes out as [%" PRIu64 ", %" PRIu64 "), but is not that",
+                 a->task, a->first, a->end);
+}
+
+static void check_record(sim *w, const pm_action *a) {
+    const sim_task *task = &w->store.tasks[a->task];
+    if (w->last_holder[a->task] != a->worker ||
+        memcmp(&w->last_token[a->task], &a->token, sizeof a->token) != 0)
+        sim_fail(w, "invariant 1: a record of task %" PRIu64 " by a token that is not the last",
+                 a->task);
+    if (task->there && a->first != task->next + w->pending[a->task] && !w->store.finished_count)
+        sim_fail(w, "invariant 2: a record of item %" PRIu64 " of task %" PRIu64 " out of order",
+                 a->first, a->task);
+    w->pending[a->task]++;
+}
+
+static void check_acknowledge(sim *w, const pm_action *a) {
+    const sim_task *task = &w->store.tasks[a->task];
+    if (task->there && a->first >= task->next)
+        sim_fail(w, "invariant 3: item %" PRIu64 " of task %" PRIu64 " acknowledged before commit",
+                 a->first, a->task);
+}
+
+/* The same worker may come by another connection: its leases come along. */
+static void moved(sim *w, const pm_action *welcome) {
+    const pm_sched_worker *worker = pm_sched_worker_find(w->scheduler, welcome->worker);
+    if (!worker) return;
+    for (const pm_link_node *node = worker->leases.next; node != &worker->leases;
+         node = node->next) {
+        const pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);
+        w->last_holder[lease->task->id] = welcome->worker;
+    }
+}
+
+void sim_check_action(sim *w, const pm_action *a) {
+    switch (a->kind) {
+    case PM_ACTION_VERDICT:
+        if (a->adopted && memcmp(&w->last_token[a->task], &a->token, sizeof a->token) != 0)
+            check_lease(w, a);
+        break;
+    case PM_ACTION_WELCOME: moved(w, a); break;
+    case PM_ACTION_RUN_INFO:
+        if (a->run <= SIM_RUNS) shadow(w, a->worker)->runs[a->run] = true;
+        break;
+    case PM_ACTION_TASK: check_task(w, a); break;
+    case PM_ACTION_RECORD: check_record(w, a); break;
+    case PM_ACTION_ACKNOWLEDGE: check_acknowledge(w, a); break;
+    case PM_ACTION_BLAME:
+        if (a->blame == PM_BLAME_POISON && a->crashes != 1 + PM_CRASHES_ALONE_MAX)
+            sim_fail(w, "invariant 7: poison after %u crashes", a->crashes);
+        if (w->pending[a->task])
+            sim_fail(w, "invariant 4: task %" PRIu64 " blamed with undecided records", a->task);
+        break;
+    case PM_ACTION_RUN_DONE:
+        if (w->done_told[a->run] && w->runs[a->run].state == SIM_RUN_DONE)
+            sim_fail(w, "invariant 8: run %" PRIu64 " is done twice", a->run);
+        w->done_told[a->run] = true;
+        break;
+    case PM_ACTION_REFUSE:
+    case PM_ACTION_REVOKE:
+    case PM_ACTION_HEARTBEAT:
+    case PM_ACTION_DRAIN:
+    case PM_ACTION_LOST:
+    case PM_ACTION_LOG_REFUSED: break;
+    }
+}
+
+static void check_tasks(sim *w, const pm_scheduler *s) {
+    size_t ready = 0, leased = 0, alone = 0;
+    for (size_t i = 0; i < s->tasks.bucket_count; i++) {
+        for (const pm_map_node *node = s->tasks.buckets[i]; node; node = node->next) {
+            const pm_sched_task *task = PM_OWNER(node, pm_sched_task, by_id);
+            ready += task->phase == PM_TASK_READY;
+            leased += task->phase == PM_TASK_LEASED;
+            alone += task->phase == PM_TASK_READY && task->alone;
+            if ((task->phase == PM_TASK_READY) != pm_node_linked(&task->queue))
+                sim_fail(w, "invariant 8: task %" PRIu64 " is ready but in no queue", task->id);
+            if ((task->phase == PM_TASK_LEASED) != (task->lease != NULL))
+                sim_fail(w, "invariant 8: task %" PRIu64 " leased without lease", task->id);
+            if (task->phase == PM_TASK_SETTLING && !task->pending)
+                sim_fail(w, "invariant 8: task %" PRIu64 " waits for nothing", task->id);
+        }
+    }
+    if (ready != s->ready_count || leased != s->leased_count || alone != s->alone_ready_count)
+        sim_fail(w, "invariant 8: %zu ready, %zu leased, but the count says %zu, %zu", ready,
+                 leased, s->ready_count, s->leased_count);
+}
+
+static void check_workers(sim *w, const pm_scheduler *s) {
+    for (const pm_link_node *node = s->words.next; node != &s->words; node = node->next) {
+        const pm_sched_worker *worker = PM_OWNER(node, pm_sched_worker, word);
+        size_t held = 0;
+        bool alone = false;
+        for (const pm_link_node *at = worker->leases.next; at != &worker->leases; at = at->next) {
+            const pm_sched_lease *lease = PM_OWNER(at, pm_sched_lease, in_worker);
+            held++;
+            alone |= lease->task->alone;
+        }
+        if (alone && held > 1)
+            sim_fail(w, "invariant 6: worker %" PRIu64 " holds an alone task and another",
+                     worker->id);
+        if (held != worker->lease_count)
+            sim_fail(w, "invariant 13: worker %" PRIu64 " holds %zu, counted %zu", worker->id, held,
+                     worker->lease_count);
+    }
+}
+
+/* Each task handed out passes over the other runs that had one ready. */
+static void check_turns(sim *w, const pm_scheduler *s, const pm_action *actions, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (actions[i].kind != PM_ACTION_TASK) continue;
+        const pm_sched_run *given = pm_sched_run_find(s, actions[i].run);
+        if (actions[i].alone && given && !pm_list_empty(&given->ready))
+            sim_fail(w, "invariant 6: run %" PRIu64 " gives an alone task while others are ready",
+                     actions[i].run);
+        if (actions[i].alone) continue;
+        for (uint64_t run = 1; run <= w->run_count; run++) {
+            const pm_sched_run *other = pm_sched_run_find(s, run);
+            bool waits = other && !pm_list_empty(&other->ready);
+            if (run == actions[i].run || !waits)
+                w->passed_over[run] = 0;
+            else if (++w->passed_over[run] > 2 * SIM_RUNS)
+                sim_fail(w, "invariant 10: run %" PRIu64 " is passed over again and again", run);
+        }
+    }
+}
+
+void sim_check_state(sim *w, const pm_action *actions, size_t count) {
+    const pm_scheduler *s = w->scheduler;
+    check_tasks(w, s);
+    check_workers(w, s);
+    check_turns(w, s, actions, count);
+    if (!s->paused && !s->draining && s->ready_count > s->alone_ready_count &&
+        !pm_list_empty(&s->idle) && !sim_memory_fails_every)
+        sim_fail(w, "invariant 8: tasks are ready and a worker is idle");
+}
+
+void sim_check_end(sim *w) {
+    pm_scheduler_counts counts;
+    pm_scheduler_count(w->scheduler, &counts);
+    if (counts.runs || counts.tasks || counts.leased)
+        sim_fail(w, "invariant 13: %zu runs, %zu tasks, %zu leases are left", counts.runs,
+                 counts.tasks, counts.leased);
+    if (counts.workers > w->worker_count)
+        sim_fail(w, "invariant 13: %zu workers known, %zu are there", counts.workers,
+                 w->worker_count);
+    for (uint64_t i = 1; i <= w->run_count; i++) {
+        const sim_run *run = &w->runs[i];
+        if (run->state == SIM_RUN_CANCELLED) continue;
+        for (uint64_t item = 0; item < run->items; item++) {
+            bool poison = run->poison_crash[item] || run->poison_hang[item];
+            uint32_t results = poison ? 0 : 1, errors = poison ? 1 : 0;
+            if (run->results[item] != results || run->errors[item] != errors)
+                sim_fail(w, "item %" PRIu64 " of run %" PRIu64 "%s has %u results and %u errors",
+                         item, i, poison ? " (poison)" : "", run->results[item], run->errors[item]);
+            if (run->results[item] && run->values[item] != sim_value(i, item))
+                sim_fail(w, "item %" PRIu64 " of run %" PRIu64 " has a wrong value", item, i);
+        }
+    }
+}

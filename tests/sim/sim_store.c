@@ -1,0 +1,173 @@
+/* Owns the fake store: tasks and results as committed, and a queue that a kill forgets. Follows
+ * the contract of lib/store: an op is conditional on the task's next item. */
+#include <string.h>
+
+#include "tests/sim/sim.h"
+
+enum { TASK_ITEMS_MAX = 8 };
+
+void sim_store_put(sim *w, const sim_op *op) {
+    if (w->store.queued == SIM_OPS) {
+        sim_fail(w, "invariant 13: the store's queue overflows");
+        return;
+    }
+    w->store.queue[w->store.queued++] = *op;
+    if (w->store.commit_due) return;
+    w->store.commit_due = true;
+    sim_timer(w, SIM_COMMIT, 0, 1 + (int64_t)sim_below(w, w->faults ? 40 : 5));
+}
+
+static uint64_t task_new(sim *w, uint64_t run, uint64_t next, uint64_t end, bool alone,
+                         uint32_t crashes) {
+    uint64_t id = ++w->store.task_count;
+    if (id >= SIM_TASKS) {
+        sim_fail(w, "invariant 13: more than %d tasks", SIM_TASKS);
+        return 0;
+    }
+    w->store.tasks[id] = (sim_task){
+        .there = true, .alone = alone, .run = run, .next = next, .end = end, .crashes = crashes};
+    return id;
+}
+
+static void made(sim_op *op, uint64_t task) {
+    if (op->made_count < SIM_ITEMS) op->made[op->made_count++] = task;
+}
+
+/* Tasks of random lengths over the items that have no row. */
+static void cut_tasks(sim *w, sim_op *op, sim_run *run) {
+    uint64_t item = 0;
+    while (item < run->items) {
+        uint64_t end = item, most = 1 + sim_below(w, TASK_ITEMS_MAX);
+        while (end < run->items && end - item < most && !run->results[end] && !run->errors[end])
+            end++;
+        if (end > item) made(op, task_new(w, op->run, item, end, false, 0));
+        item = end > item ? end : item + 1;
+    }
+}
+
+static void submit(sim *w, sim_op *op) {
+    sim_run *run = &w->runs[op->run];
+    op->committed = true;
+    if (run->state == SIM_RUN_OPEN || run->state == SIM_RUN_DONE) return;
+    run->state = SIM_RUN_OPEN;
+    op->opened = true;
+    w->done_told[op->run] = false;
+    cut_tasks(w, op, run);
+}
+
+static void retry(sim *w, sim_op *op) {
+    sim_run *run = &w->runs[op->run];
+    op->committed = run->state == SIM_RUN_DONE;
+    if (!op->committed) return;
+    memset(run->errors, 0, sizeof run->errors);
+    /* What was blamed before is forgiven, and the truth with it. */
+    memset(run->blamed, 0, sizeof run->blamed);
+    memset(run->suspect, 0, sizeof run->suspect);
+    cut_tasks(w, op, run);
+    op->opened = op->made_count > 0;
+    if (op->opened) run->state = SIM_RUN_OPEN;
+    w->done_told[op->run] = false;
+}
+
+static void record(sim *w, sim_op *op) {
+    sim_task *task = &w->store.tasks[op->task];
+    op->committed = task->there && task->next == op->item;
+    /* Now and then the store refuses for a reason of its own; all behind it is refused then. */
+    if (w->faults && sim_chance(w, 4)) op->committed = false;
+    if (!op->committed) return;
+    sim_run *run = &w->runs[task->run];
+    if (++run->results[op->item] + run->errors[op->item] > 1)
+        sim_fail(w, "two rows for item %llu of run %llu", (unsigned long long)op->item,
+                 (unsigned long long)task->run);
+    run->values[op->item] = op->value;
+    if (++task->next == task->end) task->there = false;
+}
+
+static void blame(sim *w, sim_op *op) {
+    sim_task *task = &w->store.tasks[op->task];
+    op->committed = task->there && task->next == op->item;
+    if (w->faults && sim_chance(w, 10)) op->committed = false;
+    if (!op->committed) return;
+    sim_run *run = &w->runs[task->run];
+    if (++run->blamed[op->item] > run->suspect[op->item])
+        sim_fail(w, "invariant 5: item %llu of run %llu blamed %u times, in hand of %u crashes",
+                 (unsigned long long)op->item, (unsigned long long)task->run, run->blamed[op->item],
+                 run->suspect[op->item]);
+    switch (op->blame) {
+    case PM_BLAME_SET_ASIDE:
+        made(op, task_new(w, task->run, op->item, op->item + 1, true, 1));
+        if (++task->next == task->end) task->there = false;
+        break;
+    case PM_BLAME_CRASH: task->crashes++; break;
+    case PM_BLAME_POISON:
+        if (task->crashes != PM_CRASHES_ALONE_MAX)
+            sim_fail(w, "invariant 7: item %llu of run %llu is poison after %u crashes",
+                     (unsigned long long)op->item, (unsigned long long)task->run,
+                     task->crashes + 1);
+        run->errors[op->item]++;
+        task->there = false;
+        break;
+    }
+}
+
+static void cancel(sim *w, sim_op *op) {
+    op->committed = true;
+    if (w->runs[op->run].state != SIM_RUN_OPEN) return;
+    w->runs[op->run].state = SIM_RUN_CANCELLED;
+    for (size_t i = 1; i <= w->store.task_count && i < SIM_TASKS; i++)
+        if (w->store.tasks[i].run == op->run) w->store.tasks[i].there = false;
+}
+
+static void finish(sim *w, sim_op *op) {
+    op->committed = true;
+    for (size_t i = 1; i <= w->store.task_count && i < SIM_TASKS; i++)
+        if (w->store.tasks[i].there && w->store.tasks[i].run == op->run) op->committed = false;
+    if (op->committed && w->runs[op->run].state == SIM_RUN_OPEN)
+        w->runs[op->run].state = SIM_RUN_DONE;
+}
+
+/* One transaction: all that is queued. */
+void sim_store_commit(sim *w) {
+    if (w->store.full_until_ms > w->now_ms) {
+        sim_timer(w, SIM_COMMIT, 0, 200);
+        if (!w->store.take_due) sim_timer(w, SIM_TAKE, 0, 1);
+        w->store.take_due = true;
+        return;
+    }
+    for (size_t i = 0; i < w->store.queued; i++) {
+        sim_op *op = &w->store.queue[i];
+        switch (op->kind) {
+        case SIM_OP_SUBMIT: submit(w, op); break;
+        case SIM_OP_RECORD: record(w, op); break;
+        case SIM_OP_BLAME: blame(w, op); break;
+        case SIM_OP_CANCEL: cancel(w, op); break;
+        case SIM_OP_RETRY: retry(w, op); break;
+        case SIM_OP_FINISH: finish(w, op); break;
+        }
+        if (w->store.finished_count < SIM_OPS) w->store.finished[w->store.finished_count++] = *op;
+    }
+    sim_trace(w, "store commits %zu", w->store.queued);
+    w->store.queued = 0;
+    w->store.commit_due = false;
+    if (!w->store.take_due) sim_timer(w, SIM_TAKE, 0, 1 + (int64_t)sim_below(w, 4));
+    w->store.take_due = true;
+}
+
+void sim_store_forget(sim *w) {
+    w->store.queued = w->store.finished_count = 0;
+    w->store.commit_due = w->store.take_due = false;
+}
+
+size_t sim_store_load(sim *w, uint64_t run, pm_task_state states[SIM_TASKS]) {
+    size_t count = 0;
+    for (size_t i = 1; i <= w->store.task_count && i < SIM_TASKS; i++) {
+        const sim_task *task = &w->store.tasks[i];
+        if (!task->there || task->run != run) continue;
+        states[count++] = (pm_task_state){.task = i,
+                                          .next = task->next,
+                                          .end = task->end,
+                                          .alone = task->alone,
+                                          .crashes = task->crashes};
+    }
+    return count;
+}
