@@ -6,6 +6,8 @@
 #include "broker/scheduler_state.h"
 #include "lib/base/hash.h"
 
+enum { UNNAMED_BEATS = 3 };
+
 static void put_u64(uint8_t out[8], uint64_t value) {
     for (size_t i = 0; i < 8; i++) out[i] = (uint8_t)(value >> (8 * i));
 }
@@ -29,6 +31,7 @@ pm_sched_lease *pm_sched_lease_new(pm_scheduler *s, pm_sched_task *task, pm_sche
                               .worker = worker,
                               .token = next_token(s),
                               .received = task->next,
+                              .last_beat = worker->beats,
                               .started_end = task->next};
     pm_sched_unqueue(s, task);
     s->leased_count++;
@@ -173,22 +176,40 @@ pm_status pm_sched_task_returned(pm_scheduler *s, const pm_event *event) {
     return PM_OK;
 }
 
-pm_status pm_sched_heartbeat(pm_scheduler *s, const pm_event *event) {
-    pm_status status = pm_sched_reserve(s, event->beat_count + 1);
-    if (status != PM_OK) return status;
-    for (size_t i = 0; i < event->beat_count; i++) {
-        const pm_beat *beat = &event->beats[i];
-        pm_sched_lease *lease = lease_of(s, event->worker, beat->task, &beat->token);
-        if (!lease) {
-            revoke_stranger(s, event->worker, beat->task, &beat->token);
-        } else if (!lease->has_progress || beat->progress > lease->progress) {
-            lease->has_progress = true;
-            lease->progress = beat->progress;
-            pm_sched_lease_extend(s, lease);
-        } else if (lease->still_beats < UINT32_MAX) {
-            lease->still_beats++;
-        }
+static void take_beat(pm_scheduler *s, pm_worker_id worker, const pm_beat *beat) {
+    pm_sched_lease *lease = lease_of(s, worker, beat->task, &beat->token);
+    if (!lease) {
+        revoke_stranger(s, worker, beat->task, &beat->token);
+        return;
     }
+    lease->last_beat = lease->worker->beats;
+    if (!lease->has_progress || beat->progress > lease->progress) {
+        lease->has_progress = true;
+        lease->progress = beat->progress;
+        pm_sched_lease_extend(s, lease);
+    } else if (lease->still_beats < UINT32_MAX) {
+        lease->still_beats++;
+    }
+}
+
+/* A lease that the worker no longer speaks of is not there: its task message got lost. */
+static void end_unnamed(pm_scheduler *s, pm_sched_worker *worker) {
+    pm_link_node *next;
+    for (pm_link_node *node = worker->leases.next; node != &worker->leases; node = next) {
+        pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);
+        next = node->next;
+        if (worker->beats - lease->last_beat >= UNNAMED_BEATS)
+            pm_sched_lease_end(s, lease, "unnamed", NULL);
+    }
+}
+
+pm_status pm_sched_heartbeat(pm_scheduler *s, const pm_event *event) {
+    pm_sched_worker *worker = pm_sched_worker_find(s, event->worker);
+    pm_status status = pm_sched_reserve(s, event->beat_count + 3 * worker->lease_count + 1);
+    if (status != PM_OK) return status;
+    worker->beats++;
+    for (size_t i = 0; i < event->beat_count; i++) take_beat(s, event->worker, &event->beats[i]);
+    end_unnamed(s, worker);
     pm_sched_act(s, PM_ACTION_HEARTBEAT)->worker = event->worker;
     return PM_OK;
 }

@@ -54,8 +54,9 @@ typedef struct pm_sched_worker {
     uint64_t runs_sent[PM_RUNS_SENT];
     size_t lease_count, runs_sent_next;
     uint32_t credit;
-    bool alone;   /* holds an alone task */
-    bool stopped; /* drained or hung: gets nothing more */
+    uint32_t beats; /* heartbeats so far */
+    bool alone;     /* holds an alone task */
+    bool stopped;   /* drained or hung: gets nothing more */
 } pm_sched_worker;
 
 typedef struct pm_sched_lease {
@@ -68,6 +69,7 @@ typedef struct pm_sched_lease {
     uint64_t started_end; /* items [received, started_end) are in hand */
     uint64_t progress;
     uint32_t still_beats; /* beats since the counter last changed */
+    uint32_t last_beat;   /* number of the last heartbeat that named this lease */
     bool has_progress, listed;
 } pm_sched_lease;
 

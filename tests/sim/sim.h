@@ -260,6 +260,6 @@ void sim_check_credit(sim *w, pm_worker_id conn, uint32_t credit);
 void sim_check_end(sim *w);
 
 /* Allocations of the scheduler fail while this is set: every n-th call. */
-extern uint32_t sim_memory_fails_every;
+extern uint32_t sim_memory_fails_every, sim_memory_calls;
 
 #endif

@@ -8,7 +8,7 @@ enum { HEARTBEAT_MS = 1000, SILENCE_MS = 5000, LEASE_MS = 10000 };
 
 static bool inside; /* the scheduler is running: its allocations may fail */
 uint32_t sim_memory_fails_every;
-static uint32_t memory_calls;
+uint32_t sim_memory_calls;
 
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
@@ -16,7 +16,7 @@ void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 
 static bool memory_fails(void) {
-    return inside && sim_memory_fails_every && ++memory_calls % sim_memory_fails_every == 0;
+    return inside && sim_memory_fails_every && ++sim_memory_calls % sim_memory_fails_every == 0;
 }
 
 void *__wrap_calloc(size_t count, size_t size) {
@@ -244,7 +244,7 @@ void sim_broker_tick(sim *w) {
     pm_event event = {.kind = PM_EVENT_TICK};
     if (w->killed || !w->scheduler) return;
     feed(w, &event);
-    killed(w);
+    if (!killed(w) && w->paused && w->store.full_until_ms <= w->now_ms) sim_broker_take(w);
 }
 
 static void hear_client(sim *w, const sim_event *m) {

@@ -232,7 +232,12 @@ static void take_task(sim *w, size_t index, const sim_event *m) {
     sim_worker *worker = &w->workers[index];
     sim_held *held = find_held(worker, m->task), *slot = NULL;
     if (held && memcmp(&held->token, &m->token, sizeof m->token) == 0) return;
-    if (held) let_go(w, index, held);
+    if (held) { /* two leases on one task: one is stale; say which one is dropped */
+        sim_event back = {.kind = SIM_RETURNED, .task = m->task, .token = held->token};
+        send(w, index, &back);
+        suspect(w, held);
+        let_go(w, index, held);
+    }
     for (size_t i = 0; i < SIM_HELD && !slot; i++)
         if (!worker->held[i].used) slot = &worker->held[i];
     if (!slot || held_count(worker) > 2 * worker->thread_count) {

@@ -293,7 +293,7 @@ bool sim_history(uint64_t seed, FILE *trace, char failure[SIM_FAILURE_BYTES], ui
     if (!w) abort();
     w->seed = seed;
     w->trace = trace;
-    sim_memory_fails_every = 0;
+    sim_memory_fails_every = sim_memory_calls = 0;
     setup(w);
     int64_t quiet_ms = 0;
     while (!w->failure[0]) {
