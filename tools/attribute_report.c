@@ -9,7 +9,7 @@
 enum { TOP = 5 };
 
 pm_status pm_attribute_report_take(pm_attribute_report *report, const pm_attribution_result *from) {
-    size_t classes = report->plan->spec.classes, pixels = from->height * from->width;
+    size_t classes = report->order->spec.classes, pixels = from->height * from->width;
     report->logits = malloc(classes * sizeof(float));
     report->heat_map = malloc(pixels * sizeof(float));
     report->layers = calloc(from->layer_count ? from->layer_count : 1, sizeof *report->layers);
@@ -47,7 +47,7 @@ static const char *class_name(const pm_attribute_report *report, size_t class_in
 
 /* The classes with the largest logits, largest first; ties by index. Returns how many. */
 static size_t top_classes(const pm_attribute_report *report, size_t out[TOP]) {
-    size_t count = 0, classes = report->plan->spec.classes;
+    size_t count = 0, classes = report->order->spec.classes;
     for (size_t c = 0; c < classes; c++) {
         size_t at = count;
         while (at > 0 && report->logits[c] > report->logits[out[at - 1]]) at--;
@@ -61,9 +61,9 @@ static size_t top_classes(const pm_attribute_report *report, size_t out[TOP]) {
 
 static double probability(const pm_attribute_report *report, size_t class_index) {
     double most = -INFINITY, sum = 0;
-    for (size_t c = 0; c < report->plan->spec.classes; c++)
+    for (size_t c = 0; c < report->order->spec.classes; c++)
         most = fmax(most, (double)report->logits[c]);
-    for (size_t c = 0; c < report->plan->spec.classes; c++)
+    for (size_t c = 0; c < report->order->spec.classes; c++)
         sum += exp((double)report->logits[c] - most);
     return exp((double)report->logits[class_index] - most) / sum;
 }
@@ -103,13 +103,13 @@ static void print_layers(const pm_attribute_report *report, FILE *out) {
             snprintf(beta, sizeof beta, "%.4g", g->beta);
         }
         fprintf(out, "%-28s %11s %10s %10s %8s %10.3g %10.3g\n",
-                pm_model_conv(report->plan->model, g->conv)->name, share, m, n, beta,
+                pm_model_conv(report->order->model, g->conv)->name, share, m, n, beta,
                 g->variance_before, g->variance_after);
     }
 }
 
 void pm_attribute_report_print(const pm_attribute_report *report, FILE *out) {
-    const pm_config *config = &report->plan->spec.configs[0];
+    const pm_config *config = &report->order->spec.configs[0];
     const pm_geometry *g = &report->geometry;
     char label[256];
     size_t top[TOP], count = top_classes(report, top);
@@ -128,7 +128,7 @@ void pm_attribute_report_print(const pm_attribute_report *report, FILE *out) {
             report->p_target, heat.least, heat.most, heat.mean, heat.peak_x, heat.peak_y);
     print_layers(report, out);
     fprintf(out, "\n%.0f ms to decode and resize, %.0f ms to attribute (%s)\n", report->prepare_ms,
-            report->compute_ms, pm_model_isa(report->plan->model));
+            report->compute_ms, pm_model_isa(report->order->model));
 }
 
 static json_t *real_or_null(bool given, double value) {
@@ -147,7 +147,7 @@ static json_t *layers_json(const pm_attribute_report *report) {
         json_array_append_new(
             list,
             json_pack("{s:s, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "layer",
-                      pm_model_conv(report->plan->model, g->conv)->name, "channels",
+                      pm_model_conv(report->order->model, g->conv)->name, "channels",
                       (json_int_t)g->channels, "selected", (json_int_t)g->selected, "m",
                       real_or_null(g->partitioned, g->m), "n", real_or_null(g->partitioned, g->n),
                       "beta", real_or_null(g->partitioned, g->beta), "scale_h",
@@ -174,7 +174,7 @@ pm_status pm_attribute_report_json(const pm_attribute_report *report, char **out
     heat_summary heat = summarise(report);
     char *text = NULL, *dumped = NULL, *made = NULL;
     pm_sha256 hash;
-    pm_status status = pm_config_format(&report->plan->spec.configs[0], &text, &hash);
+    pm_status status = pm_config_format(&report->order->spec.configs[0], &text, &hash);
     if (status) return status;
     json_t *root = json_pack(
         "{s:o, s:[I,I], s:I, s:I, s:o, s:I, s:f, s:I, s:f, s:o, s:{s:f, s:f, s:f, s:[I,I]}, s:o, "
@@ -188,7 +188,7 @@ pm_status pm_attribute_report_json(const pm_attribute_report *report, char **out
         top_json(report), "heat_map", "min", heat.least, "max", heat.most, "mean", heat.mean,
         "peak", (json_int_t)heat.peak_x, (json_int_t)heat.peak_y, "layers", layers_json(report),
         "prepare_ms", report->prepare_ms, "compute_ms", report->compute_ms, "isa",
-        pm_model_isa(report->plan->model), "engine_version", PM_ENGINE_VERSION);
+        pm_model_isa(report->order->model), "engine_version", PM_ENGINE_VERSION);
     if (root) json_object_set_new(root, "configuration", json_loads(text, 0, NULL));
     if (root) dumped = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     if (dumped) {

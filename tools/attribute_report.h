@@ -4,11 +4,11 @@
 
 #include <stdio.h>
 
-#include "tools/plan.h"
+#include "tools/order.h"
 
 /* A pm_attribution_result that outlives its call. */
 typedef struct pm_attribute_report {
-    const pm_plan *plan;
+    const pm_order *order;
     const char *photograph;
     char *const *class_names; /* [class_name_count], NULL where not known */
     size_t class_name_count;

@@ -13,7 +13,7 @@ typedef enum out_form { OUT_NONE, OUT_NPY, OUT_PNG, OUT_JSON } out_form;
 
 typedef struct job {
     const pm_options *options;
-    pm_plan plan;
+    pm_order order;
     pm_class_names names;
     pm_image photograph;
     pm_attribute_report report;
@@ -67,15 +67,15 @@ static pm_status take(void *user, const pm_attribution_result *result) {
 }
 
 static pm_status compute(job *j, const float *input) {
-    const pm_config *config = &j->plan.spec.configs[0];
-    size_t side = j->plan.preprocessing.crop;
+    const pm_config *config = &j->order.spec.configs[0];
+    size_t side = j->order.preprocessing.crop;
     pm_context *context = NULL;
     pm_request request = {
-        .configuration = j->plan.configurations[0],
+        .configuration = j->order.configurations[0],
         .target =
             config->target_rule == PM_TARGET_RULE_CLASS ? (int)config->target_class : PM_TARGET_TOP,
     };
-    pm_status status = pm_context_new(j->plan.model, side, side, 1, &context);
+    pm_status status = pm_context_new(j->order.model, side, side, 1, &context);
     int64_t start_us = pm_clock_us();
     if (!status) status = pm_context_attribute(context, input, &request, 1, take, &j->report);
     j->report.compute_ms = (double)(pm_clock_us() - start_us) / 1e3;
@@ -84,14 +84,14 @@ static pm_status compute(job *j, const float *input) {
 }
 
 static pm_status attribute(job *j, const char *path) {
-    size_t side = j->plan.preprocessing.crop;
+    size_t side = j->order.preprocessing.crop;
     int64_t start_us = pm_clock_us();
     float *input = malloc(3 * side * side * sizeof *input);
     if (!input) return pm_fail(PM_E_MEMORY, "no memory for an input of %zu pixels a side", side);
     pm_status status = load(j, path);
     if (!status)
         status =
-            pm_image_tensor(&j->photograph, &j->plan.preprocessing, input, &j->report.geometry);
+            pm_image_tensor(&j->photograph, &j->order.preprocessing, input, &j->report.geometry);
     j->report.prepare_ms = (double)(pm_clock_us() - start_us) / 1e3;
     if (!status) status = compute(j, input);
     free(input);
@@ -101,7 +101,7 @@ static pm_status attribute(job *j, const char *path) {
 static pm_status write_overlay(job *j, const char *path) {
     pm_image crop = {0}, overlay = {0};
     pm_geometry geometry;
-    pm_status status = pm_image_crop(&j->photograph, &j->plan.preprocessing, &crop, &geometry);
+    pm_status status = pm_image_crop(&j->photograph, &j->order.preprocessing, &crop, &geometry);
     if (!status) status = pm_image_overlay(&crop, j->report.heat_map, NULL, &overlay);
     if (!status) status = pm_image_write_png(path, &overlay);
     pm_image_fini(&crop);
@@ -153,9 +153,9 @@ int pm_cmd_attribute(const pm_options *options) {
     if (!status) status = check_single(options);
     if (!status) status = pm_image_setup("parchmill");
     if (!status && classes) status = pm_class_names_read(classes, &j.names);
-    if (!status) status = pm_plan_open(options, &j.plan);
-    if (!status) status = pm_plan_grid(options, j.names.names, j.names.count, false, &j.plan);
-    j.report.plan = &j.plan;
+    if (!status) status = pm_order_open(options, &j.order);
+    if (!status) status = pm_order_grid(options, j.names.names, j.names.count, false, &j.order);
+    j.report.order = &j.order;
     j.report.photograph = path;
     j.report.class_names = j.names.names;
     j.report.class_name_count = j.names.count;
@@ -165,7 +165,7 @@ int pm_cmd_attribute(const pm_options *options) {
     int code = status ? pm_command_failed("attribute", status) : PM_EXIT_OK;
     pm_attribute_report_fini(&j.report);
     pm_image_fini(&j.photograph);
-    pm_plan_fini(&j.plan);
+    pm_order_fini(&j.order);
     pm_class_names_fini(&j.names);
     return code;
 }

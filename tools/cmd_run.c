@@ -8,8 +8,8 @@
 #include "tools/command.h"
 #include "tools/dry_run.h"
 #include "tools/job.h"
+#include "tools/order.h"
 #include "tools/place.h"
-#include "tools/plan.h"
 #include "tools/progress.h"
 #include "tools/run_summary.h"
 
@@ -18,7 +18,7 @@ enum { POLL_MS = 150, CALL_MS = 1000, CALL_MOST_MS = 32000, FULL_REST_MS = 1000 
 typedef struct session {
     const pm_options *options;
     pm_data_set data_set;
-    pm_plan plan;
+    pm_order order;
     size_t workers, threads;
     pm_place place;
     pm_progress progress;
@@ -44,7 +44,7 @@ static pm_status prepare(session *s) {
     pm_status status = pm_options_operands(s->options, "", 0, 0);
     if (!status) status = set_workers(s);
     if (!status) status = pm_image_setup("parchmill");
-    if (!status) status = pm_job_open(s->options, &s->data_set, &s->plan);
+    if (!status) status = pm_job_open(s->options, &s->data_set, &s->order);
     return status;
 }
 
@@ -64,7 +64,7 @@ static pm_status submit(session *s) {
     int timeout_ms = CALL_MS;
     for (;;) {
         if (pm_stop_asked) return stopped();
-        pm_status status = pm_client_submit(s->place.client, &s->plan.spec, &s->data_set, true,
+        pm_status status = pm_client_submit(s->place.client, &s->order.spec, &s->data_set, true,
                                             timeout_ms, &accepted);
         if (!status) break;
         if (status != PM_E_TIMEOUT && status != PM_E_FULL) return status;
@@ -88,7 +88,7 @@ static void say_start(session *s) {
              "run %llu: %zu images x %zu configuration%s, %zu worker%s x %zu "
              "thread%s",
              (unsigned long long)s->summary.run, (size_t)s->summary.items,
-             s->plan.spec.config_count, s->plan.spec.config_count == 1 ? "" : "s", s->workers,
+             s->order.spec.config_count, s->order.spec.config_count == 1 ? "" : "s", s->workers,
              s->workers == 1 ? "" : "s", s->threads, s->threads == 1 ? "" : "s");
     pm_progress_say(&s->progress, text);
     if (s->summary.items_before) {
@@ -178,17 +178,17 @@ int pm_cmd_run(const pm_options *options) {
     if (status) {
         code = pm_command_failed("run", status);
     } else if (pm_options_flag(options, PM_OPT_DRY_RUN)) {
-        status = pm_dry_run(options, &s.plan, &s.data_set, s.workers * s.threads);
+        status = pm_dry_run(options, &s.order, &s.data_set, s.workers * s.threads);
         code = status ? pm_command_failed("run", status) : PM_EXIT_OK;
     } else {
-        s.summary.configurations = s.plan.spec.config_count;
+        s.summary.configurations = s.order.spec.config_count;
         s.summary.items = s.data_set.count;
         s.summary.db = pm_options_text(options, PM_OPT_DB);
         pm_progress_init(&s.progress, stderr, pm_options_flag(options, PM_OPT_QUIET));
         pm_stop_catch();
         code = finish(&s, work(&s));
     }
-    pm_plan_fini(&s.plan);
+    pm_order_fini(&s.order);
     pm_data_set_fini(&s.data_set);
     return code;
 }

@@ -30,20 +30,21 @@ static void print_accepted(const pm_options *options, const pm_accepted *a) {
 
 int pm_cmd_submit(const pm_options *options) {
     pm_data_set data_set = {0};
-    pm_plan plan = {0};
+    pm_order order = {0};
     pm_place place = {0};
     pm_accepted accepted;
     pm_status status = pm_options_operands(options, "", 0, 0);
     if (!status) status = pm_image_setup("parchmill");
-    if (!status) status = pm_job_open(options, &data_set, &plan);
+    if (!status) status = pm_job_open(options, &data_set, &order);
     pm_stop_catch();
     if (!status) status = pm_place_open(options, 0, 1, &pm_stop_asked, &place);
     if (!status)
-        status = pm_client_submit(place.client, &plan.spec, &data_set, false, SUBMIT_MS, &accepted);
+        status =
+            pm_client_submit(place.client, &order.spec, &data_set, false, SUBMIT_MS, &accepted);
     int code = status ? pm_command_failed("submit", status) : PM_EXIT_OK;
     pm_place_close(&place, &pm_stop_hurry);
     if (!status) print_accepted(options, &accepted);
-    pm_plan_fini(&plan);
+    pm_order_fini(&order);
     pm_data_set_fini(&data_set);
     return code;
 }

@@ -18,19 +18,19 @@ enum {
     BLOB_BYTES = 40     /* a row around a blob */
 };
 
-double pm_dry_run_bytes(const pm_plan *plan, size_t items) {
-    const pm_run_spec *spec = &plan->spec;
-    double side = (double)plan->preprocessing.crop, bytes = (double)items * ITEM_BYTES;
+double pm_dry_run_bytes(const pm_order *order, size_t items) {
+    const pm_run_spec *spec = &order->spec;
+    double side = (double)order->preprocessing.crop, bytes = (double)items * ITEM_BYTES;
     double map =
         spec->heat_maps == PM_HEAT_MAPS_NONE
             ? 0
             : BLOB_BYTES + side * side * 0.9 * (spec->heat_maps == PM_HEAT_MAPS_F16 ? 2 : 4);
     for (size_t i = 0; i < spec->config_count; i++) {
-        const pm_configuration *c = plan->configurations[i];
+        const pm_configuration *c = order->configurations[i];
         double each = RESULT_BYTES + map;
         for (size_t k = 0; k < pm_configuration_hook_count(c); k++) {
             double channels =
-                (double)pm_model_conv(plan->model, pm_configuration_hook(c, k))->channels;
+                (double)pm_model_conv(order->model, pm_configuration_hook(c, k))->channels;
             each += LAYER_BYTES;
             if (spec->channels == PM_CHANNELS_FULL) each += BLOB_BYTES + channels * 4.125;
             if (spec->channels != PM_CHANNELS_NONE) bytes += channels * (CHANNEL_BYTES + 48);
@@ -41,7 +41,7 @@ double pm_dry_run_bytes(const pm_plan *plan, size_t items) {
 }
 
 typedef struct pace {
-    const pm_plan *plan;
+    const pm_order *order;
     pm_context *context;
     pm_request *requests;
     float *input;
@@ -67,19 +67,19 @@ static pm_status measure_one(pace *p, const char *root, const pm_item *item) {
     pm_status status = pm_file_read(path, (size_t)256 << 20, &bytes, &size);
     if (!status)
         status = pm_image_decode(item->path, bytes, size, &pm_image_default_limits, &image);
-    if (!status) status = pm_image_tensor(&image, &p->plan->preprocessing, p->input, &geometry);
+    if (!status) status = pm_image_tensor(&image, &p->order->preprocessing, p->input, &geometry);
     free(bytes);
     pm_image_fini(&image);
     if (status) return PM_OK;
-    for (size_t i = 0; i < p->plan->spec.config_count; i++) {
-        const pm_config *config = &p->plan->spec.configs[i];
+    for (size_t i = 0; i < p->order->spec.config_count; i++) {
+        const pm_config *config = &p->order->spec.configs[i];
         int target = PM_TARGET_TOP;
         if (config->target_rule == PM_TARGET_RULE_CLASS) target = (int)config->target_class;
         if (config->target_rule == PM_TARGET_RULE_LABEL && item->label >= 0) target = item->label;
         p->requests[i] =
-            (pm_request){.configuration = p->plan->configurations[i], .target = target};
+            (pm_request){.configuration = p->order->configurations[i], .target = target};
     }
-    status = pm_context_attribute(p->context, p->input, p->requests, p->plan->spec.config_count,
+    status = pm_context_attribute(p->context, p->input, p->requests, p->order->spec.config_count,
                                   ignore, NULL);
     if (status == PM_E_NOT_FOUND) return PM_OK;
     if (status) return status;
@@ -88,14 +88,14 @@ static pm_status measure_one(pace *p, const char *root, const pm_item *item) {
     return PM_OK;
 }
 
-static pm_status measure(const pm_plan *plan, const pm_data_set *data_set, double *per_image) {
-    size_t side = plan->preprocessing.crop, count = plan->spec.config_count;
-    pace p = {.plan = plan};
+static pm_status measure(const pm_order *order, const pm_data_set *data_set, double *per_image) {
+    size_t side = order->preprocessing.crop, count = order->spec.config_count;
+    pace p = {.order = order};
     p.requests = calloc(count, sizeof *p.requests);
     p.input = malloc(3 * side * side * sizeof *p.input);
     pm_status status = p.requests && p.input ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
     if (!status)
-        status = pm_context_new(plan->model, side, side, count < BATCH_MAX ? count : BATCH_MAX,
+        status = pm_context_new(order->model, side, side, count < BATCH_MAX ? count : BATCH_MAX,
                                 &p.context);
     /* The first touches fresh memory; it warms up and does not count. */
     for (size_t i = 0; i < data_set->count && i < SAMPLE_IMAGES && !status; i++) {
@@ -119,18 +119,18 @@ static void size_text(double bytes, char *out, size_t size) {
     snprintf(out, size, "%.3g %s", bytes, units[unit]);
 }
 
-pm_status pm_dry_run(const pm_options *options, const pm_plan *plan, const pm_data_set *data_set,
+pm_status pm_dry_run(const pm_options *options, const pm_order *order, const pm_data_set *data_set,
                      size_t threads) {
-    double per_image, bytes = pm_dry_run_bytes(plan, data_set->count);
+    double per_image, bytes = pm_dry_run_bytes(order, data_set->count);
     char duration[32], size[32];
-    pm_status status = measure(plan, data_set, &per_image);
+    pm_status status = measure(order, data_set, &per_image);
     if (status) return status;
-    size_t results = data_set->count * plan->spec.config_count;
+    size_t results = data_set->count * order->spec.config_count;
     double seconds = per_image * (double)data_set->count / (double)threads;
     if (pm_options_flag(options, PM_OPT_JSON)) {
         json_t *root = json_pack(
             "{s:I, s:I, s:I, s:o, s:o, s:f}", "images", (json_int_t)data_set->count,
-            "configurations", (json_int_t)plan->spec.config_count, "results", (json_int_t)results,
+            "configurations", (json_int_t)order->spec.config_count, "results", (json_int_t)results,
             "seconds_per_image_and_thread", per_image > 0 ? json_real(per_image) : json_null(),
             "seconds", per_image > 0 ? json_real(seconds) : json_null(), "size_bytes", bytes);
         json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
@@ -140,13 +140,13 @@ pm_status pm_dry_run(const pm_options *options, const pm_plan *plan, const pm_da
     }
     size_text(bytes, size, sizeof size);
     printf("%zu images x %zu configuration%s = %zu results\n", data_set->count,
-           plan->spec.config_count, plan->spec.config_count == 1 ? "" : "s", results);
-    for (size_t i = 0; i < plan->spec.config_count && i < 20; i++) {
+           order->spec.config_count, order->spec.config_count == 1 ? "" : "s", results);
+    for (size_t i = 0; i < order->spec.config_count && i < 20; i++) {
         char label[256];
-        pm_config_label(&plan->spec.configs[i], label, sizeof label);
+        pm_config_label(&order->spec.configs[i], label, sizeof label);
         printf("  %s\n", label);
     }
-    if (plan->spec.config_count > 20) printf("  and %zu more\n", plan->spec.config_count - 20);
+    if (order->spec.config_count > 20) printf("  and %zu more\n", order->spec.config_count - 20);
     if (per_image > 0) {
         pm_duration_text(seconds, duration, sizeof duration);
         printf("about %s with %zu thread%s (%.0f ms an image, measured on the first few)\n",

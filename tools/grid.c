@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "lib/base/text.h"
-#include "tools/plan.h"
+#include "tools/order.h"
 
 /* Which value of each grid option a configuration takes. */
 enum { AXIS_COUNT = 10 };

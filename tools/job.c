@@ -54,20 +54,20 @@ static pm_status open_data_set(const pm_options *options, size_t limit, size_t c
     return pm_data_set_open(&how, out);
 }
 
-pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_plan *plan) {
+pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order *order) {
     size_t limit = 0;
     *data_set = (pm_data_set){0};
-    *plan = (pm_plan){0};
+    *order = (pm_order){0};
     pm_status status = pm_options_need(options, PM_OPT_MODEL);
     if (!status) status = pm_options_need(options, PM_OPT_WEIGHTS);
     if (!status) status = pm_options_need(options, PM_OPT_IMAGES);
     if (!status && pm_options_given(options, PM_OPT_LIMIT))
         status = pm_options_size(options, PM_OPT_LIMIT, 1, (size_t)1 << 31, &limit);
-    if (!status) status = pm_plan_check(options);
-    if (!status) status = pm_plan_open(options, plan);
-    if (!status) status = open_data_set(options, limit, plan->spec.classes, data_set);
+    if (!status) status = pm_order_check(options);
+    if (!status) status = pm_order_open(options, order);
+    if (!status) status = open_data_set(options, limit, order->spec.classes, data_set);
     if (!status)
-        status = pm_plan_grid(options, data_set->class_names, data_set->class_name_count,
-                              has_labels(data_set), plan);
+        status = pm_order_grid(options, data_set->class_names, data_set->class_name_count,
+                               has_labels(data_set), order);
     return status;
 }

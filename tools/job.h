@@ -1,11 +1,11 @@
-/* A data set and the plan for it: what run and submit take from the command line. */
+/* A data set and the order for it: what run and submit take from the command line. */
 #ifndef PM_TOOLS_JOB_H
 #define PM_TOOLS_JOB_H
 
-#include "tools/plan.h"
+#include "tools/order.h"
 
 /* Checks the grid, then opens the data set, then the model. Both outputs are to be released also
  * after a failure (they are zeroed first). */
-pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_plan *plan);
+pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order *order);
 
 #endif

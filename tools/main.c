@@ -15,10 +15,10 @@ static const pm_command commands[] = {
      ""},
     {"inspect", PM_CMD_INSPECT, "FILE", "what a weights file holds, and which models it fits",
      pm_cmd_inspect, "  parchmill inspect resnet18.pth\n"},
-#ifdef PM_WITH_ALL
     {"attribute", PM_CMD_ATTRIBUTE, "PHOTO", "attribute one photograph, in this process",
      pm_cmd_attribute,
      "  parchmill attribute --model resnet18 --weights resnet18.pth photo.jpg --out heat.png\n"},
+#ifdef PM_WITH_ALL
     {"run", PM_CMD_RUN, "", "attribute a data set: private broker and workers, until it is done",
      pm_cmd_run,
      "  parchmill run --model resnet18 --weights resnet18.pth --images photos --db results.db\n"

@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "tools/plan.h"
+#include "tools/order.h"
 
 enum { ARGUMENTS_MAX = 32 };
 

@@ -1,5 +1,5 @@
 /* Owns the check of a whole command before any work: files, model, statistics, layers, targets. */
-#include "tools/plan.h"
+#include "tools/order.h"
 
 #include <limits.h>
 #include <stdlib.h>
@@ -33,8 +33,8 @@ static pm_status triple(const pm_options *options, pm_option_id id, float out[3]
     return PM_OK;
 }
 
-pm_status pm_plan_preprocessing(const pm_options *options, const pm_arch_info *arch,
-                                pm_preprocessing *out) {
+pm_status pm_order_preprocessing(const pm_options *options, const pm_arch_info *arch,
+                                 pm_preprocessing *out) {
     enum { SIDE_MAX = 4096 };
     pm_preprocessing how = {.resize = arch->resize, .crop = arch->crop, .filter = arch->filter};
     pm_status status = PM_OK;
@@ -89,47 +89,47 @@ static pm_status check_statistics(const pm_options *options) {
                    stats);
 }
 
-static pm_status open_statistics(const pm_options *options, pm_plan *plan, pm_config *base) {
+static pm_status open_statistics(const pm_options *options, pm_order *order, pm_config *base) {
     const char *stats = pm_options_text(options, PM_OPT_STATS);
     pm_weights *tensors = NULL;
-    pm_run_spec *spec = &plan->spec;
+    pm_run_spec *spec = &order->spec;
     pm_status status =
         file_of("--stats", stats, spec->statistics_path, &spec->statistics_size, &base->statistics);
     if (!status) status = pm_weights_open(spec->statistics_path, &tensors);
-    if (!status) status = pm_statistics_new(plan->model, tensors, &plan->statistics);
+    if (!status) status = pm_statistics_new(order->model, tensors, &order->statistics);
     pm_weights_free(&tensors);
     base->has_statistics = !status;
     return status;
 }
 
-static pm_status open_model(const pm_options *options, const pm_arch_info *arch, pm_plan *plan,
+static pm_status open_model(const pm_options *options, const pm_arch_info *arch, pm_order *order,
                             pm_config *base) {
     pm_weights *weights = NULL;
-    pm_run_spec *spec = &plan->spec;
+    pm_run_spec *spec = &order->spec;
     pm_status status = file_of("--weights", pm_options_text(options, PM_OPT_WEIGHTS),
                                spec->weights_path, &spec->weights_size, &base->weights);
     if (!status) status = pm_weights_open(spec->weights_path, &weights);
-    if (!status) status = pm_model_new(arch->name, weights, &plan->model);
+    if (!status) status = pm_model_new(arch->name, weights, &order->model);
     pm_weights_free(&weights);
     if (status == PM_E_MISMATCH)
         status = pm_fail_in(status, "--weights %s does not fit --model %s",
                             pm_options_text(options, PM_OPT_WEIGHTS), arch->name);
-    if (!status) spec->classes = pm_model_classes(plan->model);
+    if (!status) spec->classes = pm_model_classes(order->model);
     return status;
 }
 
-static pm_status make_configurations(pm_plan *plan) {
-    pm_run_spec *spec = &plan->spec;
-    plan->configurations = calloc(spec->config_count, sizeof(pm_configuration *));
-    if (!plan->configurations) return pm_fail(PM_E_MEMORY, "no memory for the configurations");
+static pm_status make_configurations(pm_order *order) {
+    pm_run_spec *spec = &order->spec;
+    order->configurations = calloc(spec->config_count, sizeof(pm_configuration *));
+    if (!order->configurations) return pm_fail(PM_E_MEMORY, "no memory for the configurations");
     for (size_t i = 0; i < spec->config_count; i++) {
         const pm_config *config = &spec->configs[i];
         if (config->target_rule == PM_TARGET_RULE_CLASS && config->target_class >= spec->classes)
             return pm_fail(PM_E_USAGE, "--target %zu: the weights have classes 0 to %zu",
                            config->target_class, spec->classes - 1);
-        pm_status status = pm_configuration_new(plan->model, &config->attribution,
-                                                config->has_statistics ? plan->statistics : NULL,
-                                                &plan->configurations[i]);
+        pm_status status = pm_configuration_new(order->model, &config->attribution,
+                                                config->has_statistics ? order->statistics : NULL,
+                                                &order->configurations[i]);
         if (status) return status;
     }
     return PM_OK;
@@ -149,30 +149,30 @@ static pm_status set_record(const pm_options *options, pm_run_spec *spec) {
 }
 
 /* The part of every configuration that is not a grid. */
-static pm_status set_base(const pm_options *options, pm_plan *plan, const pm_arch_info **arch,
+static pm_status set_base(const pm_options *options, pm_order *order, const pm_arch_info **arch,
                           pm_config *base) {
     pm_status status = pm_options_need(options, PM_OPT_MODEL);
     if (!status) status = pm_arch_find(pm_options_text(options, PM_OPT_MODEL), arch);
-    if (!status) status = pm_plan_preprocessing(options, *arch, &plan->preprocessing);
-    if (!status) status = set_record(options, &plan->spec);
+    if (!status) status = pm_order_preprocessing(options, *arch, &order->preprocessing);
+    if (!status) status = set_record(options, &order->spec);
     if (!status) status = check_statistics(options);
     if (status) return status;
     *base = (pm_config){0};
     snprintf(base->arch, sizeof base->arch, "%s", (*arch)->name);
-    base->resize = plan->preprocessing.resize;
-    base->crop = plan->preprocessing.crop;
-    base->filter = plan->preprocessing.filter;
-    memcpy(base->mean, plan->preprocessing.mean, sizeof base->mean);
-    memcpy(base->std, plan->preprocessing.std, sizeof base->std);
+    base->resize = order->preprocessing.resize;
+    base->crop = order->preprocessing.crop;
+    base->filter = order->preprocessing.filter;
+    memcpy(base->mean, order->preprocessing.mean, sizeof base->mean);
+    memcpy(base->std, order->preprocessing.std, sizeof base->std);
     return PM_OK;
 }
 
-pm_status pm_plan_check(const pm_options *options) {
-    pm_plan plan = {0};
+pm_status pm_order_check(const pm_options *options) {
+    pm_order order = {0};
     const pm_arch_info *arch;
     pm_config base, *configs = NULL;
     size_t count;
-    pm_status status = set_base(options, &plan, &arch, &base);
+    pm_status status = set_base(options, &order, &arch, &base);
     if (status) return status;
     /* Stand-in for the hash that only the file gives. Class names come with the data set. */
     base.has_statistics = wants_statistics(options);
@@ -181,9 +181,9 @@ pm_status pm_plan_check(const pm_options *options) {
     return status;
 }
 
-pm_status pm_plan_open(const pm_options *options, pm_plan *out) {
+pm_status pm_order_open(const pm_options *options, pm_order *out) {
     const pm_arch_info *arch;
-    *out = (pm_plan){0};
+    *out = (pm_order){0};
     pm_status status = set_base(options, out, &arch, &out->base);
     if (!status) status = pm_options_need(options, PM_OPT_WEIGHTS);
     if (!status) status = open_model(options, arch, out, &out->base);
@@ -191,22 +191,22 @@ pm_status pm_plan_open(const pm_options *options, pm_plan *out) {
     return status;
 }
 
-pm_status pm_plan_grid(const pm_options *options, char *const *class_names, size_t class_name_count,
-                       bool labels, pm_plan *plan) {
+pm_status pm_order_grid(const pm_options *options, char *const *class_names,
+                        size_t class_name_count, bool labels, pm_order *order) {
     static char *const none[1] = {NULL};
     pm_target_rule rule = labels ? PM_TARGET_RULE_LABEL : PM_TARGET_RULE_TOP;
     pm_status status =
-        pm_grid_make(options, &plan->base, rule, class_names ? class_names : none, class_name_count,
-                     &plan->spec.configs, &plan->spec.config_count);
-    return status ? status : make_configurations(plan);
+        pm_grid_make(options, &order->base, rule, class_names ? class_names : none,
+                     class_name_count, &order->spec.configs, &order->spec.config_count);
+    return status ? status : make_configurations(order);
 }
 
-void pm_plan_fini(pm_plan *plan) {
-    for (size_t i = 0; plan->configurations && i < plan->spec.config_count; i++)
-        pm_configuration_free(&plan->configurations[i]);
-    free(plan->configurations);
-    pm_statistics_free(&plan->statistics);
-    pm_model_free(&plan->model);
-    pm_run_spec_fini(&plan->spec);
-    *plan = (pm_plan){0};
+void pm_order_fini(pm_order *order) {
+    for (size_t i = 0; order->configurations && i < order->spec.config_count; i++)
+        pm_configuration_free(&order->configurations[i]);
+    free(order->configurations);
+    pm_statistics_free(&order->statistics);
+    pm_model_free(&order->model);
+    pm_run_spec_fini(&order->spec);
+    *order = (pm_order){0};
 }

@@ -1,10 +1,10 @@
 /* What a command line asks for, checked whole before any work: model, statistics and the grid of
  * configurations.
  *
- * Use: pm_plan_open, pm_plan_grid, then read its members; pm_plan_fini also after a failure. Every
- * error is one line that says what, where and what to do. */
-#ifndef PM_TOOLS_PLAN_H
-#define PM_TOOLS_PLAN_H
+ * Use: pm_order_open, pm_order_grid, then read its members; pm_order_fini also after a failure.
+ * Every error is one line that says what, where and what to do. */
+#ifndef PM_TOOLS_ORDER_H
+#define PM_TOOLS_ORDER_H
 
 #include "lib/image/image.h"
 #include "lib/spec/spec.h"
@@ -13,26 +13,26 @@
 
 enum { PM_GRID_MAX = 10000 }; /* configurations of one command */
 
-typedef struct pm_plan {
+typedef struct pm_order {
     pm_model *model;
     pm_statistics *statistics;         /* NULL where no configuration needs any */
     pm_run_spec spec;                  /* configurations without doubles, in grid order */
     pm_configuration **configurations; /* [spec.config_count] the same, ready for the engine */
     pm_config base;                    /* what all configurations share */
     pm_preprocessing preprocessing;    /* shared by all of them */
-} pm_plan;
+} pm_order;
 
 /* Model and statistics. PM_E_USAGE, PM_E_NOT_FOUND, PM_E_MISMATCH, and whatever opening the files
  * gives. */
-pm_status pm_plan_open(const pm_options *options, pm_plan *out);
+pm_status pm_order_open(const pm_options *options, pm_order *out);
 /* Then the grid. `class_names` [class_name_count] may hold names that --target can use; `labels`:
  * whether images have labels, which decides the default of --target. */
-pm_status pm_plan_grid(const pm_options *options, char *const *class_names, size_t class_name_count,
-                       bool labels, pm_plan *plan);
-void pm_plan_fini(pm_plan *plan);
+pm_status pm_order_grid(const pm_options *options, char *const *class_names,
+                        size_t class_name_count, bool labels, pm_order *order);
+void pm_order_fini(pm_order *order);
 
 /* What needs no file but the statistics' name: architecture, grid, ranges, combinations. */
-pm_status pm_plan_check(const pm_options *options);
+pm_status pm_order_check(const pm_options *options);
 
 /* The product of the grid options as configurations, base filled in (arch, weights, statistics,
  * preprocessing); doubles by hash are left out. *configs from malloc. Opens no file. class_names
@@ -42,7 +42,7 @@ pm_status pm_grid_make(const pm_options *options, const pm_config *base, pm_targ
                        size_t *count);
 
 /* The architecture's preprocessing, with what the options set. */
-pm_status pm_plan_preprocessing(const pm_options *options, const pm_arch_info *arch,
-                                pm_preprocessing *out);
+pm_status pm_order_preprocessing(const pm_options *options, const pm_arch_info *arch,
+                                 pm_preprocessing *out);
 
 #endif
