@@ -120,7 +120,7 @@ static pm_status top(machine *m, pm_pickle_value **out) {
 static pm_status pop_mark(machine *m, pm_pickle_value ***out, size_t *out_count) {
     if (!m->mark_count) return malformed(m, "no mark on the stack");
     size_t from = m->marks[--m->mark_count];
-    *out = m->stack.items + from;
+    *out = m->stack.items ? m->stack.items + from : NULL;
     *out_count = m->stack.count - from;
     m->stack.count = from;
     return PM_OK;
