@@ -2,7 +2,8 @@
  *
  * Use: pm_writer_put from the loop; poll pm_writer_fd for reading; when it is readable,
  * pm_writer_take until it gives NULL, then pm_writer_look. An op that comes back with PM_OK is on
- * disk; only then may anything be acknowledged. Ops come back in the order they were put.
+ * disk; only then may anything be acknowledged. Ops come back in the order they were put (but for
+ * those that a full disk refuses).
  *
  * Disk full: the group stays in the writer, which tries again every retry_ms; look() says PAUSED
  * and, later, RUNNING again. Submits and retries come back with PM_E_FULL meanwhile. Any other
@@ -32,7 +33,7 @@ pm_status pm_writer_new(pm_store **store, const pm_writer_limits *limits, pm_wri
 pm_status pm_writer_put(pm_writer *writer, pm_op **op);
 
 /* Room for another op. A loop that finds none stops reading from workers. */
-bool pm_writer_has_room(const pm_writer *writer);
+bool pm_writer_has_room(pm_writer *writer);
 
 int pm_writer_fd(const pm_writer *writer); /* readable: there is something to take or to look at */
 pm_op *pm_writer_take(pm_writer *writer);  /* the next finished op, the caller's; NULL: none */

@@ -1,0 +1,151 @@
+/* Inside lib/store: the store's own state, and SQL without ceremony.
+ *
+ * Statements are string literals, prepared once and kept. Every SQLite failure comes back as one of
+ * PM_E_FULL (no space), PM_E_BUSY (another program has the file locked), PM_E_IO (anything that
+ * makes the file doubtful), PM_E_MEMORY, PM_E_DENIED (read-only) or PM_E_INTERNAL (our bug). */
+#ifndef PM_STORE_DB_H
+#define PM_STORE_DB_H
+
+#include <sqlite3.h>
+
+#include "lib/stats/moments.h"
+#include "lib/store/store.h"
+
+enum { PM_APPLICATION_ID = 0x504D494C, PM_STATEMENTS_MAX = 96 }; /* "PMIL" */
+
+typedef struct pm_migration {
+    const char *name, *sql;
+} pm_migration;
+extern const pm_migration pm_migrations[]; /* [i] leads to user_version i + 1 */
+extern const int pm_migration_count;
+
+/* The running sums of one configuration at one layer; channels.c. */
+typedef struct pm_accumulator {
+    int64_t configuration_id, layer_id;
+    bool dirty; /* differs from the database */
+    size_t channels;
+    pm_moments *moments; /* [channels] */
+} pm_accumulator;
+
+struct pm_store {
+    sqlite3 *db;
+    char *path, *lock_path;
+    int lock_fd;
+    size_t statement_count;
+    struct {
+        const char *sql; /* the literal itself is the key */
+        sqlite3_stmt *statement;
+    } statements[PM_STATEMENTS_MAX];
+    size_t accumulator_count, accumulator_capacity;
+    pm_accumulator *accumulators; /* ordered by configuration_id, layer_id */
+};
+
+/* ---- values to bind ---- */
+
+typedef enum pm_bind_kind { BIND_NULL, BIND_INT, BIND_REAL, BIND_TEXT, BIND_BLOB } pm_bind_kind;
+typedef struct pm_bind {
+    pm_bind_kind kind;
+    int64_t integer;
+    double real;
+    const void *bytes;
+    size_t size;
+} pm_bind;
+
+static inline pm_bind pm_int(int64_t value) {
+    return (pm_bind){.kind = BIND_INT, .integer = value};
+}
+static inline pm_bind pm_id(uint64_t value) { return pm_int((int64_t)value); }
+static inline pm_bind pm_real(double value) { return (pm_bind){.kind = BIND_REAL, .real = value}; }
+static inline pm_bind pm_null(void) { return (pm_bind){.kind = BIND_NULL}; }
+/* NULL is NULL. */
+static inline pm_bind pm_text(const char *text) {
+    return (pm_bind){.kind = text ? BIND_TEXT : BIND_NULL, .bytes = text};
+}
+static inline pm_bind pm_blob(const void *bytes, size_t size) {
+    return (pm_bind){.kind = BIND_BLOB, .bytes = bytes, .size = size};
+}
+static inline pm_bind pm_int_if(bool present, int64_t value) {
+    return present ? pm_int(value) : pm_null();
+}
+static inline pm_bind pm_real_if(bool present, double value) {
+    return present ? pm_real(value) : pm_null();
+}
+
+/* ---- running ---- */
+
+/* Bind and leave ready to step; bound text must live until pm_db_end. */
+pm_status pm_db_begin(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
+                      sqlite3_stmt **out);
+/* One row (*row true) or the end. */
+pm_status pm_db_step(pm_store *store, sqlite3_stmt *statement, bool *row);
+void pm_db_end(sqlite3_stmt *statement); /* NULL is fine */
+
+/* To completion, no rows wanted. */
+pm_status pm_db_run(pm_store *store, const char *sql, const pm_bind *binds, size_t count);
+/* The first column of the first row as an integer; *found false without a row or with NULL. */
+pm_status pm_db_get(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
+                    int64_t *value, bool *found);
+
+#define PM_BINDS(...)                                                                              \
+    (const pm_bind[]){__VA_ARGS__}, sizeof((const pm_bind[]){__VA_ARGS__}) / sizeof(pm_bind)
+
+/* Several statements without binds: migrations, pragmas, BEGIN. */
+pm_status pm_db_exec(sqlite3 *db, const char *sql);
+
+/* The status for SQLite's answer, with its text. */
+pm_status pm_db_fail(sqlite3 *db, int code, const char *what);
+
+/* A column's text, copied; NULL column: PM_E_INTERNAL. */
+pm_status pm_db_copy_text(sqlite3_stmt *statement, int column, char **out);
+/* Into a fixed field; longer: PM_E_FORMAT. */
+pm_status pm_db_column_text(sqlite3_stmt *statement, int column, char *out, size_t size);
+pm_status pm_db_column_hash(sqlite3_stmt *statement, int column, pm_sha256 *out);
+
+static inline uint64_t pm_db_column_id(sqlite3_stmt *statement, int column) {
+    return (uint64_t)sqlite3_column_int64(statement, column);
+}
+
+/* ---- rows that several operations share ---- */
+
+pm_status pm_task_list_add(pm_task_list *list, const pm_task_row *row); /* copies configs */
+pm_status pm_task_read(pm_store *store, uint64_t task_id, pm_task_row *out, bool *found);
+/* Columns: task_id, run_id, next_item, end_item, alone, crashes, configurations. */
+pm_status pm_task_from_row(sqlite3_stmt *statement, pm_task_row *out);
+void pm_task_row_fini(pm_task_row *row);
+pm_status pm_task_insert(pm_store *store, pm_task_row *row); /* sets row->task_id */
+pm_status pm_failure_insert(pm_store *store, uint64_t run_id, uint64_t item, pm_bind configuration,
+                            uint64_t worker_id, const char *stage, const char *reason,
+                            const char *text);
+/* Which configurations of the run lack what for which items, as tasks. `redo_errors`: an error
+ * counts as lacking. Items in an open task of the run are left out. */
+pm_status pm_tasks_make(pm_store *store, uint64_t run_id, bool redo_errors, pm_task_list *made,
+                        uint64_t *items_open, uint64_t *results_open);
+
+/* ---- accumulators (channels.c) ---- */
+
+/* Find or load; `channels` must agree. The pointer holds until the next call. */
+pm_status pm_accumulator_get(pm_store *store, int64_t configuration_id, int64_t layer_id,
+                             size_t channels, pm_accumulator **out);
+/* Write what is dirty; before every COMMIT. */
+pm_status pm_accumulators_flush(pm_store *store);
+/* Forget everything (after a rollback) or what is not dirty (after a refused op). */
+void pm_accumulators_drop(pm_store *store, bool dirty_too);
+/* After COMMIT: keep the cache within its bound. */
+void pm_accumulators_trim(pm_store *store);
+/* Replace a configuration's plain channel_gradient rows by its sums. */
+pm_status pm_channels_write(pm_store *store, int64_t configuration_id);
+
+/* ---- one function for each kind of operation; they run inside a savepoint ---- */
+
+pm_status pm_apply_submit(pm_store *store, pm_op_submit *op);
+pm_status pm_apply_record(pm_store *store, pm_op_record *op);
+pm_status pm_apply_set_aside(pm_store *store, pm_op_crash *op);
+pm_status pm_apply_crashed(pm_store *store, pm_op_crash *op);
+pm_status pm_apply_poison(pm_store *store, pm_op_crash *op);
+pm_status pm_apply_cancel(pm_store *store, pm_op_run *op);
+pm_status pm_apply_finish(pm_store *store, pm_op_run *op);
+pm_status pm_apply_retry(pm_store *store, pm_op_run *op);
+pm_status pm_apply_refresh(pm_store *store, pm_op_run *op);
+pm_status pm_apply_worker(pm_store *store, pm_op_worker *op);
+
+#endif
