@@ -17,40 +17,60 @@ enum { PM_BAND_BYTES = 384 * 1024 };
 
 typedef void tile_fn(const pm_conv *conv, const float *in, const float *weights, vec *out);
 
+/* Products that one running sum takes in before it is added to the total: short sums lose less in
+ * fp32 than one long one, and it costs a percent. A property of the layer and the ISA only. */
+enum { PM_RUN = 256 };
+
+PM_INLINE size_t run_blocks(const pm_conv *conv, size_t channels) {
+    const size_t products = conv->taps * channels;
+    return products == 0 || products >= PM_RUN ? 1 : PM_RUN / products;
+}
+
 /* out: [blocks][rows * pixels], sums of one tile. All but conv, in, weights, out are constants. */
 PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weights, vec *out,
                         int blocks, int rows, int pixels, ptrdiff_t step, int channels) {
     vec a[2][PM_TILE_SINGLE > PM_TILE ? PM_TILE_SINGLE : PM_TILE];
     const int count = rows * pixels;
-    PM_UNROLL for (int t = 0; t < count; t++) {
-        a[0][t] = (vec){0};
-        if (blocks == 2) a[1][t] = (vec){0};
-    }
     const ptrdiff_t row = conv->in.row;
-    for (size_t b = 0; b < conv->in_blocks; b++, in += conv->in.plane) {
-        for (size_t q = 0; q < conv->taps; q++) {
-            const float *p = in + conv->tap[q];
-            const float *p2 = p + row;
-            for (int c = 0; c < channels; c++) {
-                vec u0 = vec_load(weights), u1 = (vec){0};
-                if (blocks == 2) u1 = vec_load(weights + PM_LANES);
-                weights += blocks * PM_LANES;
-                PM_UNROLL for (int t = 0; t < pixels; t++) {
-                    a[0][t] += p[t * step + c] * u0;
-                    if (blocks == 2) a[1][t] += p[t * step + c] * u1;
-                }
-                if (rows == 2) {
+    const size_t run = run_blocks(conv, (size_t)channels);
+    for (size_t first = 0; first < conv->in_blocks; first += run) {
+        const size_t left = conv->in_blocks - first, end = left < run ? left : run;
+        PM_UNROLL for (int t = 0; t < count; t++) {
+            a[0][t] = (vec){0};
+            if (blocks == 2) a[1][t] = (vec){0};
+        }
+        for (size_t b = 0; b < end; b++, in += conv->in.plane) {
+            for (size_t q = 0; q < conv->taps; q++) {
+                const float *p = in + conv->tap[q];
+                const float *p2 = p + row;
+                for (int c = 0; c < channels; c++) {
+                    vec u0 = vec_load(weights), u1 = (vec){0};
+                    if (blocks == 2) u1 = vec_load(weights + PM_LANES);
+                    weights += blocks * PM_LANES;
                     PM_UNROLL for (int t = 0; t < pixels; t++) {
-                        a[0][pixels + t] += p2[t * step + c] * u0;
-                        if (blocks == 2) a[1][pixels + t] += p2[t * step + c] * u1;
+                        a[0][t] += p[t * step + c] * u0;
+                        if (blocks == 2) a[1][t] += p[t * step + c] * u1;
+                    }
+                    if (rows == 2) {
+                        PM_UNROLL for (int t = 0; t < pixels; t++) {
+                            a[0][pixels + t] += p2[t * step + c] * u0;
+                            if (blocks == 2) a[1][pixels + t] += p2[t * step + c] * u1;
+                        }
                     }
                 }
             }
         }
-    }
-    PM_UNROLL for (int t = 0; t < count; t++) {
-        out[t] = a[0][t];
-        if (blocks == 2) out[count + t] = a[1][t];
+        if (first == 0) {
+            PM_UNROLL for (int t = 0; t < count; t++) {
+                out[t] = a[0][t];
+                if (blocks == 2) out[count + t] = a[1][t];
+            }
+        } else {
+            PM_UNROLL for (int t = 0; t < count; t++) {
+                out[t] += a[0][t];
+                if (blocks == 2) out[count + t] += a[1][t];
+            }
+        }
     }
 }
 

@@ -1,199 +1,213 @@
 /* Owns: the passes over maps that are not convolutions. All store through the epilogue. */
 #include <math.h>
+#include <string.h>
 
 #include "worker/engine/kernels/vec.h"
 
-/* Works out pixels x .. x + count - 1 of row y of one block. */
-typedef void strip_fn(const pm_map *map, size_t image, size_t block, size_t y, size_t x,
-                      size_t count, vec *out);
+/* Pixels x .. x + count - 1 of row y of one block, to be worked out into `out`. What is read for
+ * row y: rows y0 .. y1 - 1; for pixel x + i: columns x0[i] .. x1[i] - 1. */
+typedef struct strip {
+    const float *plane; /* of the input, this image and block */
+    size_t image, block, y, x, count;
+    size_t y0, y1, x0[PM_STRIP], x1[PM_STRIP];
+    vec out[PM_STRIP];
+} strip;
 
-PM_INLINE void each_strip(const pm_map *map, strip_fn *strip) {
-    vec pixels[PM_STRIP];
-    for (size_t n = 0; n < map->images; n++)
-        for (size_t b = 0; b < map->blocks; b++)
-            for (size_t y = 0; y < map->height; y++)
-                for (size_t x = 0; x < map->width; x += PM_STRIP) {
-                    size_t count = map->width - x < PM_STRIP ? map->width - x : PM_STRIP;
-                    strip(map, n, b, y, x, count, pixels);
-                    PM_ISA_SYMBOL(pm_finish)(&map->epilogue, pixels, n, b, y, x, count);
+typedef void strip_fn(const pm_map *map, strip *s);
+/* The range of input that output o depends on; in, out: the sizes along this axis. */
+typedef void range_fn(const pm_map *map, size_t o, size_t in, size_t out, size_t *first,
+                      size_t *last);
+
+PM_INLINE void each_strip(const pm_map *map, strip_fn *work, range_fn *range) {
+    strip s;
+    for (s.image = 0; s.image < map->images; s.image++)
+        for (s.block = 0; s.block < map->blocks; s.block++) {
+            s.plane = map->in.at + (ptrdiff_t)s.image * map->in.image +
+                      (ptrdiff_t)s.block * map->in.plane;
+            for (s.x = 0; s.x < map->width; s.x += PM_STRIP) {
+                s.count = map->width - s.x < PM_STRIP ? map->width - s.x : PM_STRIP;
+                for (size_t i = 0; i < s.count && range != NULL; i++)
+                    range(map, s.x + i, map->in_width, map->width, &s.x0[i], &s.x1[i]);
+                for (s.y = 0; s.y < map->height; s.y++) {
+                    if (range != NULL) range(map, s.y, map->in_height, map->height, &s.y0, &s.y1);
+                    work(map, &s);
+                    PM_ISA_SYMBOL(pm_finish)
+                    (&map->epilogue, s.out, s.image, s.block, s.y, s.x, s.count);
                 }
+            }
+        }
 }
 
-PM_INLINE const float *in_plane(const pm_map *map, size_t image, size_t block) {
-    return map->in.at + (ptrdiff_t)image * map->in.image + (ptrdiff_t)block * map->in.plane;
+PM_INLINE vec in_pixel(const pm_map *map, const strip *s, size_t y, size_t x) {
+    return vec_load(s->plane + (ptrdiff_t)y * map->in.row + (ptrdiff_t)x * map->in.pixel);
 }
 
-PM_INLINE vec in_pixel(const pm_map *map, const float *plane, size_t y, size_t x) {
-    return vec_load(plane + (ptrdiff_t)y * map->in.row + (ptrdiff_t)x * map->in.pixel);
+static void pointwise(const pm_map *map, strip *s) {
+    for (size_t i = 0; i < s->count; i++) s->out[i] = in_pixel(map, s, s->y, s->x + i);
 }
 
-static void pointwise_strip(const pm_map *map, size_t image, size_t block, size_t y, size_t x,
-                            size_t count, vec *out) {
-    const float *plane = in_plane(map, image, block);
-    for (size_t i = 0; i < count; i++) out[i] = in_pixel(map, plane, y, x + i);
-}
-
-void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map) { each_strip(map, pointwise_strip); }
+void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map) { each_strip(map, pointwise, NULL); }
 
 /* ---- pooling ---- */
 
-/* First and one past the last input index of window `o`, clipped to the map. */
-PM_INLINE void window(const pm_map *map, size_t o, size_t size, size_t *first, size_t *last) {
+/* Window `o`, clipped to the map. */
+PM_INLINE void window(const pm_map *map, size_t o, size_t in, size_t out, size_t *first,
+                      size_t *last) {
+    (void)out;
     size_t start = o * map->stride;
     *first = start < map->pad ? 0 : start - map->pad;
-    *last = start + map->kernel > map->pad + size ? size : start + map->kernel - map->pad;
+    *last = start + map->kernel > map->pad + in ? in : start + map->kernel - map->pad;
 }
 
-static void maxpool_strip(const pm_map *map, size_t image, size_t block, size_t y, size_t x,
-                          size_t count, vec *out) {
-    const float *plane = in_plane(map, image, block);
-    uint8_t *winner = map->winner + ((block * map->height + y) * map->width + x) * PM_LANES;
-    size_t y0, y1, x0, x1;
-    window(map, y, map->in_height, &y0, &y1);
-    for (size_t i = 0; i < count; i++) {
-        window(map, x + i, map->in_width, &x0, &x1);
-        size_t row0 = y * map->stride, column0 = (x + i) * map->stride;
+static void maxpool(const pm_map *map, strip *s) {
+    const size_t row0 = s->y * map->stride;
+    uint8_t *winner =
+        map->winner + ((s->block * map->height + s->y) * map->width + s->x) * PM_LANES;
+    for (size_t i = 0; i < s->count; i++) {
+        /* Places count from the window's corner, which may lie outside. */
+        const size_t corner = (s->x + i) * map->stride;
         vec best = (vec){0} - INFINITY;
-        int32_t start = (int32_t)((y0 + map->pad - row0) * map->kernel + x0 + map->pad - column0);
-        ivec place = (ivec){0} + start;
-        for (size_t r = y0; r < y1; r++)
-            for (size_t s = x0; s < x1; s++) {
-                vec v = in_pixel(map, plane, r, s);
+        ivec place = {0};
+        for (size_t r = s->y0; r < s->y1; r++)
+            for (size_t c = s->x0[i]; c < s->x1[i]; c++) {
+                const int32_t here =
+                    (int32_t)((r + map->pad - row0) * map->kernel + c + map->pad - corner);
+                const vec v = in_pixel(map, s, r, c);
                 ivec better = (ivec)(v > best); /* strictly: the first maximum wins */
-                int32_t here =
-                    (int32_t)((r + map->pad - row0) * map->kernel + s + map->pad - column0);
+                if (r == s->y0 && c == s->x0[i]) better = ~(ivec){0}; /* also where all is -inf */
                 best = vec_select(better, v, best);
                 place = (better & here) | (~better & place);
             }
-        out[i] = best;
+        s->out[i] = best;
         *(bvec *)(winner + i * PM_LANES) = __builtin_convertvector(place, bvec);
     }
 }
 
-void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map) { each_strip(map, maxpool_strip); }
+void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map) { each_strip(map, maxpool, window); }
 
-/* The windows that hold index `i`, first to one past the last. */
-PM_INLINE void holders(const pm_map *map, size_t i, size_t pooled, size_t *first, size_t *last) {
-    size_t p = i + map->pad;
+/* The windows that hold index o; in: how many windows there are. */
+PM_INLINE void holders(const pm_map *map, size_t o, size_t in, size_t out, size_t *first,
+                       size_t *last) {
+    (void)out;
+    const size_t p = o + map->pad;
     *first = p < map->kernel ? 0 : (p - map->kernel) / map->stride + 1;
-    *last = p / map->stride + 1 > pooled ? pooled : p / map->stride + 1;
+    *last = p / map->stride + 1 > in ? in : p / map->stride + 1;
 }
 
-static void maxpool_backward_strip(const pm_map *map, size_t image, size_t block, size_t y,
-                                   size_t x, size_t count, vec *out) {
-    const float *plane = in_plane(map, image, block);
-    const uint8_t *winner = map->winner + block * map->in_height * map->in_width * PM_LANES;
-    size_t y0, y1, x0, x1;
-    holders(map, y, map->in_height, &y0, &y1);
-    for (size_t i = 0; i < count; i++) {
-        holders(map, x + i, map->in_width, &x0, &x1);
+static void maxpool_backward(const pm_map *map, strip *s) {
+    const uint8_t *winner = map->winner + s->block * map->in_height * map->in_width * PM_LANES;
+    for (size_t i = 0; i < s->count; i++) {
         vec sum = {0};
-        for (size_t r = y0; r < y1; r++)
-            for (size_t s = x0; s < x1; s++) {
-                int32_t here = (int32_t)((y + map->pad - r * map->stride) * map->kernel + x + i +
-                                         map->pad - s * map->stride);
-                const bvec *place = (const bvec *)(winner + (r * map->in_width + s) * PM_LANES);
-                ivec won = __builtin_convertvector(*place, ivec) == ((ivec){0} + here);
-                sum += (vec)(won & (ivec)in_pixel(map, plane, r, s));
+        for (size_t r = s->y0; r < s->y1; r++)
+            for (size_t c = s->x0[i]; c < s->x1[i]; c++) {
+                const int32_t here = (int32_t)((s->y + map->pad - r * map->stride) * map->kernel +
+                                               s->x + i + map->pad - c * map->stride);
+                const bvec *place = (const bvec *)(winner + (r * map->in_width + c) * PM_LANES);
+                const ivec won = __builtin_convertvector(*place, ivec) == ((ivec){0} + here);
+                sum += (vec)(won & (ivec)in_pixel(map, s, r, c));
             }
-        out[i] = sum;
+        s->out[i] = sum;
     }
 }
 
 void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map) {
-    each_strip(map, maxpool_backward_strip);
+    each_strip(map, maxpool_backward, holders);
 }
 
 /* Adaptive average pooling: bin o of n over size covers floor(o size / n) .. ceil((o+1) size / n),
  * as torch.nn.AdaptiveAvgPool2d. */
-PM_INLINE size_t bin_first(size_t o, size_t size, size_t bins) { return o * size / bins; }
-PM_INLINE size_t bin_last(size_t o, size_t size, size_t bins) {
-    return ((o + 1) * size + bins - 1) / bins;
+PM_INLINE void bin(const pm_map *map, size_t o, size_t size, size_t bins, size_t *first,
+                   size_t *last) {
+    (void)map;
+    *first = o * size / bins;
+    *last = ((o + 1) * size + bins - 1) / bins;
 }
 
-static void avgpool_strip(const pm_map *map, size_t image, size_t block, size_t y, size_t x,
-                          size_t count, vec *out) {
-    const float *plane = in_plane(map, image, block);
-    size_t y0 = bin_first(y, map->in_height, map->height);
-    size_t y1 = bin_last(y, map->in_height, map->height);
-    for (size_t i = 0; i < count; i++) {
-        size_t x0 = bin_first(x + i, map->in_width, map->width);
-        size_t x1 = bin_last(x + i, map->in_width, map->width);
+static void avgpool(const pm_map *map, strip *s) {
+    for (size_t i = 0; i < s->count; i++) {
         vec sum = {0};
-        for (size_t r = y0; r < y1; r++)
-            for (size_t s = x0; s < x1; s++) sum += in_pixel(map, plane, r, s);
-        out[i] = sum / (float)((y1 - y0) * (x1 - x0));
+        for (size_t r = s->y0; r < s->y1; r++)
+            for (size_t c = s->x0[i]; c < s->x1[i]; c++) sum += in_pixel(map, s, r, c);
+        s->out[i] = sum / (float)((s->y1 - s->y0) * (s->x1[i] - s->x0[i]));
     }
 }
 
-void PM_ISA_SYMBOL(pm_avgpool)(const pm_map *map) { each_strip(map, avgpool_strip); }
+void PM_ISA_SYMBOL(pm_avgpool)(const pm_map *map) { each_strip(map, avgpool, bin); }
 
-/* in_height x in_width are the bins here, height x width the averaged map. */
-static void avgpool_backward_strip(const pm_map *map, size_t image, size_t block, size_t y,
-                                   size_t x, size_t count, vec *out) {
-    const float *plane = in_plane(map, image, block);
-    const size_t rows = map->in_height, columns = map->in_width;
-    for (size_t i = 0; i < count; i++) {
+/* The bins that hold index o: `bins` of them over `size`. */
+PM_INLINE void bins_of(const pm_map *map, size_t o, size_t bins, size_t size, size_t *first,
+                       size_t *last) {
+    size_t low, high;
+    *first = o * bins / size;
+    for (*last = *first; *last < bins; ++*last) {
+        bin(map, *last, size, bins, &low, &high);
+        if (low > o) break;
+    }
+    for (; *first < *last; ++*first) {
+        bin(map, *first, size, bins, &low, &high);
+        if (high > o) break;
+    }
+}
+
+static void avgpool_backward(const pm_map *map, strip *s) {
+    size_t y0, y1, x0, x1;
+    for (size_t i = 0; i < s->count; i++) {
         vec sum = {0};
-        for (size_t r = y * rows / map->height; r < rows; r++) {
-            size_t y0 = bin_first(r, map->height, rows), y1 = bin_last(r, map->height, rows);
-            if (y0 > y) break;
-            if (y1 <= y) continue;
-            for (size_t s = (x + i) * columns / map->width; s < columns; s++) {
-                size_t x0 = bin_first(s, map->width, columns),
-                       x1 = bin_last(s, map->width, columns);
-                if (x0 > x + i) break;
-                if (x1 <= x + i) continue;
-                sum += in_pixel(map, plane, r, s) / (float)((y1 - y0) * (x1 - x0));
+        for (size_t r = s->y0; r < s->y1; r++)
+            for (size_t c = s->x0[i]; c < s->x1[i]; c++) {
+                bin(map, r, map->height, map->in_height, &y0, &y1);
+                bin(map, c, map->width, map->in_width, &x0, &x1);
+                sum += in_pixel(map, s, r, c) / (float)((y1 - y0) * (x1 - x0));
             }
-        }
-        out[i] = sum;
+        s->out[i] = sum;
     }
 }
 
 void PM_ISA_SYMBOL(pm_avgpool_backward)(const pm_map *map) {
-    each_strip(map, avgpool_backward_strip);
+    each_strip(map, avgpool_backward, bins_of);
 }
 
 /* ---- CIFAR shortcut A: every stride-th pixel, channels moved up by half the difference ---- */
 
-static void subsample_strip(const pm_map *map, size_t image, size_t block, size_t y, size_t x,
-                            size_t count, vec *out) {
-    float *o = (float *)out;
-    const size_t before = (map->channels - map->in_channels) / 2;
+/* Row y of one channel of the input. */
+PM_INLINE const float *channel_row(const pm_map *map, const strip *s, size_t channel, size_t y) {
+    return map->in.at + (ptrdiff_t)s->image * map->in.image +
+           (ptrdiff_t)(channel / PM_LANES) * map->in.plane + (ptrdiff_t)y * map->in.row +
+           channel % PM_LANES;
+}
+
+static void subsample(const pm_map *map, strip *s) {
+    float *out = (float *)s->out;
+    const size_t before = (map->channels - map->in_channels) / 2, step = map->stride;
+    memset(s->out, 0, sizeof s->out);
     for (size_t lane = 0; lane < PM_LANES; lane++) {
-        size_t channel = block * PM_LANES + lane, source = channel - before;
-        bool there = channel >= before && source < map->in_channels;
-        const float *p = there ? in_plane(map, image, source / PM_LANES) +
-                                     (ptrdiff_t)(y * map->stride) * map->in.row + source % PM_LANES
-                               : NULL;
-        for (size_t i = 0; i < count; i++)
-            o[i * PM_LANES + lane] =
-                there ? p[(ptrdiff_t)((x + i) * map->stride) * map->in.pixel] : 0.0F;
+        const size_t channel = s->block * PM_LANES + lane;
+        if (channel < before || channel - before >= map->in_channels) continue;
+        const float *p = channel_row(map, s, channel - before, s->y * step);
+        for (size_t i = 0; i < s->count; i++)
+            out[i * PM_LANES + lane] = p[(ptrdiff_t)((s->x + i) * step) * map->in.pixel];
     }
 }
 
-void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map) { each_strip(map, subsample_strip); }
+void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map) { each_strip(map, subsample, NULL); }
 
 /* channels: of the map that was subsampled, in_channels: of the wider one whose gradient comes. */
-static void subsample_backward_strip(const pm_map *map, size_t image, size_t block, size_t y,
-                                     size_t x, size_t count, vec *out) {
-    float *o = (float *)out;
-    const size_t before = (map->in_channels - map->channels) / 2, s = map->stride;
+static void subsample_backward(const pm_map *map, strip *s) {
+    float *out = (float *)s->out;
+    const size_t before = (map->in_channels - map->channels) / 2, step = map->stride;
+    memset(s->out, 0, sizeof s->out);
+    if (s->y % step != 0) return;
     for (size_t lane = 0; lane < PM_LANES; lane++) {
-        size_t channel = block * PM_LANES + lane, source = channel + before;
-        bool there = channel < map->channels && y % s == 0;
-        const float *p = there ? in_plane(map, image, source / PM_LANES) +
-                                     (ptrdiff_t)(y / s) * map->in.row + source % PM_LANES
-                               : NULL;
-        for (size_t i = 0; i < count; i++)
-            o[i * PM_LANES + lane] =
-                there && (x + i) % s == 0 ? p[(ptrdiff_t)((x + i) / s) * map->in.pixel] : 0.0F;
+        const size_t channel = s->block * PM_LANES + lane;
+        if (channel >= map->channels) continue;
+        const float *p = channel_row(map, s, channel + before, s->y / step);
+        for (size_t i = (step - s->x % step) % step; i < s->count; i += step)
+            out[i * PM_LANES + lane] = p[(ptrdiff_t)((s->x + i) / step) * map->in.pixel];
     }
 }
 
 void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map) {
-    each_strip(map, subsample_backward_strip);
+    each_strip(map, subsample_backward, NULL);
 }
 
 /* ---- the gradient of one logit: a row of the last linear layer ---- */
