@@ -18,7 +18,6 @@ static const pm_command commands[] = {
     {"attribute", PM_CMD_ATTRIBUTE, "PHOTO", "attribute one photograph, in this process",
      pm_cmd_attribute,
      "  parchmill attribute --model resnet18 --weights resnet18.pth photo.jpg --out heat.png\n"},
-#ifdef PM_WITH_ALL
     {"run", PM_CMD_RUN, "", "attribute a data set: private broker and workers, until it is done",
      pm_cmd_run,
      "  parchmill run --model resnet18 --weights resnet18.pth --images photos --db results.db\n"
@@ -32,7 +31,8 @@ static const pm_command commands[] = {
     {"sql", PM_CMD_SQL, "'SELECT ...'", "ask the database, read-only", pm_cmd_sql,
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"},
-#endif
+    {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
+     pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
     {0},
 };
 enum { COMMANDS_MAX = sizeof commands / sizeof commands[0] };

@@ -69,8 +69,8 @@ static const pm_option table[PM_OPT_COUNT] = {
                                       "Scale so that the gradient keeps its variance.", HOW,
                                       PM_OPTION_SWITCH, how},
     [PM_OPT_TARGET] = {"target", "RULE", NULL,
-                       "Which class to explain: label, top, or a class index (label where there "
-                       "are labels, else top).",
+                       "Which class to explain: label, top, a class index, or a class name where "
+                       "names are known (label where there are labels, else top).",
                        HOW, PM_OPTION_GRID, how},
     [PM_OPT_RESIZE] = {"resize", "N", NULL,
                        "Short side after resizing, pixels; 0 leaves the size (the "
