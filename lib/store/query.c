@@ -50,6 +50,10 @@ static int authorize(void *user, int action, const char *first, const char *seco
     case SQLITE_RECURSIVE: return SQLITE_OK;
     case SQLITE_FUNCTION:
         return second && sqlite3_stricmp(second, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
+    /* What parsing a virtual table's own declaration asks for (pragma_table_info); the schema stays
+     * read-only by three other means: writable_schema is off, DEFENSIVE, mode=ro. */
+    case SQLITE_UPDATE:
+        return first && sqlite3_stricmp(first, "sqlite_master") == 0 ? SQLITE_OK : SQLITE_DENY;
     case SQLITE_PRAGMA: return first && tells(first, second) ? SQLITE_OK : SQLITE_DENY;
     default: return SQLITE_DENY;
     }

@@ -178,7 +178,7 @@ CREATE INDEX run_open ON run (run_id) WHERE state IN ('queued', 'running');
 CREATE TABLE run_configuration (
     run_id INTEGER NOT NULL REFERENCES run, -- of which run
     ordinal INTEGER NOT NULL,              -- from 0, in the order submitted
-    configuration_id INTEGER NOT NULL REFERENCES configuration, -- which
+    configuration_id INTEGER NOT NULL REFERENCES configuration, -- which configuration
     PRIMARY KEY (run_id, ordinal)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX run_configuration_by_configuration ON run_configuration (configuration_id);
