@@ -279,6 +279,30 @@ static void check_tensor(const char *tail, size_t tail_size, const char *words) 
 }
 #define CHECK_TENSOR(tail, words) check_tensor(tail, sizeof tail - 1, words)
 
+static void a_name_that_is_there_twice_is_refused(void **state) {
+    (void)state;
+    CHECK_TENSOR("K\0K\x04\x85K\x01\x85tRsX\x01\0\0\0w"
+                 "ctorch._utils\n_rebuild_tensor\n((X\x07\0\0\0storage"
+                 "ctorch\nFloatStorage\nX\x01\0\0\0"
+                 "0X\x03\0\0\0cpuK\x04NtQK\0K\x02\x85K\x01\x85",
+                 "tensor w is there twice");
+}
+
+static void bytes_behind_the_end_are_refused(void **state) {
+    (void)state;
+    static const char *const files[] = {"plain_stream.pth", "list_p2.pkl", "plain.safetensors"};
+    for (size_t i = 0; i < 3; i++) {
+        size_t size = 0;
+        uint8_t *bytes = vector_bytes(files[i], &size);
+        uint8_t *longer = calloc(1, size + 1);
+        assert_non_null(longer);
+        memcpy(longer, bytes, size);
+        check_bytes_refused(longer, size + 1, PM_E_FORMAT, "behind the");
+        free(longer);
+        free(bytes);
+    }
+}
+
 static void tensors_stay_inside_their_storage(void **state) {
     (void)state;
     CHECK_TENSOR("K\0K\x04\x85K\x01\x85", NULL);
@@ -307,6 +331,8 @@ int main(void) {
         cmocka_unit_test(pickles_are_limited_to_known_names_and_opcodes),
         cmocka_unit_test(pickles_cannot_reach_outside_themselves),
         cmocka_unit_test(a_pickle_cannot_grow_without_bound),
+        cmocka_unit_test(a_name_that_is_there_twice_is_refused),
+        cmocka_unit_test(bytes_behind_the_end_are_refused),
         cmocka_unit_test(tensors_stay_inside_their_storage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
