@@ -96,10 +96,11 @@ pm_status pm_apply_retry(pm_store *store, pm_op_run *op) {
         status = pm_db_run(store,
                            "DELETE FROM result WHERE (configuration_id, image_id) IN"
                            " (SELECT r.configuration_id, r.image_id FROM run"
-                           "  JOIN run_configuration AS rc USING (run_id)"
-                           "  JOIN result AS r ON r.configuration_id = rc.configuration_id"
+                           "  CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id"
+                           "  CROSS JOIN result AS r INDEXED BY result_error"
+                           "   ON r.configuration_id = rc.configuration_id"
                            "   AND r.error IS NOT NULL"
-                           "  JOIN data_set_item AS i ON i.image_id = r.image_id"
+                           "  CROSS JOIN data_set_item AS i ON i.image_id = r.image_id"
                            "   AND i.data_set_id = run.data_set_id"
                            "  WHERE run.run_id = ?1)",
                            PM_BINDS(pm_id(op->run_id)));

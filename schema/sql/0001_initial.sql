@@ -342,12 +342,14 @@ SELECT run.run_id AS run, run.name, run.state, model.arch AS model, data_set.nam
               WHERE task.run_id = run.run_id) AS items_done,
        (SELECT count(DISTINCT i.item)
         FROM run_configuration AS rc
-        JOIN result AS r ON r.configuration_id = rc.configuration_id AND r.error IS NOT NULL
-        JOIN data_set_item AS i ON i.image_id = r.image_id AND i.data_set_id = run.data_set_id
-        WHERE rc.run_id = run.run_id
-          AND NOT EXISTS (SELECT 1 FROM task AS t
-                          WHERE t.run_id = run.run_id AND t.next_item <= i.item
-                            AND t.end_item > i.item)) AS items_failed,
+        CROSS JOIN result AS r INDEXED BY result_error
+            ON r.configuration_id = rc.configuration_id AND r.error IS NOT NULL
+        CROSS JOIN data_set_item AS i
+            ON i.image_id = r.image_id AND i.data_set_id = run.data_set_id
+        WHERE rc.run_id = run.run_id -- and no task holds it; the tasks of a run do not overlap
+          AND i.item >= coalesce((SELECT t.end_item FROM task AS t
+                                  WHERE t.run_id = run.run_id AND t.next_item <= i.item
+                                  ORDER BY t.next_item DESC LIMIT 1), 0)) AS items_failed,
        (SELECT count(*) FROM run_configuration AS rc WHERE rc.run_id = run.run_id)
            AS configurations,
        run.results_reused, run.submitted_ms, run.finished_ms
