@@ -124,7 +124,8 @@ static void quantile_takes_the_kth_smallest_p_of_all_channels(void **state) {
     }
 }
 
-/* 0.3 as float32 is above 0.3 as double: a p of exactly 0.3f is in H, a shapiro p of 0.05f not. */
+/* 0.3f is above 0.3 and 0.7f below 0.7: in double, a p of 0.3f would be out and a shapiro p of 0.7f
+ * in. */
 static void thresholds_are_compared_in_float32(void **state) {
     (void)state;
     float p[CHANNELS * CLASSES], shapiro[CHANNELS];
@@ -132,11 +133,12 @@ static void thresholds_are_compared_in_float32(void **state) {
     for (size_t i = 0; i < CHANNELS; i++) shapiro[i] = 0.01f;
     p[0] = p[1 * CLASSES] = 0.3f;
     p[2 * CLASSES] = nextafterf(0.3f, 1);
-    shapiro[1] = 0.05f;
+    shapiro[1] = 0.7f;
     pm_attribution a;
     pm_attribution_defaults(&a);
     a.threshold_kind = PM_THRESHOLD_ALPHA;
     a.threshold = 0.3;
+    a.p_value_threshold = 0.7;
     pm_statistics *s;
     pm_configuration *c = configure(&a, &s, p, shapiro);
     uint8_t in_h[CHANNELS];
