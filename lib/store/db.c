@@ -5,21 +5,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A full disk shows as SQLITE_FULL, or as an I/O error whose errno says so (the -shm file, quota,
- * a size limit). A failed fsync is never taken for that: what it lost is not known. */
-static bool is_full(sqlite3 *db, int code) {
+/* A full disk shows as SQLITE_FULL, or as a failed write whose errno says so (the -shm file, a
+ * quota, a size limit): errno, because sqlite3_system_errno is not set by a COMMIT. It is cleared
+ * before every step. A failed fsync is never taken for that: what it lost is not known. */
+static bool is_full(int code, int error) {
     if ((code & 0xff) == SQLITE_FULL) return true;
-    if ((code & 0xff) != SQLITE_IOERR || code == SQLITE_IOERR_FSYNC ||
-        code == SQLITE_IOERR_DIR_FSYNC)
+    if (code != SQLITE_IOERR_WRITE && code != SQLITE_IOERR_TRUNCATE &&
+        code != SQLITE_IOERR_SHMSIZE && code != SQLITE_IOERR_SHMMAP)
         return false;
-    int error = db ? sqlite3_system_errno(db) : 0;
-    return error == ENOSPC || error == EDQUOT || error == EFBIG || code == SQLITE_IOERR_SHMSIZE;
+    return error == ENOSPC || error == EDQUOT || error == EFBIG;
 }
 
 pm_status pm_db_fail(sqlite3 *db, int code, const char *what) {
+    const int error = errno;
     if (db) code = sqlite3_extended_errcode(db);
     const char *text = db ? sqlite3_errmsg(db) : sqlite3_errstr(code);
-    if (is_full(db, code)) return pm_fail(PM_E_FULL, "%s: no space left for the database", what);
+    if (is_full(code, error)) return pm_fail(PM_E_FULL, "%s: no space left for the database", what);
     switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -38,6 +39,7 @@ pm_status pm_db_fail(sqlite3 *db, int code, const char *what) {
 }
 
 pm_status pm_db_exec(sqlite3 *db, const char *sql) {
+    errno = 0;
     int code = sqlite3_exec(db, sql, NULL, NULL, NULL);
     return code == SQLITE_OK ? PM_OK : pm_db_fail(db, code, "database");
 }
@@ -91,6 +93,7 @@ pm_status pm_db_begin(pm_store *store, const char *sql, const pm_bind *binds, si
 }
 
 pm_status pm_db_step(pm_store *store, sqlite3_stmt *statement, bool *row) {
+    errno = 0;
     int code = sqlite3_step(statement);
     if (code != SQLITE_ROW && code != SQLITE_DONE) return pm_db_fail(store->db, code, "database");
     *row = code == SQLITE_ROW;

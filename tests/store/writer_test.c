@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -234,31 +235,49 @@ static void fill_disk(const char *folder) {
     fclose(file);
 }
 
-static void full_disk_pauses_and_goes_on(void **state) {
-    scratch *s = *state, small_disk = *s;
-    snprintf(small_disk.folder, sizeof small_disk.folder, "%s", s->folder);
-    if (mount("tmpfs", s->folder, "tmpfs", 0, "size=4m") != 0) {
-        print_message("no mount here (%s): not tested\n", strerror(errno));
-        skip();
-    }
+static void empty_disk(const char *folder) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/ballast", folder);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void limit_files(rlim_t bytes) {
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static void forbid_growth(const char *folder) {
+    (void)folder;
+    limit_files(1 << 16);
+}
+
+static void allow_growth(const char *folder) {
+    (void)folder;
+    limit_files(RLIM_INFINITY);
+}
+
+/* `fill` takes the room away in the middle of a run, `empty` gives it back. */
+static void pause_and_go_on(const scratch *s, void (*fill)(const char *),
+                            void (*empty)(const char *)) {
     const plan p = {.items = 40, .configs = 2, .channels = PM_CHANNELS_FULL, .task_items = 40};
+    plan other = p;
+    other.name = "refused";
     pm_writer_limits limits = pm_writer_default_limits;
     limits.retry_ms = 20;
-    pm_writer *writer = start(&small_disk, &limits);
+    pm_writer *writer = start(s, &limits);
     pm_op *op = submitted(writer, &p);
     const pm_task_row *task = &op->submit.made.rows[0];
     put(writer, record_op(&p, task, 0));
     pm_op *back = next(writer);
     assert_int_equal(back->status, PM_OK);
     pm_op_free(&back);
-    fill_disk(s->folder);
+    fill(s->folder);
     for (uint64_t item = 1; item < 40; item++) put(writer, record_op(&p, task, item));
-    plan other = p;
-    other.name = "refused";
     put(writer, submit_op(&other));
     until_state(writer, PM_WRITER_PAUSED);
-    int64_t there = ask(&small_disk, "SELECT count(*) FROM result"); /* queries go on */
-    assert_in_range(there, 2, 79);
+    assert_in_range(ask(s, "SELECT count(*) FROM result"), 2, 79); /* queries go on */
     bool refused = false;
     while (!refused) { /* some records may have found room before */
         back = next(writer);
@@ -270,11 +289,8 @@ static void full_disk_pauses_and_goes_on(void **state) {
     back = next(writer);
     assert_int_equal(back->status, PM_E_FULL);
     pm_op_free(&back);
-    char ballast[128];
-    snprintf(ballast, sizeof ballast, "%s/ballast", s->folder);
-    assert_int_equal(unlink(ballast), 0);
-    uint64_t last = 0;
-    while (last < 39) {
+    empty(s->folder);
+    for (uint64_t last = 0; last < 39;) {
         back = next(writer);
         assert_int_equal(back->status, PM_OK);
         last = back->record.item;
@@ -284,10 +300,24 @@ static void full_disk_pauses_and_goes_on(void **state) {
     put(writer, run_op(PM_OP_FINISH, op->submit.run_id));
     stop(&writer);
     pm_op_free(&op);
-    assert_int_equal(ask(&small_disk, "SELECT count(*) FROM result"), 80);
-    assert_int_equal(ask(&small_disk, "SELECT min(count) FROM channel_gradient"), 40);
-    assert_int_equal(ask(&small_disk, "SELECT max(count) FROM channel_gradient"), 40);
+    assert_int_equal(ask(s, "SELECT count(*) FROM result"), 80);
+    assert_int_equal(ask(s, "SELECT min(count) FROM channel_gradient"), 40);
+    assert_int_equal(ask(s, "SELECT max(count) FROM channel_gradient"), 40);
+}
+
+static void full_disk_pauses_and_goes_on(void **state) {
+    scratch *s = *state;
+    if (mount("tmpfs", s->folder, "tmpfs", 0, "size=4m") != 0) {
+        print_message("no mount here (%s): only the size limit is tested\n", strerror(errno));
+        skip();
+    }
+    pause_and_go_on(s, fill_disk, empty_disk);
     assert_int_equal(umount(s->folder), 0);
+}
+
+static void file_size_limit_pauses_and_goes_on(void **state) {
+    signal(SIGXFSZ, SIG_IGN);
+    pause_and_go_on(*state, forbid_growth, allow_growth);
 }
 
 static void stopping_on_a_full_disk_says_so(void **state) {
@@ -316,6 +346,7 @@ int main(void) {
         STORE_TEST(queue_is_bounded_by_count_and_bytes),
         STORE_TEST(what_was_acknowledged_survives_kill_9),
         STORE_TEST(full_disk_pauses_and_goes_on),
+        STORE_TEST(file_size_limit_pauses_and_goes_on),
         STORE_TEST(stopping_on_a_full_disk_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
