@@ -33,6 +33,8 @@ static const pm_command commands[] = {
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
+    {"demo", PM_CMD_DEMO, "", "the whole path on pictures and a network of its own", pm_cmd_demo,
+     "  parchmill demo --out parchmill-demo\n"},
     {0},
 };
 enum { COMMANDS_MAX = sizeof commands / sizeof commands[0] };

@@ -63,6 +63,8 @@ typedef enum pm_option_id {
     PM_OPT_SPEC,
     PM_OPT_DRY_RUN,
     PM_OPT_OUT,
+    PM_OPT_IMAGES_ONLY,
+    PM_OPT_SEED,
     PM_OPT_FORMAT,
     PM_OPT_WATCH,
     PM_OPT_QUIET,

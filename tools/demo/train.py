@@ -2,8 +2,8 @@
 """Trains the demo's network and computes its class statistics.
 
     apt-get install -y --no-install-recommends python3-torch python3-torchvision python3-scipy python3-pil
-    parchmill demo --images-only train --seed 1 --count 10000
-    parchmill demo --images-only held-out --seed 2 --count 1000
+    parchmill demo --images-only --out train --seed 1 --limit 10000
+    parchmill demo --images-only --out held-out --seed 2 --limit 1000
     python3 tools/demo/train.py train held-out tools/demo
 
 Writes demo_resnet20.safetensors (the CIFAR ResNet20 of He et al. 2015, shortcut A, 64 x 64 inputs)

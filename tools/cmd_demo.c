@@ -1,0 +1,156 @@
+/* parchmill demo: the main job from end to end on pictures and a network of its own. Owns the
+ * demo's story; the work is done by the same commands that a person types. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/file.h"
+#include "lib/image/image.h"
+#include "tools/command.h"
+#include "tools/demo/data.h"
+#include "tools/demo/gallery.h"
+
+enum { SEED_HELD_OUT = 2, GALLERY_IMAGES = 10, PATH_BYTES = 4096 };
+
+typedef struct places {
+    char images[PATH_BYTES], weights[PATH_BYTES], statistics[PATH_BYTES], classes[PATH_BYTES],
+        db[PATH_BYTES], overlays[PATH_BYTES];
+} places;
+
+static pm_status place(char *out, const char *dir, const char *name) {
+    int n = snprintf(out, PATH_BYTES, "%s/%s", dir, name);
+    if (n < 0 || n >= PATH_BYTES) return pm_fail(PM_E_USAGE, "--out %s: path too long", dir);
+    return PM_OK;
+}
+
+static pm_status find_places(const char *dir, places *out) {
+    pm_status status = place(out->images, dir, "images");
+    if (!status) status = place(out->weights, dir, "demo_resnet20.safetensors");
+    if (!status) status = place(out->statistics, dir, "demo_statistics.safetensors");
+    if (!status) status = place(out->classes, dir, "classes.csv");
+    if (!status) status = place(out->db, dir, "demo.db");
+    if (!status) status = place(out->overlays, dir, "overlays");
+    return status;
+}
+
+/* Say a command as it would be typed, then do it. */
+static int command(unsigned bit, const char *name, pm_command_fn run, const char *const *argv) {
+    char *words[64];
+    int argc = 0;
+    printf("\n$ parchmill %s", name);
+    for (; argv[argc] && argc < 63; argc++) {
+        words[argc] = (char *)(uintptr_t)argv[argc];
+        printf(strpbrk(argv[argc], " *(") ? " \"%s\"" : " %s", argv[argc]);
+    }
+    words[argc] = NULL;
+    printf("\n");
+    fflush(stdout);
+    pm_options *options = NULL;
+    pm_status status = pm_options_parse(bit, name, argc, words, &options);
+    if (status) return pm_command_failed(name, status);
+    int code = run(options);
+    pm_options_free(&options);
+    return code;
+}
+
+static int run_grid(const places *p, const char *workers) {
+    const char *const argv[] = {"--model",
+                                "cifar_resnet20",
+                                "--weights",
+                                p->weights,
+                                "--images",
+                                p->images,
+                                "--classes",
+                                p->classes,
+                                "--stats",
+                                p->statistics,
+                                "--crop",
+                                "64",
+                                "--mask",
+                                "off,cls",
+                                "--quantile",
+                                "0.05,0.1",
+                                "--variance-conservation",
+                                "on,off",
+                                "--channels",
+                                "full",
+                                "--heatmaps",
+                                "f16",
+                                "--db",
+                                p->db,
+                                "--workers",
+                                workers,
+                                NULL};
+    return command(PM_CMD_RUN, "run", pm_cmd_run, argv);
+}
+
+static int ask(const places *p, const char *sql) {
+    const char *const argv[] = {"--db", p->db, sql, NULL};
+    return command(PM_CMD_SQL, "sql", pm_cmd_sql, argv);
+}
+
+static int ask_three(const places *p) {
+    static const char *const questions[] = {
+        "SELECT mask, quantile, variance_conservation AS conserved, count(*) AS n, "
+        "round(avg(predicted = label), 3) AS accuracy, round(avg(mu_in_w), 3) AS mu_in_w "
+        "FROM result_wide GROUP BY mask, quantile, variance_conservation",
+        "SELECT layer, count(*) AS n, round(avg(selected * 1.0 / channels), 3) AS share_h, "
+        "round(avg(n / (m + n)), 3) AS share_of_l, round(avg(beta), 2) AS beta "
+        "FROM layer_gradient_wide WHERE mask = 'cls' AND quantile = 0.1 "
+        "AND variance_conservation = 1 GROUP BY layer ORDER BY conv",
+        "SELECT layer, channel, count, mean, std FROM channel_gradient_summary "
+        "WHERE mask = 'off' ORDER BY mean DESC LIMIT 5",
+    };
+    for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
+        int code = ask(p, questions[i]);
+        if (code) return code;
+    }
+    return PM_EXIT_OK;
+}
+
+static pm_status prepare(const places *p, const char *dir, size_t count) {
+    printf("drawing %zu pictures (ten shapes on clutter, exact boxes) in %s\n", count, p->images);
+    pm_status status = pm_demo_write_images(p->images, SEED_HELD_OUT, count);
+    if (!status) status = pm_demo_write_classes(p->classes);
+    if (!status) status = pm_demo_write_weights(p->weights);
+    if (!status) status = pm_demo_write_statistics(p->statistics);
+    if (!status)
+        printf("a ResNet20 trained on other such pictures, and its class statistics, in %s\n", dir);
+    return status;
+}
+
+static int whole_demo(const char *dir, size_t count, const char *workers) {
+    places p;
+    pm_status status = find_places(dir, &p);
+    if (!status) status = prepare(&p, dir, count);
+    if (status) return pm_command_failed("demo", status);
+    int code = run_grid(&p, workers);
+    if (code) return code;
+    status = pm_demo_gallery(p.db, p.images, p.overlays, GALLERY_IMAGES);
+    if (status) return pm_command_failed("demo", status);
+    code = ask_three(&p);
+    if (code) return code;
+    printf("\nheat maps beside their photographs: %s/all.png\n", p.overlays);
+    printf("the database, for any SQLite program: %s\n", p.db);
+    return PM_EXIT_OK;
+}
+
+int pm_cmd_demo(const pm_options *options) {
+    size_t count, seed;
+    const char *dir = pm_options_text(options, PM_OPT_OUT);
+    if (!dir) dir = "parchmill-demo";
+    pm_status status = pm_options_operands(options, "", 0, 0);
+    if (!status) status = pm_image_setup("parchmill");
+    if (!status && pm_options_given(options, PM_OPT_LIMIT))
+        status = pm_options_size(options, PM_OPT_LIMIT, 1, 100000, &count);
+    else
+        count = 300;
+    if (status) return pm_command_failed("demo", status);
+    if (!pm_options_flag(options, PM_OPT_IMAGES_ONLY))
+        return whole_demo(dir, count, pm_options_text(options, PM_OPT_WORKERS));
+    status = pm_options_size(options, PM_OPT_SEED, 0, SIZE_MAX / 4, &seed);
+    if (!status) status = pm_demo_write_images(dir, seed, count);
+    if (status) return pm_command_failed("demo", status);
+    printf("%zu pictures and labels.csv in %s\n", count, dir);
+    return PM_EXIT_OK;
+}
