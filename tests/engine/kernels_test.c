@@ -1,0 +1,347 @@
+/* The kernels of every instruction set that this CPU has, against plain loops in double. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/random.h"
+#include "worker/engine/kernels/kernels.h"
+
+static const pm_kernels *kernels_of(size_t index) {
+    static const char *const names[] = {"avx512", "avx2", "baseline"};
+    const pm_kernels *k = pm_kernels_named(names[index]);
+    assert_non_null(k);
+    return k->usable() ? k : NULL;
+}
+
+/* Aligned, filled from the counter hash; freed by the caller. */
+static float *filled(const char *name, size_t count) {
+    float *p = aligned_alloc(64, (count * sizeof *p / 64 + 1) * 64);
+    assert_non_null(p);
+    pm_synth(name, 0, p, count);
+    return p;
+}
+
+/* ---- convolution and epilogue ---- */
+
+typedef struct shape {
+    size_t in_blocks, out_blocks, height, width, images, side; /* side x side taps */
+    pm_step_kind step;
+} shape;
+
+typedef struct arrays {
+    float *in, *weights, *add, *scale, *shift, *gradient_scale, *out, *scaled;
+    uint8_t *mask, *rectified;
+    ptrdiff_t tap[25];
+    size_t in_floats, out_floats;
+    pm_conv conv;
+} arrays;
+
+static size_t pixels_of(pm_step_kind step) {
+    switch (step) {
+    case PM_STEP_PIXEL:
+    case PM_STEP_RGB: return 1;
+    case PM_STEP_TWO_PIXELS:
+    case PM_STEP_TWO_RGB: return 2;
+    case PM_STEP_ANY:
+    case PM_STEP_ANY_RGB:
+    case PM_STEP_COUNT: break;
+    }
+    return 3;
+}
+
+static bool is_rgb(pm_step_kind step) {
+    return step == PM_STEP_RGB || step == PM_STEP_TWO_RGB || step == PM_STEP_ANY_RGB;
+}
+
+static void make(const pm_kernels *k, const shape *s, arrays *a) {
+    const size_t v = k->lanes, stride = pixels_of(s->step);
+    const size_t pitch = is_rgb(s->step) ? PM_RGB_PITCH : v;
+    const size_t channels = is_rgb(s->step) ? PM_RGB : v;
+    const size_t row = (stride * (s->width - 1) + s->side) * pitch;
+    const size_t plane = row * (stride * (s->height - 1) + s->side);
+    const size_t out_plane = s->height * s->width * v;
+    a->in_floats = s->images * s->in_blocks * plane;
+    a->out_floats = s->images * s->out_blocks * out_plane;
+    a->in = filled("in", a->in_floats);
+    a->weights = filled("weights", s->out_blocks * v * s->in_blocks * s->side * s->side * channels);
+    a->add = filled("add", a->out_floats);
+    a->scale = filled("scale", s->out_blocks * v);
+    a->shift = filled("shift", s->out_blocks * v);
+    a->gradient_scale = filled("gradient", s->out_blocks * v);
+    a->out = filled("out", a->out_floats);
+    a->scaled = filled("scaled", a->out_floats);
+    a->mask = (uint8_t *)filled("mask", a->out_floats);
+    a->rectified = (uint8_t *)filled("bits", a->out_floats);
+    for (size_t q = 0; q < s->side * s->side; q++)
+        a->tap[q] = (ptrdiff_t)(q / s->side * row + q % s->side * pitch);
+    const pm_const_span add = {a->add, (ptrdiff_t)(s->out_blocks * out_plane), (ptrdiff_t)out_plane,
+                               (ptrdiff_t)(s->width * v), (ptrdiff_t)v};
+    const pm_mask_span bits = {NULL, (ptrdiff_t)(s->height * s->width), (ptrdiff_t)s->width, 1};
+    a->conv = (pm_conv){.in = {a->in, (ptrdiff_t)(s->in_blocks * plane), (ptrdiff_t)plane,
+                               (ptrdiff_t)(stride * row), (ptrdiff_t)(stride * pitch)},
+                        .step = s->step,
+                        .in_blocks = s->in_blocks,
+                        .taps = s->side * s->side,
+                        .tap = a->tap,
+                        .weights = a->weights,
+                        .images = s->images,
+                        .out_blocks = s->out_blocks,
+                        .height = s->height,
+                        .width = s->width};
+    pm_epilogue *e = &a->conv.epilogue;
+    e->add = add;
+    e->out = (pm_span){a->out, add.image, add.plane, add.row, add.pixel};
+    e->scaled = (pm_span){a->scaled, add.image, add.plane, add.row, add.pixel};
+    e->scale = a->scale;
+    e->shift = a->shift;
+    e->gradient_scale = a->gradient_scale;
+    e->rectified = e->mask = bits;
+}
+
+static void release(arrays *a) {
+    void *all[] = {a->in,  a->weights, a->add,  a->scale,    a->shift, a->gradient_scale,
+                   a->out, a->scaled,  a->mask, a->rectified};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static double plain_sum(const pm_kernels *k, const shape *s, const arrays *a, size_t image,
+                        size_t out, size_t y, size_t x) {
+    const size_t v = k->lanes, channels = is_rgb(s->step) ? PM_RGB : v;
+    const size_t pair = out / v / 2 * 2, wide = (s->out_blocks - pair >= 2 ? 2 : 1) * v;
+    const float *w = a->weights + pair * v * s->in_blocks * a->conv.taps * channels;
+    double sum = 0;
+    for (size_t b = 0; b < s->in_blocks; b++)
+        for (size_t q = 0; q < a->conv.taps; q++)
+            for (size_t c = 0; c < channels; c++) {
+                const float *p = a->in + (ptrdiff_t)image * a->conv.in.image +
+                                 (ptrdiff_t)b * a->conv.in.plane + (ptrdiff_t)y * a->conv.in.row +
+                                 (ptrdiff_t)x * a->conv.in.pixel + a->tap[q] + c;
+                size_t at = ((b * a->conv.taps + q) * channels + c) * wide + out - pair * v;
+                sum += (double)*p * (double)w[at];
+            }
+    return sum;
+}
+
+static bool bit(const pm_kernels *k, const uint8_t *bits, size_t element, size_t lane) {
+    return bits[element * k->mask_bytes + lane / 8] >> lane % 8 & 1;
+}
+
+static void compare(const pm_kernels *k, const shape *s, const arrays *a, bool forward) {
+    const size_t v = k->lanes;
+    for (size_t i = 0; i < a->out_floats; i++) {
+        const size_t lane = i % v, x = i / v % s->width, y = i / v / s->width % s->height;
+        const size_t block = i / v / s->width / s->height % s->out_blocks;
+        const size_t image = i / v / s->width / s->height / s->out_blocks;
+        const size_t out = block * v + lane;
+        const size_t element = (block * s->height + y) * s->width + x;
+        double want = plain_sum(k, s, a, image, out, y, x);
+        if (forward) want = want * (double)a->scale[out] + (double)a->shift[out];
+        want += (double)a->add[i];
+        if (forward) {
+            bool positive = bit(k, a->rectified, element, lane);
+            if (s->images == 1 && fabs(want) > 1e-4) assert_int_equal(positive, want > 0);
+            want = want > 0 ? want : 0;
+        } else if (!bit(k, a->mask, element, lane)) {
+            want = 0;
+        }
+        if (fabs((double)a->out[i] - want) > 1e-4)
+            fail_msg("%s: blocks %zu -> %zu, %zux%zu, step %d: at %zu %g, not %g", k->name,
+                     s->in_blocks, s->out_blocks, s->height, s->width, (int)s->step, i,
+                     (double)a->out[i], want);
+        const double scaled =
+            forward ? (double)a->scaled[i]
+                    : (double)a->scaled[i] - (double)a->gradient_scale[out] * (double)a->out[i];
+        if (!forward)
+            assert_true(fabs(scaled) < 1e-5);
+        else
+            assert_true(scaled == (double)a->out[i]);
+    }
+}
+
+static void check(const pm_kernels *k, const shape *s) {
+    for (int forward = 0; forward < 2; forward++) {
+        arrays a;
+        make(k, s, &a);
+        pm_epilogue *e = &a.conv.epilogue;
+        if (forward) {
+            e->rectified.at = a.rectified;
+            e->gradient_scale = NULL;
+        } else {
+            e->scale = e->shift = NULL;
+            e->mask.at = a.mask;
+        }
+        k->conv(&a.conv);
+        compare(k, s, &a, forward);
+        release(&a);
+    }
+}
+
+static void convolution_and_epilogue_are_what_plain_loops_say(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        for (size_t step = 0; step < PM_STEP_COUNT; step++)
+            for (size_t width = 1; width <= 31; width += width < 16 ? 1 : 7)
+                for (size_t blocks = 1; blocks <= 3; blocks++) {
+                    shape s = {1 + (width + blocks) % 3,
+                               blocks,
+                               1 + width % 5,
+                               width,
+                               1 + width % 2,
+                               1 + width % 3,
+                               (pm_step_kind)step};
+                    if (is_rgb(s.step)) s.in_blocks = 1;
+                    check(k, &s);
+                }
+    }
+}
+
+static void long_sums_and_wide_maps_are_what_plain_loops_say(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        check(k, &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL});      /* several running sums */
+        check(k, &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL});    /* more than one band */
+        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS}); /* as of a linear layer */
+    }
+}
+
+static void no_taps_give_what_the_epilogue_adds(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL};
+        arrays a;
+        make(k, &s, &a);
+        a.conv.taps = 0;
+        a.conv.epilogue.scale = a.conv.epilogue.shift = NULL;
+        k->conv(&a.conv);
+        assert_memory_equal(a.out, a.add, a.out_floats * sizeof *a.out);
+        release(&a);
+    }
+}
+
+/* ---- pooling ---- */
+
+static void first_maximum_in_row_major_order_wins(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        enum { SIDE = 5, POOLED = 3 };
+        const ptrdiff_t v = (ptrdiff_t)k->lanes;
+        float *in = filled("in", SIDE * SIDE * k->lanes), *out = filled("o", POOLED * POOLED * 16);
+        uint8_t winner[POOLED * POOLED * 16];
+        for (size_t p = 0; p < SIDE * SIDE * k->lanes; p++) in[p] = p % 2 ? -INFINITY : -1.0F;
+        pm_map m = {.in = {in, 0, 0, SIDE * v, v},
+                    .images = 1,
+                    .blocks = 1,
+                    .height = POOLED,
+                    .width = POOLED,
+                    .in_height = SIDE,
+                    .in_width = SIDE,
+                    .kernel = 3,
+                    .stride = 2,
+                    .pad = 1,
+                    .winner = winner};
+        m.epilogue.out = (pm_span){out, 0, 0, POOLED * v, v};
+        k->maxpool(&m);
+        for (size_t o = 0; o < POOLED * POOLED * k->lanes; o++) {
+            const size_t pixel = o / k->lanes, y = pixel / POOLED, x = pixel % POOLED;
+            assert_int_equal(winner[o], (y == 0 ? 3 : 0) + (x == 0 ? 1 : 0));
+            assert_true(out[o] == in[o % k->lanes]); /* never the zero of a border */
+        }
+        free(in);
+        free(out);
+    }
+}
+
+/* ---- measures ---- */
+
+static void measures_are_the_plain_sums_and_unbiased_variances(void **state) {
+    (void)state;
+    enum { HEIGHT = 5, WIDTH = 7, PIXELS = HEIGHT * WIDTH, CHANNELS = 21 };
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        const size_t v = k->lanes, blocks = (CHANNELS + v - 1) / v;
+        float *delta = filled("delta", blocks * PIXELS * v), *h = filled("h", blocks * v);
+        for (size_t c = 0; c < blocks * v; c++) {
+            h[c] = c < CHANNELS && h[c] > 0 ? 1.0F : 0.0F;
+            for (size_t p = 0; p < PIXELS && c >= CHANNELS; p++)
+                delta[(c / v * PIXELS + p) * v + c % v] = 0;
+        }
+        double sum_h[PIXELS], sum_l[PIXELS], want_h[PIXELS] = {0}, want_l[PIXELS] = {0};
+        float variance[CHANNELS];
+        pm_measure m = {
+            .delta = {delta, 0, (ptrdiff_t)(PIXELS * v), (ptrdiff_t)(WIDTH * v), (ptrdiff_t)v},
+            .channels = CHANNELS,
+            .blocks = blocks,
+            .height = HEIGHT,
+            .width = WIDTH,
+            .weight_h = h,
+            .sum_h = sum_h,
+            .sum_l = sum_l,
+            .channel_variance = variance};
+        k->measure(&m);
+        for (size_t c = 0; c < CHANNELS; c++) {
+            double mean = 0, squares = 0;
+            for (size_t p = 0; p < PIXELS; p++) {
+                const double d = (double)delta[(c / v * PIXELS + p) * v + c % v];
+                *(h[c] != 0 ? &want_h[p] : &want_l[p]) += d;
+                mean += d / PIXELS;
+                squares += d * d;
+            }
+            const double want = (squares - PIXELS * mean * mean) / (PIXELS - 1);
+            assert_true(fabs((double)variance[c] - want) < 1e-6);
+        }
+        for (size_t p = 0; p < PIXELS; p++) {
+            assert_true(fabs(sum_h[p] - want_h[p]) < 1e-12);
+            assert_true(fabs(sum_l[p] - want_l[p]) < 1e-12);
+        }
+        const float before = delta[3];
+        for (size_t c = 0; c < blocks * v; c++) h[c] = (float)c;
+        k->scale(&m, h);
+        assert_true(delta[3] == before * 3.0F);
+        free(delta);
+        free(h);
+    }
+}
+
+/* ---- choice ---- */
+
+static void an_unknown_isa_is_one_line(void **state) {
+    (void)state;
+    const pm_kernels *k = NULL;
+    setenv("PARCHMILL_ISA", "avx1024", 1);
+    assert_int_equal(pm_kernels_choose(&k), PM_E_USAGE);
+    assert_null(k);
+    assert_non_null(strstr(pm_error_text(), "avx1024"));
+    assert_null(strchr(pm_error_text(), '\n'));
+    setenv("PARCHMILL_ISA", "baseline", 1);
+    assert_int_equal(pm_kernels_choose(&k), PM_OK);
+    assert_string_equal(k->name, "baseline");
+    unsetenv("PARCHMILL_ISA");
+    assert_int_equal(pm_kernels_choose(&k), PM_OK);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(convolution_and_epilogue_are_what_plain_loops_say),
+        cmocka_unit_test(long_sums_and_wide_maps_are_what_plain_loops_say),
+        cmocka_unit_test(no_taps_give_what_the_epilogue_adds),
+        cmocka_unit_test(first_maximum_in_row_major_order_wins),
+        cmocka_unit_test(measures_are_the_plain_sums_and_unbiased_variances),
+        cmocka_unit_test(an_unknown_isa_is_one_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

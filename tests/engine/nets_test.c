@@ -1,0 +1,179 @@
+/* Small networks of odd shapes, whole, against the oracle in double: what the plan makes of
+ * filters, strides, borders, pools, shared values and additions in unusual places, on every
+ * instruction set that this CPU has. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/random.h"
+#include "tests/engine/cases.h"
+#include "worker/engine/arch/arch.h"
+#include "worker/engine/kernels/kernels.h"
+#include "worker/engine/model.h"
+
+/* Two convolutions between the image and two linear layers. */
+typedef struct chain {
+    size_t channels, kernel, stride, pad;     /* of the first */
+    size_t channels2, kernel2, stride2, pad2; /* of the second */
+    size_t bins_high, bins_wide;
+} chain;
+
+static int build_chain(pm_builder *b, const pm_arch *arch, size_t classes) {
+    const chain *c = arch->variant;
+    int x =
+        pm_build_conv(b, pm_build_input(b), "a", c->channels, c->kernel, c->stride, c->pad, true);
+    x = pm_build_relu(b, pm_build_batchnorm(b, x, "an"));
+    x = pm_build_conv(b, x, "b", c->channels2, c->kernel2, c->stride2, c->pad2, false);
+    x = pm_build_avgpool_to(b, pm_build_relu(b, x), c->bins_high, c->bins_wide);
+    size_t features = c->channels2 * c->bins_high * c->bins_wide;
+    x = pm_build_relu(b, pm_build_linear(b, x, "c", features, 37));
+    return pm_build_linear(b, x, "d", 37, classes);
+}
+
+/* Values that are read twice, so that little can fuse; additions of anything with anything. */
+static int build_knot(pm_builder *b, const pm_arch *arch, size_t classes) {
+    (void)arch;
+    int x = pm_build_conv(b, pm_build_input(b), "a", 20, 3, 1, 1, false);
+    int pooled = pm_build_maxpool(b, x, 3, 2, 1); /* of negative values, too */
+    int shared = pm_build_conv(b, pooled, "b", 20, 3, 1, 1, true);
+    int normed = pm_build_batchnorm(b, shared, "bn"); /* shared is read again below */
+    int twice = pm_build_add(b, normed, normed);
+    int y = pm_build_relu(b, pm_build_add(b, shared, pooled));
+    y = pm_build_add(b, pm_build_relu(b, twice), y);
+    int z = pm_build_conv(b, y, "c", 33, 1, 2, 0, false);
+    z = pm_build_add(b, pm_build_subsample_pad(b, y, 33, 2), pm_build_batchnorm(b, z, "cn"));
+    z = pm_build_maxpool(b, pm_build_relu(b, z), 2, 2, 0);
+    int w = pm_build_conv(b, z, "d", 33, 3, 1, 1, false);
+    int v = pm_build_conv(b, z, "e", 33, 1, 1, 0, true);
+    w = pm_build_relu(b, pm_build_add(b, w, v));
+    return pm_build_linear(b, pm_build_avgpool_to(b, w, 1, 1), "f", 33, classes);
+}
+
+static const pm_family chain_family = {"d", build_chain, NULL};
+static const pm_family knot_family = {"f", build_knot, NULL};
+
+static pm_status parameter(void *user, const char *name, const size_t *shape, size_t rank,
+                           float *out) {
+    (void)user;
+    size_t count = 1;
+    for (size_t i = 0; i < rank; i++) count *= shape[i];
+    pm_synth(name, 0, out, count);
+    const float fan = (float)sqrt(4.0 * (double)shape[0] / (double)count);
+    for (size_t i = 0; i < count; i++)
+        out[i] = rank > 1 ? out[i] * fan : strstr(name, "var") ? 1 + 0.5F * out[i] : out[i];
+    return PM_OK;
+}
+
+typedef struct kept {
+    size_t classes;
+    pm_oracle_result *result;
+} kept;
+
+static pm_status keep(void *user, const pm_attribution_result *result) {
+    kept *k = user;
+    return pm_case_copy_result(result, k->classes, &k->result);
+}
+
+static double relative(const double *a, const double *b, size_t count) {
+    double off = 0, all = 0;
+    for (size_t i = 0; i < count; i++) {
+        off += (a[i] - b[i]) * (a[i] - b[i]);
+        all += b[i] * b[i];
+    }
+    return all > 0 ? sqrt(off / all) : sqrt(off);
+}
+
+enum { CLASSES = 19 };
+
+static void compare(const pm_oracle_result *got, const pm_oracle_result *want) {
+    assert_true(relative(got->logits, want->logits, CLASSES) < 1e-5);
+    assert_true(relative(got->heat_map, want->heat_map, want->height * want->width) < 1e-5);
+    assert_int_equal(got->layer_count, want->layer_count);
+    for (size_t i = 0; i < got->layer_count; i++) {
+        const pm_oracle_layer *a = &got->layers[i], *b = &want->layers[i];
+        assert_true(fabs(a->variance_before - b->variance_before) <= 1e-4 * b->variance_before);
+        assert_true(relative(a->channel_variance, b->channel_variance, b->channels) < 1e-4);
+    }
+}
+
+static void check(const pm_arch *arch, size_t height, size_t width) {
+    for (size_t isa = 0; isa < 3; isa++) {
+        static const char *const names[] = {"avx512", "avx2", "baseline"};
+        if (!pm_kernels_named(names[isa])->usable()) continue;
+        setenv("PARCHMILL_ISA", names[isa], 1);
+        pm_graph *graph;
+        pm_model *model;
+        pm_configuration *configuration;
+        pm_context *context;
+        pm_attribution attribution;
+        pm_attribution_defaults(&attribution);
+        strcpy(attribution.layers, "*");
+        float *input = malloc(3 * height * width * sizeof *input);
+        assert_non_null(input);
+        pm_synth("input/0", 0, input, 3 * height * width);
+        if (pm_graph_new_from(&arch->info, CLASSES, parameter, NULL, &graph) ||
+            pm_model_new_from(graph, &model) ||
+            pm_configuration_new(model, &attribution, NULL, &configuration) ||
+            pm_context_new(model, height, width, 2, &context))
+            fail_msg("%s: %s", arch->info.name, pm_error_text());
+        kept k = {CLASSES, NULL};
+        pm_request request = {configuration, 3};
+        pm_oracle_result *want;
+        if (pm_context_attribute(context, input, &request, 1, keep, &k) ||
+            pm_oracle_attribute_f64(configuration, 3, input, height, width, &want))
+            fail_msg("%s: %s", arch->info.name, pm_error_text());
+        print_message("%s %s %zux%zu: logits %.1e heat map %.1e\n", names[isa], arch->info.name,
+                      height, width, relative(k.result->logits, want->logits, CLASSES),
+                      relative(k.result->heat_map, want->heat_map, height * width));
+        compare(k.result, want);
+        pm_oracle_result_free(&k.result);
+        pm_oracle_result_free(&want);
+        pm_context_free(&context);
+        pm_configuration_free(&configuration);
+        pm_model_free(&model);
+        free(input);
+    }
+    unsetenv("PARCHMILL_ISA");
+}
+
+static void chains_of_any_filter_and_stride_are_what_the_oracle_says(void **state) {
+    (void)state;
+    static const chain chains[] = {
+        {5, 7, 2, 3, 17, 3, 2, 1, 1, 1},  {33, 3, 1, 1, 7, 3, 1, 1, 2, 3},
+        {16, 5, 3, 2, 40, 1, 2, 0, 1, 1}, {24, 11, 4, 2, 9, 5, 1, 2, 3, 2},
+        {8, 1, 1, 0, 64, 3, 3, 1, 1, 1},  {12, 2, 2, 0, 20, 3, 1, 0, 5, 4},
+        {48, 3, 2, 0, 31, 5, 2, 2, 1, 2}, {3, 4, 1, 3, 16, 2, 2, 1, 7, 7},
+        {32, 3, 1, 1, 32, 7, 4, 3, 1, 1},
+    };
+    static const size_t sizes[][2] = {{29, 41}, {32, 32}, {23, 18}};
+    for (size_t i = 0; i < sizeof chains / sizeof *chains; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "chain %zu", i);
+        const pm_arch arch = {.info = {.name = name, .family = "test"},
+                              .family = &chain_family,
+                              .variant = &chains[i]};
+        check(&arch, sizes[i % 3][0], sizes[i % 3][1]);
+        check(&arch, sizes[(i + 1) % 3][0], sizes[(i + 1) % 3][1]);
+    }
+}
+
+static void values_read_twice_are_what_the_oracle_says(void **state) {
+    (void)state;
+    const pm_arch arch = {.info = {.name = "knot", .family = "test"}, .family = &knot_family};
+    check(&arch, 20, 20);
+    check(&arch, 19, 33);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(chains_of_any_filter_and_stride_are_what_the_oracle_says),
+        cmocka_unit_test(values_read_twice_are_what_the_oracle_says),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
