@@ -1,0 +1,411 @@
+/* What a context promises beside the numbers' closeness: the same bits in any company, nothing
+ * allocated, requests answered in order, each error before any result. */
+#include <math.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "lib/base/random.h"
+#include "tests/engine/cases.h"
+#include "worker/engine/kernels/kernels.h"
+
+enum { SIDE = 64, PIXELS = SIDE * SIDE, CLASSES = 30, FORMS = 6, KEPT_MAX = 40 };
+static const char *const isas[] = {"avx512", "avx2", "baseline"};
+
+/* ---- an allocation counter: the linker sends these here (--wrap) ---- */
+
+static atomic_size_t allocations;
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+
+void *__wrap_malloc(size_t size) {
+    allocations++;
+    return __real_malloc(size);
+}
+void *__wrap_calloc(size_t count, size_t size) {
+    allocations++;
+    return __real_calloc(count, size);
+}
+void *__wrap_realloc(void *old, size_t size) {
+    allocations++;
+    return __real_realloc(old, size);
+}
+void *__wrap_aligned_alloc(size_t align, size_t size) {
+    allocations++;
+    return __real_aligned_alloc(align, size);
+}
+
+/* ---- a model and six ways to attribute ---- */
+
+typedef struct fixture {
+    pm_model *model;
+    pm_statistics *statistics;
+    pm_configuration *forms[FORMS];
+    float input[2][3 * PIXELS];
+} fixture;
+
+static void set_statistics(fixture *f) {
+    assert_int_equal(pm_statistics_new_empty(f->model, &f->statistics), PM_OK);
+    for (size_t i = 0; i < pm_model_conv_count(f->model); i++) {
+        const pm_conv_info *info = pm_model_conv(f->model, i);
+        const size_t count = info->channels * CLASSES;
+        float *p = malloc(count * sizeof *p);
+        assert_non_null(p);
+        pm_synth(info->name, 0, p, count);
+        for (size_t k = 0; k < count; k++) p[k] = (p[k] + 1) / 2;
+        assert_int_equal(pm_statistics_set(f->statistics, i, PM_TEST_WELCH, p, p), PM_OK);
+        free(p);
+    }
+}
+
+static fixture *make(const char *arch) {
+    fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    if (pm_case_model_new(arch, CLASSES, &f->model)) fail_msg("%s", pm_error_text());
+    set_statistics(f);
+    for (size_t i = 0; i < FORMS; i++) {
+        pm_attribution a;
+        pm_attribution_defaults(&a);
+        a.mask = i == 0 ? PM_MASK_OFF : PM_MASK_CLS;
+        a.p_value_threshold = 0.5;
+        a.threshold = 0.05 * (double)(i + 1);
+        if (i % 2) strcpy(a.layers, "ratio:1");
+        if (i > 3) a.gamma = 2;
+        a.exact = i == 5;
+        assert_int_equal(pm_configuration_new(f->model, &a, f->statistics, &f->forms[i]), PM_OK);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "input/%zu", i);
+        pm_synth(name, 0, f->input[i], sizeof f->input[i] / sizeof *f->input[i]);
+    }
+    return f;
+}
+
+static void release(fixture *f) {
+    for (size_t i = 0; i < FORMS; i++) pm_configuration_free(&f->forms[i]);
+    pm_statistics_free(&f->statistics);
+    pm_model_free(&f->model);
+    free(f);
+}
+
+/* ---- results by their bits ---- */
+
+typedef struct kept {
+    size_t count;
+    size_t requests[KEPT_MAX];
+    uint64_t hashes[KEPT_MAX];
+} kept;
+
+static uint64_t mix(uint64_t hash, const void *bytes, size_t size) {
+    const uint8_t *p = bytes;
+    for (size_t i = 0; i < size; i++) hash = (hash ^ p[i]) * 0x100000001b3;
+    return hash;
+}
+
+static pm_status keep(void *user, const pm_attribution_result *r) {
+    kept *k = user;
+    uint64_t h = mix(0xcbf29ce484222325, r->heat_map, r->height * r->width * sizeof *r->heat_map);
+    h = mix(h, r->logits, CLASSES * sizeof *r->logits);
+    h = mix(h, &r->p_target, sizeof r->p_target);
+    h = mix(h, &r->target, sizeof r->target);
+    for (size_t i = 0; i < r->layer_count; i++) {
+        const pm_layer_gradient *l = &r->layers[i];
+        double values[] = {
+            l->m, l->n, l->beta, l->scale_h, l->scale_l, l->variance_before, l->variance_after};
+        h = mix(h, values, sizeof values);
+        h = mix(h, l->channel_variance, l->channels * sizeof *l->channel_variance);
+        h = mix(h, l->in_h, l->channels);
+    }
+    k->requests[k->count] = r->request;
+    k->hashes[k->count++] = h;
+    return PM_OK;
+}
+
+static void fill_requests(const fixture *f, pm_request *requests, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        requests[i] =
+            (pm_request){f->forms[i % FORMS], i % 5 == 4 ? PM_TARGET_TOP : (int)(i / FORMS * 7)};
+}
+
+enum { REQUESTS = 20 };
+
+/* Each request alone, in a context of its own. */
+static void alone(const fixture *f, size_t image, uint64_t *hashes) {
+    pm_request requests[REQUESTS];
+    fill_requests(f, requests, REQUESTS);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        pm_context *c;
+        kept k = {0};
+        assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 1, &c), PM_OK);
+        assert_int_equal(pm_context_attribute(c, f->input[image], &requests[i], 1, keep, &k),
+                         PM_OK);
+        hashes[i] = k.hashes[0];
+        pm_context_free(&c);
+    }
+}
+
+static void together(const fixture *f, pm_context *c, size_t image, const uint64_t *want) {
+    pm_request requests[REQUESTS];
+    kept k = {0};
+    fill_requests(f, requests, REQUESTS);
+    assert_int_equal(pm_context_attribute(c, f->input[image], requests, REQUESTS, keep, &k), PM_OK);
+    assert_int_equal(k.count, REQUESTS);
+    for (size_t i = 0; i < REQUESTS; i++) {
+        assert_int_equal(k.requests[i], i);
+        if (k.hashes[i] != want[i]) fail_msg("request %zu differs", i);
+    }
+}
+
+static void check_company(const char *arch, const char *isa) {
+    setenv("PARCHMILL_ISA", isa, 1);
+    fixture *f = make(arch);
+    uint64_t want[2][REQUESTS];
+    for (size_t image = 0; image < 2; image++) alone(f, image, want[image]);
+    static const size_t batches[] = {1, 3, 4, 16};
+    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+        pm_context *c;
+        assert_int_equal(pm_context_new(f->model, SIDE, SIDE, batches[i], &c), PM_OK);
+        for (size_t turn = 0; turn < 3; turn++) together(f, c, turn % 2, want[turn % 2]);
+        pm_context_free(&c);
+    }
+    release(f);
+    unsetenv("PARCHMILL_ISA");
+}
+
+static void numbers_do_not_depend_on_company(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        if (!pm_kernels_named(isas[i])->usable()) continue;
+        check_company("cifar_resnet20", isas[i]);
+        check_company("resnet18", isas[i]);
+    }
+    const pm_kernels *best;
+    assert_int_equal(pm_kernels_choose(&best), PM_OK);
+    check_company("vgg11_bn", best->name);
+}
+
+/* ---- threads ---- */
+
+typedef struct worker {
+    const fixture *f;
+    size_t image, batch;
+    uint64_t want[REQUESTS];
+    bool equal;
+} worker;
+
+static void *work(void *user) {
+    worker *w = user;
+    pm_request requests[REQUESTS];
+    pm_context *c = NULL;
+    fill_requests(w->f, requests, REQUESTS);
+    w->equal = pm_context_new(w->f->model, SIDE, SIDE, w->batch, &c) == PM_OK;
+    for (size_t turn = 0; turn < 3 && w->equal; turn++) {
+        kept k = {0};
+        w->equal =
+            pm_context_attribute(c, w->f->input[w->image], requests, REQUESTS, keep, &k) == PM_OK &&
+            memcmp(k.hashes, w->want, sizeof w->want) == 0;
+    }
+    pm_context_free(&c);
+    return NULL;
+}
+
+static void threads_share_a_model_and_get_the_same_bits(void **state) {
+    (void)state;
+    fixture *f = make("cifar_resnet20");
+    worker workers[2] = {{.f = f, .image = 0, .batch = 4}, {.f = f, .image = 1, .batch = 7}};
+    pthread_t threads[2];
+    for (size_t i = 0; i < 2; i++) alone(f, i, workers[i].want);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, work, &workers[i]), 0);
+    for (size_t i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    assert_true(workers[0].equal && workers[1].equal);
+    release(f);
+}
+
+/* ---- memory ---- */
+
+static void attributing_allocates_nothing(void **state) {
+    (void)state;
+    fixture *f = make("cifar_resnet20");
+    pm_context *c;
+    pm_request requests[REQUESTS];
+    kept k = {0};
+    float logits[CLASSES];
+    fill_requests(f, requests, REQUESTS);
+    size_t before = allocations;
+    assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 4, &c), PM_OK);
+    assert_true(allocations > before); /* the counter counts */
+    before = allocations;
+    assert_int_equal(pm_context_attribute(c, f->input[0], requests, REQUESTS, keep, &k), PM_OK);
+    assert_int_equal(pm_context_logits(c, f->input[1], logits), PM_OK);
+    assert_int_equal(allocations, before);
+    assert_true(pm_context_arena_bytes(c) > 0);
+    pm_context_free(&c);
+    release(f);
+}
+
+/* ---- requests ---- */
+
+static pm_status stop_at_second(void *user, const pm_attribution_result *r) {
+    kept *k = user;
+    k->count++;
+    return r->request == 1 ? pm_fail(PM_E_CANCELLED, "enough") : PM_OK;
+}
+
+static void errors_come_before_any_result(void **state) {
+    (void)state;
+    fixture *f = make("cifar_resnet20");
+    pm_statistics *empty;
+    pm_configuration *lacking = NULL;
+    pm_context *c;
+    kept k = {0};
+    assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 1, &c), PM_OK);
+    pm_request requests[] = {{f->forms[0], 1}, {f->forms[1], CLASSES}};
+    assert_int_equal(pm_context_attribute(c, f->input[0], requests, 2, keep, &k), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), "30"));
+    requests[1].target = -2;
+    assert_int_equal(pm_context_attribute(c, f->input[0], requests, 2, keep, &k), PM_E_USAGE);
+    assert_int_equal(pm_statistics_new_empty(f->model, &empty), PM_OK);
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    a.mask = PM_MASK_CLS;
+    if (pm_configuration_new(f->model, &a, empty, &lacking) == PM_OK) {
+        requests[1] = (pm_request){lacking, 1};
+        assert_int_equal(pm_context_attribute(c, f->input[0], requests, 2, keep, &k),
+                         PM_E_NOT_FOUND);
+    }
+    assert_int_equal(k.count, 0);
+    pm_configuration_free(&lacking);
+    pm_statistics_free(&empty);
+    pm_context_free(&c);
+    release(f);
+}
+
+static void configurations_of_another_model_are_refused(void **state) {
+    (void)state;
+    fixture *f = make("cifar_resnet20"), *g = make("cifar_resnet20");
+    pm_context *c;
+    kept k = {0};
+    pm_request request = {g->forms[0], 1};
+    assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 1, &c), PM_OK);
+    assert_int_equal(pm_context_attribute(c, f->input[0], &request, 1, keep, &k), PM_E_USAGE);
+    pm_context_free(&c);
+    release(f);
+    release(g);
+}
+
+static void a_status_from_the_callback_stops_and_comes_back(void **state) {
+    (void)state;
+    fixture *f = make("cifar_resnet20");
+    pm_context *c;
+    kept k = {0};
+    pm_request requests[4];
+    fill_requests(f, requests, 4);
+    assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 2, &c), PM_OK);
+    assert_int_equal(pm_context_attribute(c, f->input[0], requests, 4, stop_at_second, &k),
+                     PM_E_CANCELLED);
+    assert_int_equal(k.count, 2);
+    pm_context_free(&c);
+    release(f);
+}
+
+static void count(void *user) { ++*(size_t *)user; }
+
+static void beats_come_between_layers_and_equal_requests_run_once(void **state) {
+    (void)state;
+    fixture *f = make("cifar_resnet20");
+    pm_context *c;
+    kept k = {0};
+    size_t beats[3] = {0};
+    pm_request requests[] = {{f->forms[1], 2}, {f->forms[1], 2}, {f->forms[2], 2}};
+    assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 1, &c), PM_OK);
+    for (size_t i = 0; i < 3; i++) {
+        pm_context_set_beat(c, count, &beats[i]);
+        assert_int_equal(pm_context_attribute(c, f->input[0], requests, i + 1, keep, &k), PM_OK);
+    }
+    pm_context_set_beat(c, NULL, NULL);
+    assert_int_equal(pm_context_attribute(c, f->input[0], requests, 0, keep, &k), PM_OK);
+    assert_true(beats[0] >= 2 * pm_model_conv_count(f->model));
+    assert_int_equal(beats[1], beats[0]);
+    assert_true(beats[2] > beats[1]);
+    assert_int_equal(k.count, 6);
+    assert_true(k.hashes[1] == k.hashes[2]);
+    pm_context_free(&c);
+    release(f);
+}
+
+/* ---- sizes ---- */
+
+static void sizes_that_leave_no_map_are_refused(void **state) {
+    (void)state;
+    pm_model *model;
+    pm_context *c = NULL;
+    assert_int_equal(pm_case_model_new("vgg11", 10, &model), PM_OK);
+    static const size_t bad[][3] = {
+        {16, 64, 1}, {0, 32, 1}, {32, 1 << 20, 1}, {32, 32, 0}, {32, 32, 17}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(pm_context_new(model, bad[i][0], bad[i][1], bad[i][2], &c), PM_E_USAGE);
+        assert_null(c);
+    }
+    pm_model_free(&model);
+}
+
+static void any_size_that_fits_runs(void **state) {
+    (void)state;
+    static const size_t sizes[][2] = {{227, 227}, {96, 33}, {32, 225}, {224, 224}, {1, 1}};
+    pm_model *model;
+    assert_int_equal(pm_case_model_new("resnet18", 10, &model), PM_OK);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const size_t floats = 3 * sizes[i][0] * sizes[i][1];
+        float *input = malloc(floats * sizeof *input), logits[10];
+        assert_non_null(input);
+        pm_synth("input/0", 0, input, floats);
+        pm_context *c;
+        assert_int_equal(pm_context_new(model, sizes[i][0], sizes[i][1], 2, &c), PM_OK);
+        assert_int_equal(pm_context_logits(c, input, logits), PM_OK);
+        for (size_t k = 0; k < 10; k++) assert_true(isfinite(logits[k]));
+        pm_context_free(&c);
+        free(input);
+    }
+    pm_model_free(&model);
+}
+
+static void a_bad_isa_stops_the_model(void **state) {
+    (void)state;
+    pm_model *model = NULL;
+    setenv("PARCHMILL_ISA", "sse9", 1);
+    assert_int_equal(pm_case_model_new("cifar_resnet20", 10, &model), PM_E_USAGE);
+    assert_null(model);
+    unsetenv("PARCHMILL_ISA");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_do_not_depend_on_company),
+        cmocka_unit_test(threads_share_a_model_and_get_the_same_bits),
+        cmocka_unit_test(attributing_allocates_nothing),
+        cmocka_unit_test(errors_come_before_any_result),
+        cmocka_unit_test(configurations_of_another_model_are_refused),
+        cmocka_unit_test(a_status_from_the_callback_stops_and_comes_back),
+        cmocka_unit_test(beats_come_between_layers_and_equal_requests_run_once),
+        cmocka_unit_test(sizes_that_leave_no_map_are_refused),
+        cmocka_unit_test(any_size_that_fits_runs),
+        cmocka_unit_test(a_bad_isa_stops_the_model),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
