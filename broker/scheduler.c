@@ -36,7 +36,7 @@
  * 13. Work per event is O(1) beside the things the event names; memory is bounded by the tasks, the
  *     workers there and a fixed number of ghosts.
  * 14. A lease is adopted only where the task is ready and has everything in front of the worker's
- *     next item, or is the worker's own lease already. */
+ *     next item and is not alone, or is the worker's own lease already. */
 #include "broker/scheduler.h"
 
 #include <assert.h>

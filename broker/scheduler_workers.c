@@ -181,7 +181,8 @@ static pm_sched_lease *adopt(pm_scheduler *s, pm_sched_worker *worker, const pm_
     if (PM_PLANTED(14) && task->phase == PM_TASK_SETTLING)
         return pm_sched_lease_new(s, task, worker);
     if (task->phase != PM_TASK_READY || held->next > task->next) return NULL;
-    if (worker->alone || (task->alone && worker->lease_count)) return NULL;
+    /* An alone task may be hung there already, and counted: it starts anew. */
+    if (task->alone || worker->alone) return NULL;
     return pm_sched_lease_new(s, task, worker);
 }
 
