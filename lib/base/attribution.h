@@ -12,6 +12,9 @@
 extern "C" {
 #endif
 
+/* Part of what identifies a result: raised whenever any number may change. */
+#define PM_ENGINE_VERSION "0.1.0"
+
 typedef enum pm_method { PM_METHOD_GRAD, PM_METHOD_COUNT } pm_method;
 typedef enum pm_mask { PM_MASK_OFF, PM_MASK_CLS, PM_MASK_COUNT } pm_mask;
 typedef enum pm_threshold { PM_THRESHOLD_QUANTILE, PM_THRESHOLD_ALPHA } pm_threshold;

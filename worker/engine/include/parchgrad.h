@@ -24,9 +24,6 @@
 extern "C" {
 #endif
 
-/* Part of what identifies a result: raised whenever any number may change. */
-#define PM_ENGINE_VERSION "0.1.0"
-
 /* ---- weights: .safetensors, PyTorch checkpoints (zip and the older stream) ---- */
 
 typedef struct pm_weights pm_weights;

@@ -1,0 +1,31 @@
+/* Owns the table of verbs and roles. Knows nothing of what verbs do. */
+#include "broker/roles.h"
+
+#include <stddef.h>
+
+enum { CLIENT = 1 << PM_ROLE_CLIENT, WORKER = 1 << PM_ROLE_WORKER };
+
+/* Verbs that are not here (the broker's own, unknown ones) are nobody's. */
+static const struct {
+    Pm__Wire__Message__BodyCase verb;
+    int roles;
+} table[] = {
+    {PM__WIRE__MESSAGE__BODY_HELLO, CLIENT | WORKER},
+    {PM__WIRE__MESSAGE__BODY_HEARTBEAT, CLIENT | WORKER},
+    {PM__WIRE__MESSAGE__BODY_GOODBYE, CLIENT | WORKER},
+    {PM__WIRE__MESSAGE__BODY_CREDIT, WORKER},
+    {PM__WIRE__MESSAGE__BODY_ITEM_STARTED, WORKER},
+    {PM__WIRE__MESSAGE__BODY_ITEM_RESULT, WORKER},
+    {PM__WIRE__MESSAGE__BODY_TASK_RETURNED, WORKER},
+    {PM__WIRE__MESSAGE__BODY_FETCH, WORKER},
+    {PM__WIRE__MESSAGE__BODY_SUBMIT, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_STATUS_REQUEST, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_CANCEL, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_RETRY, CLIENT},
+};
+
+bool pm_role_may(pm_role role, Pm__Wire__Message__BodyCase verb) {
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++)
+        if (table[i].verb == verb) return (table[i].roles & (1 << role)) != 0;
+    return false;
+}
