@@ -49,7 +49,7 @@ static pm_status make_layers(const Pm__Wire__Result *from, pm_record_result *to,
 }
 
 static pm_status make_channels(frames *left, size_t channels, pm_record_result *to) {
-    pm_bytes variance, in_h = {0};
+    pm_bytes variance = {0}, in_h = {0};
     pm_status status = take_frame(left, &variance);
     if (!status) status = take_frame(left, &in_h);
     if (status) return status;
@@ -66,7 +66,7 @@ static pm_status make_channels(frames *left, size_t channels, pm_record_result *
 }
 
 static pm_status make_heat_map(frames *left, const Pm__Wire__Result *from, pm_record_result *to) {
-    pm_bytes map;
+    pm_bytes map = {0};
     pm_status status = take_frame(left, &map);
     if (status) return status;
     to->heat_map = malloc(map.size + 1);

@@ -148,8 +148,7 @@ static void task_free(pm_runs *runs, pm_run_task *task) {
 
 void pm_run_close(pm_runs *runs, pm_run *run) {
     pm_link_node *node;
-    while ((node = pm_list_head(&run->tasks)))
-        task_free(runs, PM_OWNER(node, pm_run_task, in_run));
+    while ((node = pm_list_head(&run->tasks))) task_free(runs, PM_OWNER(node, pm_run_task, in_run));
     if (!run->spec) return;
     free_texts(run->config_texts, run->spec->config_count);
     free(run->by_hash);
@@ -191,8 +190,10 @@ static const pm_item *find_item(const pm_run *run, const pm_sha256 *hash) {
         const pm_item *item = &run->data_set->items[run->by_hash[middle]];
         int order = memcmp(hash, &item->sha256, sizeof *hash);
         if (order == 0) return item;
-        if (order < 0) high = middle;
-        else low = middle + 1;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
     return NULL;
 }

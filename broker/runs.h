@@ -17,10 +17,10 @@ typedef struct pm_run {
     uint64_t items, items_open, items_failed, configurations;
     int64_t submitted_ms, finished_ms; /* wall; finished 0: not yet */
     /* live runs only */
-    pm_run_spec *spec;      /* NULL: not live */
+    pm_run_spec *spec; /* NULL: not live */
     pm_data_set *data_set;
-    char **config_texts;    /* [spec->config_count] */
-    uint32_t *by_hash;      /* [data_set->count] items in order of their SHA-256 */
+    char **config_texts; /* [spec->config_count] */
+    uint32_t *by_hash;   /* [data_set->count] items in order of their SHA-256 */
     pm_list tasks;
 } pm_run;
 

@@ -1,0 +1,322 @@
+/* Owns what comes back from the store: only here is anything acknowledged, because only here is
+ * it known to be on disk. Also recovery, which is the same from the other end. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "lib/base/clock.h"
+#include "lib/base/log.h"
+
+static void answer(pm_broker *b, pm_op *op, const Pm__Wire__Message *message) {
+    pm_request *request = op->cookie;
+    if (request) pm_broker_send(b, &request->peer, message, NULL, 0);
+}
+
+static void answer_refused(pm_broker *b, const pm_op *op) {
+    const pm_request *request = op->cookie;
+    const char *reason = op->status == PM_E_NOT_FOUND  ? "not-found"
+                         : op->status == PM_E_FULL     ? "full"
+                         : op->status == PM_E_USAGE    ? "usage"
+                         : op->status == PM_E_MISMATCH ? "mismatch"
+                         : op->status == PM_E_LIMIT    ? "limit"
+                                                       : "internal";
+    if (request) pm_broker_refuse(b, &request->peer, reason, op->text, request->number);
+}
+
+/* Tasks of a live run into the table and the scheduler. */
+static pm_status add_tasks(pm_broker *b, pm_run *run, const pm_task_list *tasks) {
+    pm_status status = pm_run_add_tasks(&b->runs, run, tasks);
+    pm_task_state *states = calloc(tasks->count + 1, sizeof *states);
+    if (!status && !states) status = pm_fail(PM_E_MEMORY, "out of memory for tasks");
+    if (!status) {
+        pm_event event = {.kind = PM_EVENT_RUN_ADDED, .run = run->id, .tasks = states};
+        for (size_t i = 0; i < tasks->count; i++) {
+            const pm_task_row *row = &tasks->rows[i];
+            states[event.task_count++] = (pm_task_state){.task = row->task_id,
+                                                         .next = row->next_item,
+                                                         .end = row->end_item,
+                                                         .alone = row->alone,
+                                                         .crashes = row->crashes};
+        }
+        pm_broker_feed(b, &event);
+    }
+    free(states);
+    return status;
+}
+
+static void log_run(const char *event, const pm_run *run) {
+    pm_log(PM_LOG_INFO, event,
+           "run=%" PRIu64 " items=%" PRIu64 " open=%" PRIu64 " configurations=%" PRIu64, run->id,
+           run->items, run->items_open, run->configurations);
+}
+
+static void submitted(pm_broker *b, pm_op *op) {
+    pm_op_submit *submit = &op->submit;
+    const pm_request *request = op->cookie;
+    pm_run *run;
+    pm_status status = pm_runs_add(&b->runs, submit->run_id, &run);
+    if (!status && (!run->submitted_ms || submit->made.count)) {
+        run->finished_ms = 0;
+        if (!run->submitted_ms) run->submitted_ms = pm_clock_wall_ms();
+    }
+    bool live = submit->state == PM_RUN_QUEUED || submit->state == PM_RUN_RUNNING;
+    if (!status && live && !run->spec) {
+        status = pm_run_open(run, &submit->spec, &submit->data_set);
+        run->state = submit->state;
+        run->items_open = submit->items_open;
+        if (!status) log_run(submit->existed ? "run.resumed" : "run.added", run);
+        if (!status) status = add_tasks(b, run, &submit->made);
+    }
+    if (status) {
+        pm_broker_die(b, status);
+        return;
+    }
+    Pm__Wire__Accepted accepted = PM__WIRE__ACCEPTED__INIT;
+    accepted.request = request->number;
+    accepted.run = submit->run_id;
+    accepted.existed = submit->existed;
+    accepted.items = submit->items;
+    accepted.items_open = submit->items_open;
+    accepted.results_reused = submit->results_reused;
+    Pm__Wire__Message message = pm_wire_accepted(&accepted);
+    answer(b, op, &message);
+}
+
+static bool any_failure(const pm_op_record *record) {
+    for (size_t i = 0; i < record->result_count; i++)
+        if (record->results[i].stage) return true;
+    return false;
+}
+
+static void recorded(pm_broker *b, pm_op *op) {
+    pm_op_record *record = &op->record;
+    pm_run_task *task = pm_runs_task(&b->runs, record->task_id);
+    pm_event event = {.kind = PM_EVENT_RECORDED,
+                      .task = record->task_id,
+                      .ordinal = record->item,
+                      .committed = op->status == PM_OK};
+    if (op->status)
+        pm_log(PM_LOG_WARN, "result.refused", "task=%" PRIu64 " item=%" PRIu64 " reason=" PM_QUOTED,
+               record->task_id, record->item, op->text);
+    if (!op->status && task) {
+        task->run->state = PM_RUN_RUNNING;
+        task->run->items_open--;
+        task->run->items_failed += any_failure(record);
+        if (record->task_done) pm_runs_drop_task(&b->runs, record->task_id);
+    }
+    pm_broker_feed(b, &event);
+}
+
+static void count_item(pm_broker *b, const pm_op *op) {
+    for (pm_link_node *node = b->seat_order.next; node != &b->seat_order; node = node->next) {
+        pm_seat *seat = PM_OWNER(node, pm_seat, in_order);
+        if (!seat->worker_id || seat->worker_id != op->record.worker_id) continue;
+        seat->items_done++;
+        /* Busy seats come to the front, so that this stays short. */
+        pm_list_push_front(&b->seat_order, node);
+        return;
+    }
+}
+
+static void blamed(pm_broker *b, pm_op *op) {
+    pm_op_crash *crash = &op->crash;
+    pm_run_task *task = pm_runs_task(&b->runs, crash->task_id);
+    pm_event event = {.kind = PM_EVENT_BLAMED,
+                      .task = crash->task_id,
+                      .ordinal = crash->item,
+                      .committed = op->status == PM_OK};
+    pm_task_state *states = calloc(crash->changed.count + 1, sizeof *states);
+    pm_status status = states ? PM_OK : pm_fail(PM_E_MEMORY, "out of memory for tasks");
+    if (!status && task && !op->status)
+        status = pm_run_add_tasks(&b->runs, task->run, &crash->changed);
+    if (status) {
+        free(states);
+        pm_broker_die(b, status);
+        return;
+    }
+    for (size_t i = 0; i < crash->changed.count; i++) {
+        const pm_task_row *row = &crash->changed.rows[i];
+        if (row->task_id == crash->task_id) continue;
+        states[event.task_count++] = (pm_task_state){.task = row->task_id,
+                                                     .next = row->next_item,
+                                                     .end = row->end_item,
+                                                     .alone = row->alone,
+                                                     .crashes = row->crashes};
+    }
+    event.tasks = states;
+    if (op->status)
+        pm_log(PM_LOG_WARN, "blame.refused", "task=%" PRIu64 " item=%" PRIu64 " reason=" PM_QUOTED,
+               crash->task_id, crash->item, op->text);
+    if (!op->status && task && op->kind == PM_OP_POISON) {
+        task->run->items_open--;
+        task->run->items_failed++;
+        if (crash->task_done) pm_runs_drop_task(&b->runs, crash->task_id);
+    }
+    pm_broker_feed(b, &event);
+    free(states);
+}
+
+static void cancelled(pm_broker *b, pm_op *op) {
+    const pm_request *request = op->cookie;
+    pm_event event = {.kind = PM_EVENT_RUN_CANCELLED, .run = op->run.run_id};
+    pm_run *run = pm_runs_find(&b->runs, op->run.run_id);
+    if (run && run->spec) {
+        run->state = op->run.state;
+        run->finished_ms = pm_clock_wall_ms();
+        log_run("run.cancelled", run);
+        pm_broker_feed(b, &event);
+        pm_run_close(&b->runs, run);
+    }
+    Pm__Wire__Done done = PM__WIRE__DONE__INIT;
+    done.request = request->number;
+    done.count = op->run.count;
+    Pm__Wire__Message message = pm_wire_done(&done);
+    answer(b, op, &message);
+}
+
+/* Make a run live from its row, which is emptied. */
+static pm_status open_row(pm_broker *b, pm_run_row *row) {
+    pm_run *run;
+    pm_run_spec *spec = malloc(sizeof *spec);
+    pm_data_set *data_set = malloc(sizeof *data_set);
+    pm_status status = spec && data_set ? PM_OK : pm_fail(PM_E_MEMORY, "out of memory for a run");
+    if (!status) status = pm_runs_add(&b->runs, row->run_id, &run);
+    if (status) {
+        free(spec);
+        free(data_set);
+        return status;
+    }
+    run->state = row->state;
+    run->items_open = row->items_open;
+    run->items_failed = row->items_failed;
+    run->submitted_ms = row->submitted_ms;
+    run->finished_ms = 0;
+    if (!run->spec) {
+        *spec = row->spec;
+        *data_set = row->data_set;
+        row->spec = (pm_run_spec){.config_count = 0};
+        row->data_set = (pm_data_set){.count = 0};
+        status = pm_run_open(run, &spec, &data_set);
+    }
+    if (spec) {
+        if (status) {
+            pm_run_spec_fini(spec);
+            pm_data_set_fini(data_set);
+        }
+        free(spec);
+        free(data_set);
+    }
+    return status ? status : add_tasks(b, run, &row->tasks);
+}
+
+static void retried(pm_broker *b, pm_op *op) {
+    const pm_request *request = op->cookie;
+    if (op->run.run) {
+        pm_status status = open_row(b, op->run.run);
+        if (status) {
+            pm_broker_die(b, status);
+            return;
+        }
+        log_run("run.retried", pm_runs_find(&b->runs, op->run.run_id));
+    }
+    Pm__Wire__Done done = PM__WIRE__DONE__INIT;
+    done.request = request->number;
+    done.count = op->run.count;
+    Pm__Wire__Message message = pm_wire_done(&done);
+    answer(b, op, &message);
+}
+
+static void finished(pm_broker *b, const pm_op *op) {
+    pm_run *run = pm_runs_find(&b->runs, op->run.run_id);
+    /* New tasks may have come meanwhile; then the run is done another time. */
+    if (!run || op->status || pm_scheduler_has_run(b->scheduler, run->id)) return;
+    run->state = PM_RUN_DONE;
+    run->finished_ms = pm_clock_wall_ms();
+    log_run("run.done", run);
+    pm_run_close(&b->runs, run);
+}
+
+static void take(pm_broker *b, pm_op *op) {
+    switch (op->kind) {
+    case PM_OP_RECORD:
+        if (!op->status) count_item(b, op);
+        recorded(b, op);
+        break;
+    case PM_OP_SET_ASIDE:
+    case PM_OP_CRASHED:
+    case PM_OP_POISON: blamed(b, op); break;
+    case PM_OP_WORKER_SEEN: pm_broker_greet(b, op); break;
+    case PM_OP_FINISH: finished(b, op); break;
+    case PM_OP_REFRESH: break;
+    case PM_OP_SUBMIT:
+        if (op->status)
+            answer_refused(b, op);
+        else
+            submitted(b, op);
+        break;
+    case PM_OP_CANCEL:
+        if (op->status)
+            answer_refused(b, op);
+        else
+            cancelled(b, op);
+        break;
+    case PM_OP_RETRY:
+        if (op->status)
+            answer_refused(b, op);
+        else
+            retried(b, op);
+        break;
+    }
+}
+
+static void look(pm_broker *b) {
+    char text[sizeof b->paused] = "";
+    pm_writer_state state = pm_writer_look(b->writer, text, sizeof text);
+    if (state == PM_WRITER_FAILED) {
+        pm_log(PM_LOG_ERROR, "store.failed", "reason=" PM_QUOTED, text);
+        pm_broker_die(b, pm_fail(PM_E_IO, "%s", text));
+        return;
+    }
+    bool paused = state == PM_WRITER_PAUSED;
+    if (paused == (b->paused[0] != 0)) return;
+    snprintf(b->paused, sizeof b->paused, "%s", paused ? text[0] ? text : "disk full" : "");
+    if (paused)
+        pm_log(PM_LOG_ERROR, "store.paused", "reason=" PM_QUOTED, b->paused);
+    else
+        pm_log(PM_LOG_INFO, "store.resumed", "db=" PM_QUOTED, b->options.db);
+    pm_event event = {.kind = paused ? PM_EVENT_PAUSED : PM_EVENT_RESUMED};
+    pm_broker_feed(b, &event);
+}
+
+void pm_broker_take(pm_broker *b) {
+    pm_op *op;
+    look(b);
+    while (!b->fatal && (op = pm_writer_take(b->writer))) {
+        /* The writer failed after the look: nothing may be acknowledged any more. */
+        if (op->status == PM_E_IO)
+            pm_broker_die(b, pm_fail(PM_E_IO, "%s", op->text));
+        else
+            take(b, op);
+        free(op->cookie);
+        op->cookie = NULL;
+        pm_op_free(&op);
+    }
+    if (!b->fatal) look(b);
+}
+
+pm_status pm_broker_recover(pm_broker *b) {
+    pm_run_row *rows = NULL;
+    size_t count = 0;
+    pm_status status = pm_runs_read(&b->runs, b->options.db);
+    if (!status) status = pm_store_load_queue(b->store, &rows, &count);
+    if (!status) status = pm_writer_new(&b->store, &pm_writer_default_limits, &b->writer);
+    for (size_t i = 0; i < count; i++) {
+        if (!status) status = open_row(b, &rows[i]);
+        if (!status) status = b->fatal;
+        pm_run_row_fini(&rows[i]);
+    }
+    free(rows);
+    return status;
+}

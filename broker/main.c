@@ -1,0 +1,110 @@
+/* parchmill-broker: the command line, and nothing else. Exit: 0 stopped cleanly, 2 usage,
+ * 3 the database or the endpoint is held by another broker, 1 any other failure; with one line. */
+#include <argp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "lib/base/log.h"
+#include "lib/base/text.h"
+
+enum {
+    EXIT_USAGE = 2,
+    EXIT_BUSY = 3,
+    OPT_INSECURE = 256,
+    OPT_LOG_FORMAT,
+    OPT_LOG_LEVEL,
+    OPT_LIFELINE,
+    OPT_TASK_ITEMS,
+    OPT_LEASE_MS
+};
+
+typedef struct arguments {
+    pm_broker_options options;
+    pm_log_level level;
+    pm_log_format format;
+} arguments;
+
+static const struct argp_option table[] = {
+    {"db", 'd', "FILE", 0, "The database: queue and results (made if it is not there)", 0},
+    {"listen", 'l', "URL", 0,
+     "Where to listen: ipc://PATH or tcp://127.0.0.1:PORT; may be repeated", 0},
+    {"insecure", OPT_INSECURE, NULL, 0, "Allow tcp, unencrypted, on loopback addresses only", 0},
+    {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, "text or json (text)", 0},
+    {"log-level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0},
+    {"lifeline", OPT_LIFELINE, "FD", 0, "Stop cleanly when this inherited pipe closes", 0},
+    {"task-items", OPT_TASK_ITEMS, "N", 0, "Items a task (chosen by the number of configurations)",
+     0},
+    {"lease-ms", OPT_LEASE_MS, "MS", 0, "A task without progress for this long goes back (30000)",
+     0},
+    {0}};
+
+static size_t number(struct argp_state *state, const char *what, const char *text, size_t least,
+                     size_t most) {
+    size_t value = 0;
+    if (pm_parse_size(what, text, &value) != PM_OK) argp_error(state, "%s", pm_error_text());
+    if (value < least || value > most)
+        argp_error(state, "--%s: %zu is not within %zu and %zu", what, value, least, most);
+    return value;
+}
+
+static void set_level(struct argp_state *state, arguments *out, const char *text) {
+    static const char *const names[] = {"debug", "info", "warn", "error"};
+    for (size_t i = 0; i < 4; i++) {
+        if (strcmp(names[i], text) != 0) continue;
+        out->level = (pm_log_level)i;
+        return;
+    }
+    argp_error(state, "--log-level: '%s' is none of debug, info, warn, error", text);
+}
+
+static error_t parse(int key, char *text, struct argp_state *state) {
+    arguments *out = state->input;
+    pm_broker_options *o = &out->options;
+    switch (key) {
+    case 'd': o->db = text; return 0;
+    case 'l':
+        if (o->url_count == PM_BROKER_URLS)
+            argp_error(state, "--listen: at most %d", PM_BROKER_URLS);
+        o->urls[o->url_count++] = text;
+        return 0;
+    case OPT_INSECURE: o->insecure = true; return 0;
+    case OPT_LOG_FORMAT:
+        if (strcmp(text, "json") != 0 && strcmp(text, "text") != 0)
+            argp_error(state, "--log-format: '%s' is neither text nor json", text);
+        out->format = strcmp(text, "json") == 0 ? PM_LOG_JSON : PM_LOG_TEXT;
+        return 0;
+    case OPT_LOG_LEVEL: set_level(state, out, text); return 0;
+    case OPT_LIFELINE: o->lifeline_fd = (int)number(state, "lifeline", text, 0, 1 << 20); return 0;
+    case OPT_TASK_ITEMS: o->task_items = number(state, "task-items", text, 1, 65536); return 0;
+    case OPT_LEASE_MS:
+        o->lease_ms = (int64_t)number(state, "lease-ms", text, 2000, 24 * 3600 * 1000);
+        return 0;
+    case ARGP_KEY_ARG: argp_error(state, "what is '%s'?", text); return 0;
+    case ARGP_KEY_END:
+        if (!o->db) argp_error(state, "--db FILE is needed");
+        if (!o->url_count) argp_error(state, "--listen URL is needed");
+        return 0;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int main(int argc, char **argv) {
+    const struct argp argp = {
+        .options = table,
+        .parser = parse,
+        .doc = "Owns a queue of attributions and the database of their results."};
+    arguments given = {.options = {.lifeline_fd = -1, .lease_ms = PM_LEASE_MS},
+                       .level = PM_LOG_INFO,
+                       .format = PM_LOG_TEXT};
+    argp_err_exit_status = EXIT_USAGE;
+    if (argp_parse(&argp, argc, argv, 0, NULL, &given) != 0) return EXIT_USAGE;
+    pm_log_setup(given.level, given.format);
+    pm_status status = pm_broker_run(&given.options);
+    if (!status) return EXIT_SUCCESS;
+    fprintf(stderr, "parchmill-broker: %s\n", pm_error_text());
+    if (status == PM_E_USAGE || (status == PM_E_DENIED && !given.options.insecure))
+        return EXIT_USAGE;
+    return status == PM_E_BUSY ? EXIT_BUSY : EXIT_FAILURE;
+}

@@ -1,0 +1,273 @@
+/* Owns what workers say: messages into the scheduler's events. Trusts nothing in them: ids come
+ * from the transport, tokens are the scheduler's to judge. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker.h"
+#include "broker/records.h"
+#include "lib/base/log.h"
+
+enum { ID_BYTES_MAX = 7, HELD_MAX = 4096 };
+
+pm_worker_id pm_broker_worker_id(const pm_peer *peer) {
+    pm_worker_id id = peer->id_size;
+    if (peer->id_size == 0 || peer->id_size > ID_BYTES_MAX) return 0;
+    for (size_t i = 0; i < peer->id_size; i++) id |= (pm_worker_id)peer->id[i] << (8 * (i + 1));
+    return id;
+}
+
+pm_peer pm_broker_worker_peer(pm_worker_id id) {
+    pm_peer peer = {.role = PM_ROLE_WORKER, .id_size = (uint8_t)(id & 0xff)};
+    for (size_t i = 0; i < peer.id_size; i++) peer.id[i] = (uint8_t)(id >> (8 * (i + 1)));
+    return peer;
+}
+
+pm_seat *pm_broker_seat(const pm_broker *b, pm_worker_id id) {
+    pm_map_node *node = pm_map_find(&b->seats, id);
+    return node ? PM_OWNER(node, pm_seat, by_id) : NULL;
+}
+
+void pm_broker_drop_seat(pm_broker *b, pm_worker_id id) {
+    pm_seat *seat = pm_broker_seat(b, id);
+    if (!seat) return;
+    pm_map_remove(&b->seats, &seat->by_id);
+    pm_node_unlink(&seat->in_order);
+    free(seat);
+}
+
+static bool read_token(const ProtobufCBinaryData *bytes, pm_token *out) {
+    if (bytes->len != sizeof out->bytes) return false;
+    memcpy(out->bytes, bytes->data, sizeof out->bytes);
+    return true;
+}
+
+/* ---- hello ---- */
+
+static pm_greeting *read_hello(const Pm__Wire__Hello *hello, pm_worker_id id) {
+    size_t count = hello->n_leases + hello->n_in_hand;
+    pm_greeting *out = calloc(1, sizeof *out + count * sizeof(pm_held_lease));
+    if (!out) return NULL;
+    out->event = (pm_event){.kind = PM_EVENT_HELLO, .worker = id, .leases = out->held};
+    memcpy(out->event.instance.bytes, hello->instance.data, sizeof out->event.instance.bytes);
+    if (hello->has_crashed_instance && hello->crashed_instance.len == PM_INSTANCE_BYTES) {
+        out->event.crashed = true;
+        memcpy(out->event.crashed_instance.bytes, hello->crashed_instance.data, PM_INSTANCE_BYTES);
+        snprintf(out->reason, sizeof out->reason, "%s",
+                 hello->crash_reason ? hello->crash_reason : "crash");
+        out->event.crash_reason = out->reason;
+    }
+    for (size_t i = 0; i < hello->n_leases; i++) {
+        const Pm__Wire__HeldLease *lease = hello->leases[i];
+        pm_held_lease *held = &out->held[out->event.lease_count++];
+        held->task = lease->task;
+        held->next = lease->next;
+        read_token(&lease->token, &held->token);
+    }
+    out->event.in_hand = out->held + out->event.lease_count;
+    for (size_t i = 0; i < hello->n_in_hand; i++) {
+        const Pm__Wire__InHand *item = hello->in_hand[i];
+        pm_held_lease *held = &out->held[out->event.lease_count + out->event.in_hand_count++];
+        held->task = item->task;
+        held->next = item->ordinal;
+        read_token(&item->token, &held->token);
+    }
+    return out;
+}
+
+static pm_seat *take_seat(pm_broker *b, pm_worker_id id, const Pm__Wire__Hello *hello) {
+    pm_seat *seat = pm_broker_seat(b, id);
+    if (!seat) {
+        if (b->seats.count >= 2 * PM_WORKERS_MAX) return NULL;
+        seat = calloc(1, sizeof *seat);
+        if (!seat) return NULL;
+        pm_map_insert(&b->seats, id, &seat->by_id);
+        pm_list_push_back(&b->seat_order, &seat->in_order);
+    }
+    snprintf(seat->name, sizeof seat->name, "%.60s:%u", hello->host ? hello->host : "?",
+             hello->pid);
+    for (char *c = seat->name; *c; c++)
+        if ((unsigned char)*c < 0x21 || *c == '"') *c = '?';
+    seat->threads = hello->threads;
+    return seat;
+}
+
+static void note_worker(pm_broker *b, const Pm__Wire__Hello *hello, pm_greeting *greeting) {
+    pm_op *op = pm_op_new(PM_OP_WORKER_SEEN);
+    if (!op) {
+        free(greeting);
+        return;
+    }
+    op->cookie = greeting;
+    memcpy(op->worker.instance, hello->instance.data, sizeof op->worker.instance);
+    snprintf(op->worker.host, sizeof op->worker.host, "%s", hello->host ? hello->host : "?");
+    snprintf(op->worker.isa, sizeof op->worker.isa, "%s", hello->isa ? hello->isa : "");
+    snprintf(op->worker.engine_version, sizeof op->worker.engine_version, "%s",
+             hello->engine_version);
+    op->worker.pid = hello->pid;
+    op->worker.threads = hello->threads;
+    pm_broker_put(b, op);
+}
+
+/* The welcome waits until the store knows the worker, so that its results name it. With a full
+ * disk that may take long: then it does not wait. */
+static void hear_hello(pm_broker *b, const pm_peer *peer, pm_worker_id id,
+                       const Pm__Wire__Hello *hello) {
+    char text[160];
+    if (hello->protocol != PM_PROTOCOL_VERSION) {
+        snprintf(text, sizeof text, "this broker speaks protocol %d, not %u", PM_PROTOCOL_VERSION,
+                 hello->protocol);
+        pm_broker_refuse(b, peer, "version", text, 0);
+    } else if (strcmp(hello->engine_version, PM_ENGINE_VERSION) != 0) {
+        snprintf(text, sizeof text, "this broker works with engine %s, not %.32s",
+                 PM_ENGINE_VERSION, hello->engine_version);
+        pm_broker_refuse(b, peer, "version", text, 0);
+    } else if (strcmp(hello->role, pm_role_name(PM_ROLE_WORKER)) != 0) {
+        pm_broker_refuse(b, peer, "role", "this socket is for workers", 0);
+    } else if (hello->instance.len != PM_INSTANCE_BYTES ||
+               hello->n_leases + hello->n_in_hand > HELD_MAX) {
+        pm_broker_refuse(b, peer, "usage", "a hello with a malformed instance or too many leases",
+                         0);
+    } else {
+        pm_greeting *greeting = read_hello(hello, id);
+        pm_seat *seat = greeting ? take_seat(b, id, hello) : NULL;
+        if (!seat) {
+            free(greeting);
+            pm_broker_refuse(b, peer, "full", "no room for another worker", 0);
+            return;
+        }
+        if (seat->worker_id || b->paused[0]) {
+            pm_broker_feed(b, &greeting->event);
+            free(greeting);
+        } else if (!seat->waits) {
+            seat->waits = true;
+            note_worker(b, hello, greeting);
+        } else {
+            free(greeting); /* said twice; the first is on its way */
+        }
+    }
+}
+
+void pm_broker_greet(pm_broker *b, pm_op *op) {
+    pm_greeting *greeting = op->cookie;
+    pm_seat *seat = pm_broker_seat(b, greeting->event.worker);
+    if (seat && seat->waits) {
+        seat->waits = false;
+        if (op->status == PM_OK) seat->worker_id = op->worker.worker_id;
+        pm_broker_feed(b, &greeting->event);
+        /* Refused by the scheduler: nothing will ever say LOST. */
+        if ((seat = pm_broker_seat(b, greeting->event.worker)) && !seat->here)
+            pm_broker_drop_seat(b, greeting->event.worker);
+    }
+    free(greeting);
+    op->cookie = NULL;
+}
+
+/* ---- the rest ---- */
+
+static void hear_heartbeat(pm_broker *b, pm_worker_id id, const Pm__Wire__Heartbeat *heartbeat) {
+    pm_event event = {.kind = PM_EVENT_HEARTBEAT, .worker = id};
+    pm_beat *beats = calloc(heartbeat->n_beats + 1, sizeof *beats);
+    if (!beats) return; /* as if it had been lost */
+    for (size_t i = 0; i < heartbeat->n_beats; i++) {
+        pm_beat *beat = &beats[event.beat_count];
+        beat->task = heartbeat->beats[i]->task;
+        beat->progress = heartbeat->beats[i]->progress;
+        if (read_token(&heartbeat->beats[i]->token, &beat->token)) event.beat_count++;
+    }
+    event.beats = beats;
+    pm_broker_feed(b, &event);
+    free(beats);
+}
+
+/* A worker that breaks the protocol would do so again with the next result: it is sent away. */
+static void send_away(pm_broker *b, const pm_peer *peer, pm_worker_id id) {
+    pm_event bye = {.kind = PM_EVENT_GOODBYE, .worker = id};
+    pm_log(PM_LOG_ERROR, "worker.refused", "reason=" PM_QUOTED, pm_error_text());
+    pm_broker_refuse(b, peer, "usage", pm_error_text(), 0);
+    pm_broker_feed(b, &bye);
+}
+
+static void hear_result(pm_broker *b, const pm_peer *peer, pm_worker_id id,
+                        const pm_message *message) {
+    const Pm__Wire__ItemResult *result = message->body->item_result;
+    const pm_run_task *task = pm_runs_task(&b->runs, result->task);
+    pm_event event = {.kind = PM_EVENT_ITEM_RESULT,
+                      .worker = id,
+                      .task = result->task,
+                      .ordinal = result->ordinal};
+    read_token(&result->token, &event.token);
+    if (task && task->run->spec) {
+        pm_status status = pm_record_make(result, message->frames, message->frame_count,
+                                          task->run->spec, &b->record);
+        if (status == PM_E_PROTOCOL) send_away(b, peer, id);
+        if (status) return;
+    }
+    pm_broker_feed(b, &event);
+    pm_op_free(&b->record);
+}
+
+static void hear_fetch(pm_broker *b, const pm_peer *peer, const Pm__Wire__Fetch *fetch) {
+    Pm__Wire__Chunk chunk = PM__WIRE__CHUNK__INIT;
+    const char *missing = NULL;
+    pm_sha256 hash;
+    pm_bytes frame = {b->chunk, fetch->size_bytes};
+    if (fetch->sha256.len != sizeof hash.bytes || fetch->size_bytes > PM_CHUNK_BYTES) {
+        pm_broker_refuse(b, peer, "usage", "a fetch of a malformed hash or more than a chunk", 0);
+        return;
+    }
+    memcpy(hash.bytes, fetch->sha256.data, sizeof hash.bytes);
+    pm_blobs_read(&b->blobs, &b->runs, &hash, fetch->offset, fetch->size_bytes, b->chunk, &missing);
+    chunk.sha256 = fetch->sha256;
+    chunk.offset = fetch->offset;
+    chunk.missing = (char *)missing;
+    Pm__Wire__Message message = pm_wire_chunk(&chunk);
+    pm_broker_send(b, peer, &message, &frame, missing ? 0 : 1);
+}
+
+static void hear_started(pm_broker *b, pm_worker_id id, const Pm__Wire__ItemStarted *started) {
+    pm_event event = {.kind = PM_EVENT_ITEM_STARTED,
+                      .worker = id,
+                      .task = started->task,
+                      .ordinal = started->ordinal};
+    read_token(&started->token, &event.token);
+    pm_broker_feed(b, &event);
+}
+
+static void hear_returned(pm_broker *b, pm_worker_id id, const Pm__Wire__TaskReturned *returned) {
+    pm_event event = {.kind = PM_EVENT_TASK_RETURNED, .worker = id, .task = returned->task};
+    read_token(&returned->token, &event.token);
+    pm_broker_feed(b, &event);
+}
+
+void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *message) {
+    const Pm__Wire__Message *body = message->body;
+    pm_worker_id id = pm_broker_worker_id(peer);
+    const pm_seat *seat = id ? pm_broker_seat(b, id) : NULL;
+    pm_event event = {.worker = id};
+    if (!id) {
+        pm_broker_refuse(b, peer, "usage", "a worker must not choose its routing id", 0);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_HELLO) {
+        hear_hello(b, peer, id, body->hello);
+    } else if (seat && seat->waits) {
+        return; /* not welcome yet; it will say it again */
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_HEARTBEAT) {
+        hear_heartbeat(b, id, body->heartbeat);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_GOODBYE) {
+        event.kind = PM_EVENT_GOODBYE;
+        pm_broker_feed(b, &event);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_CREDIT) {
+        event.kind = PM_EVENT_CREDIT;
+        event.credit = body->credit->tasks;
+        pm_broker_feed(b, &event);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_ITEM_STARTED) {
+        hear_started(b, id, body->item_started);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_ITEM_RESULT) {
+        hear_result(b, peer, id, message);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_TASK_RETURNED) {
+        hear_returned(b, id, body->task_returned);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_FETCH) {
+        hear_fetch(b, peer, body->fetch);
+    }
+}
