@@ -116,8 +116,8 @@ static void make_configurations(const pm_model *model, pm_statistics *statistics
 }
 
 static void run_isa(const char *isa, const pm_weights *weights, const pm_weights *tensors) {
-    pm_model *model;
-    pm_statistics *statistics;
+    pm_model *model = NULL;
+    pm_statistics *statistics = NULL;
     pm_configuration *forms[FORMS];
     pm_context *context;
     setenv("PARCHMILL_ISA", isa, 1);

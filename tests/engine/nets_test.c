@@ -107,10 +107,10 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
         static const char *const names[] = {"avx512", "avx2", "baseline"};
         if (!pm_kernels_named(names[isa])->usable()) continue;
         setenv("PARCHMILL_ISA", names[isa], 1);
-        pm_graph *graph;
-        pm_model *model;
-        pm_configuration *configuration;
-        pm_context *context;
+        pm_graph *graph = NULL;
+        pm_model *model = NULL;
+        pm_configuration *configuration = NULL;
+        pm_context *context = NULL;
         pm_attribution attribution;
         pm_attribution_defaults(&attribution);
         strcpy(attribution.layers, "*");
@@ -124,7 +124,7 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
             fail_msg("%s: %s", arch->info.name, pm_error_text());
         kept k = {CLASSES, NULL};
         pm_request request = {configuration, 3};
-        pm_oracle_result *want;
+        pm_oracle_result *want = NULL;
         if (pm_context_attribute(context, input, &request, 1, keep, &k) ||
             pm_oracle_attribute_f64(configuration, 3, input, height, width, &want))
             fail_msg("%s: %s", arch->info.name, pm_error_text());

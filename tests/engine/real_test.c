@@ -87,8 +87,8 @@ static void check_one(const pm_model *model, const pm_statistics *statistics, co
     float *input = read_tensor(source, "input", 3 * SIDE * SIDE);
     float *heat = read_tensor(want, "heatmap_double", SIDE * SIDE);
     float *logits = read_tensor(want, "logits", CLASSES);
-    pm_configuration *c;
-    pm_oracle_result *r;
+    pm_configuration *c = NULL;
+    pm_oracle_result *r = NULL;
     if (pm_configuration_new(model, attribution, statistics, &c) ||
         pm_oracle_attribute_f64(c, 69, input, SIDE, SIDE, &r))
         fail_msg("%s", pm_error_text());
@@ -119,9 +119,12 @@ static void resnet18_over_photographs_meets_pytorch_in_double(void **state) {
     static const char image[] = "n01768244_n01768244_0"; /* class 69 */
     pm_weights *weights = open_data("weights/resnet18.pth");
     pm_weights *tensors = open_data("expected/resnet18_tiny_stats.safetensors");
-    pm_model *model;
-    pm_statistics *statistics;
-    if (pm_model_new("resnet18", weights, &model) || pm_statistics_new(model, tensors, &statistics))
+    const pm_arch_info *arch = NULL;
+    pm_graph *graph = NULL;
+    pm_model *model = NULL;
+    pm_statistics *statistics = NULL;
+    if (pm_arch_find("resnet18", &arch) || pm_graph_new(arch, weights, &graph) ||
+        pm_model_new_from(graph, &model) || pm_statistics_new(model, tensors, &statistics))
         fail_msg("%s", pm_error_text());
     pm_weights_free(&weights);
     pm_weights_free(&tensors);

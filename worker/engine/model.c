@@ -19,12 +19,27 @@ pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
     return status;
 }
 
+/* Once packed, the filters are not read again: half of what a model would hold. */
+static void forget_filters(pm_graph *graph) {
+    for (size_t i = 0; i < graph->node_count; i++) {
+        pm_node *node = &graph->nodes[i];
+        if (node->op != PM_OP_CONV && node->op != PM_OP_LINEAR) continue;
+        free(node->weight);
+        node->weight = NULL;
+    }
+}
+
 pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {
     const pm_arch_info *info;
     pm_graph *graph;
+    pm_model *model;
     pm_status status = pm_arch_find(arch, &info);
     if (!status) status = pm_graph_new(info, weights, &graph);
-    return status ? status : pm_model_new_from(graph, out);
+    if (!status) status = pm_model_new_from(graph, &model);
+    if (status) return status;
+    forget_filters(model->graph);
+    *out = model;
+    return PM_OK;
 }
 
 void pm_model_free(pm_model **model) {

@@ -11,7 +11,8 @@ struct pm_model {
     pm_packed *packed;
 };
 
-/* A model of a finished graph, which it takes over (also on failure). For pm_model_new, and for
+/* A model of a finished graph, which it takes over (also on failure). The graph keeps its filters
+ * here; pm_model_new lets them go once they are packed. For pm_model_new, and for
  * tests whose parameters come from no file. PM_E_USAGE (PARCHMILL_ISA), PM_E_MEMORY. */
 pm_status pm_model_new_from(pm_graph *graph, pm_model **out);
 
