@@ -30,7 +30,7 @@ pm_status pm_link_new(const char *url, pm_role role, bool insecure, pm_link **ou
     return PM_OK;
 }
 
-static void disconnect(pm_link *link) {
+void pm_link_disconnect(pm_link *link) {
     if (link->socket) zmq_socket_monitor(zsock_resolve(link->socket), NULL, 0);
     zsock_destroy(&link->monitor);
     zsock_destroy(&link->socket);
@@ -38,7 +38,7 @@ static void disconnect(pm_link *link) {
 
 void pm_link_free(pm_link **link) {
     if (!*link) return;
-    disconnect(*link);
+    pm_link_disconnect(*link);
     free(*link);
     *link = NULL;
 }
@@ -50,7 +50,7 @@ void pm_link_finish(pm_link **link, int linger_ms) {
 
 pm_status pm_link_connect(pm_link *link) {
     char events[64];
-    disconnect(link);
+    pm_link_disconnect(link);
     link->lost = false;
     link->socket = zsock_new(ZMQ_DEALER);
     link->monitor = zsock_new(ZMQ_PAIR);
@@ -69,7 +69,7 @@ pm_status pm_link_connect(pm_link *link) {
     return PM_OK;
 fail:;
     int error = errno;
-    disconnect(link);
+    pm_link_disconnect(link);
     return pm_fail(PM_E_IO, "%s: cannot connect: %s", link->address, zmq_strerror(error));
 }
 

@@ -25,6 +25,9 @@ void pm_link_finish(pm_link **link, int linger_ms);
  * broker answers. PM_E_IO. */
 pm_status pm_link_connect(pm_link *link);
 
+/* Close the connection: nothing arrives until pm_link_connect. */
+void pm_link_disconnect(pm_link *link);
+
 /* True once the connection that was there has broken, until pm_link_connect. */
 bool pm_link_lost(pm_link *link);
 

@@ -8,10 +8,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/net/socket.h"
+
+enum { ENDPOINTS_MAX = 8, CLOSE_MS = 1000 };
 
 struct pm_router {
     zsock_t *sockets[PM_ROLE_COUNT];
+    size_t file_count;
+    char files[ENDPOINTS_MAX * PM_ROLE_COUNT][PM_ENDPOINT_BYTES]; /* ipc:// that we listen at */
     pm_role turn; /* the role that is asked first next time, so that none starves */
 };
 
@@ -40,13 +45,6 @@ pm_status pm_router_new(pm_router **out) {
     return PM_OK;
 }
 
-void pm_router_free(pm_router **router) {
-    if (!*router) return;
-    for (pm_role role = 0; role < PM_ROLE_COUNT; role++) zsock_destroy(&(*router)->sockets[role]);
-    free(*router);
-    *router = NULL;
-}
-
 /* ZeroMQ unlinks a socket file that is there before it binds, also one that is in use. */
 static bool ipc_is_served(const char *path) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -58,8 +56,21 @@ static bool ipc_is_served(const char *path) {
     return served;
 }
 
+void pm_router_free(pm_router **router) {
+    if (!*router) return;
+    for (pm_role role = 0; role < PM_ROLE_COUNT; role++) zsock_destroy(&(*router)->sockets[role]);
+    /* ZeroMQ closes in the background: wait, so that the next one can listen there at once. */
+    int64_t until_ms = pm_clock_ms() + CLOSE_MS;
+    for (size_t i = 0; i < (*router)->file_count; i++)
+        while (ipc_is_served((*router)->files[i] + 6) && pm_clock_ms() < until_ms) usleep(1000);
+    free(*router);
+    *router = NULL;
+}
+
 pm_status pm_router_bind(pm_router *router, const char *url, bool insecure) {
     char addresses[PM_ROLE_COUNT][PM_ENDPOINT_BYTES];
+    if (router->file_count + PM_ROLE_COUNT > sizeof router->files / sizeof router->files[0])
+        return pm_fail(PM_E_LIMIT, "%s: more than %d places to listen at", url, ENDPOINTS_MAX);
     for (pm_role role = 0; role < PM_ROLE_COUNT; role++) {
         pm_status status = pm_endpoint_resolve(url, role, insecure, addresses[role]);
         if (status) return status;
@@ -67,7 +78,11 @@ pm_status pm_router_bind(pm_router *router, const char *url, bool insecure) {
             return pm_fail(PM_E_BUSY, "%s: another broker listens there", url);
     }
     for (pm_role role = 0; role < PM_ROLE_COUNT; role++) {
-        if (zmq_bind(zsock_resolve(router->sockets[role]), addresses[role]) == 0) continue;
+        if (zmq_bind(zsock_resolve(router->sockets[role]), addresses[role]) == 0) {
+            if (strncmp(addresses[role], "ipc://", 6) == 0)
+                memcpy(router->files[router->file_count++], addresses[role], PM_ENDPOINT_BYTES);
+            continue;
+        }
         int error = errno;
         if (role > 0) zmq_unbind(zsock_resolve(router->sockets[0]), addresses[0]);
         return pm_fail(error == EADDRINUSE ? PM_E_BUSY : PM_E_IO, "%s: cannot listen at %s: %s",

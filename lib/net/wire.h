@@ -21,7 +21,7 @@ enum {
     PM_INSTANCE_BYTES = 16,                      /* of a process, in Hello */
     PM_EPOCH_BYTES = 8,                          /* of a broker's life, in Welcome */
     PM_REQUEST_ID_BYTES = 32,                    /* of a submission */
-    PM_CONTROL_BYTES_MAX = 16 << 20,             /* a control frame */
+    PM_CONTROL_BYTES_MAX = 1 << 26,              /* a control frame */
     PM_ITEM_LIST_BYTES_MAX = 1 << 28,            /* the bulk frame of Submit */
     PM_WORKER_FRAME_MAX = 1 << 26,               /* any frame to or from a worker */
     PM_FRAMES_MAX = 1 << 15,                     /* bulk frames of one message */

@@ -1,0 +1,399 @@
+/* Owns the way of one item: bytes, picture, tensor, engine, reply. Knows no socket. */
+#include "worker/compute.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/file.h"
+#include "lib/base/log.h"
+#include "lib/image/image.h"
+#include "worker/fault.h"
+#include "worker/reply.h"
+
+enum {
+    CONTEXTS_KEPT = 2,
+    BATCH = 8, /* backward passes that run together */
+    PATH_BYTES = 8192
+};
+
+/* A context for a model and a side; holds the model. */
+typedef struct warm_context {
+    pm_loaded *loaded;
+    size_t side, batch;
+    pm_context *context;
+    uint64_t used;
+} warm_context;
+
+struct pm_compute {
+    pm_work *work;
+    pm_models *models;
+    const char *cache;
+    size_t index;
+    pthread_t thread;
+    warm_context contexts[CONTEXTS_KEPT];
+    uint64_t clock;
+    pm_lease *lease; /* in work */
+};
+
+/* One item in work. */
+typedef struct in_work {
+    pm_compute *compute;
+    const pm_run_ready *ready;
+    const Pm__Wire__Task *task;
+    const Pm__Wire__Item *item;
+    pm_reply *reply;
+    pm_image image;
+    pm_request *requests; /* [n_configurations] of one call of the engine */
+    size_t *positions;    /* request -> position in the task's configurations */
+    size_t request_count;
+    bool has_box;
+    pm_crop_box box;
+} in_work;
+
+static void beat(void *user) {
+    pm_compute *compute = user;
+    if (compute->lease) pm_work_beat(compute->work, compute->lease);
+}
+
+/* ---- bytes ---- */
+
+static bool path_is_inside(const char *path) {
+    if (path[0] == '/' || path[0] == 0) return false;
+    for (const char *part = path; part;) {
+        const char *slash = strchr(part, '/');
+        size_t length = slash ? (size_t)(slash - part) : strlen(part);
+        if (length == 2 && part[0] == '.' && part[1] == '.') return false;
+        part = slash ? slash + 1 : NULL;
+    }
+    return true;
+}
+
+/* The bytes with the item's hash: from the data set's folder, else from the broker. */
+static pm_status read_item(in_work *w, uint8_t **bytes, size_t *size) {
+    char path[PATH_BYTES];
+    pm_sha256 wanted;
+    memcpy(wanted.bytes, w->item->sha256.data, sizeof wanted.bytes);
+    const char *root = w->compute->lease->run->info->data_root;
+    if (!path_is_inside(w->item->path))
+        return pm_fail(PM_E_DENIED, "%s: leads out of the data set's folder", w->item->path);
+    int length = snprintf(path, sizeof path, "%s/%s", root, w->item->path);
+    if (length > 0 && (size_t)length < sizeof path &&
+        pm_file_read(path, PM_IMAGE_BYTES_MAX, bytes, size) == PM_OK) {
+        pm_sha256 found = pm_sha256_of(*bytes, *size);
+        if (pm_sha256_equal(&found, &wanted)) return PM_OK;
+        free(*bytes);
+        *bytes = NULL;
+        (void)pm_fail(PM_E_MISMATCH, "%s: changed since the run was submitted", w->item->path);
+    }
+    char why[512];
+    snprintf(why, sizeof why, "%s", pm_error_text());
+    pm_status status = pm_work_fetch(w->compute->work, w->compute->lease, NULL, &wanted,
+                                     w->item->size_bytes, bytes, size);
+    if (status == PM_OK || status == PM_E_CANCELLED) return status;
+    char broker[256];
+    snprintf(broker, sizeof broker, "%s", pm_error_text());
+    return pm_fail(status, "%s; from the broker: %s", why, broker);
+}
+
+static pm_status open_item(in_work *w, const char **stage) {
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    *stage = "fetch";
+    pm_status status = read_item(w, &bytes, &size);
+    if (status) return status;
+    *stage = "decode";
+    status = pm_image_decode(w->item->path, bytes, size, &pm_image_default_limits, &w->image);
+    free(bytes);
+    if (!status) pm_reply_set_size(w->reply, w->image.width, w->image.height);
+    return status;
+}
+
+/* ---- contexts ---- */
+
+static void cool(warm_context *warm) {
+    pm_context_free(&warm->context);
+    pm_loaded_release(&warm->loaded);
+    *warm = (warm_context){0};
+}
+
+static pm_status get_context(pm_compute *compute, pm_loaded *loaded, size_t side, size_t requests,
+                             pm_context **out) {
+    warm_context *place = &compute->contexts[0];
+    size_t batch = requests < BATCH ? requests : BATCH;
+    for (size_t i = 0; i < CONTEXTS_KEPT; i++) {
+        warm_context *warm = &compute->contexts[i];
+        if (warm->context && warm->loaded == loaded && warm->side == side && warm->batch >= batch) {
+            warm->used = ++compute->clock;
+            *out = warm->context;
+            return PM_OK;
+        }
+        if (warm->used < place->used) place = warm;
+    }
+    cool(place);
+    pm_status status = pm_context_new(loaded->model, side, side, batch, &place->context);
+    if (status) return status;
+    pm_context_set_beat(place->context, beat, compute);
+    pm_loaded_hold(loaded);
+    place->loaded = loaded;
+    place->side = side;
+    place->batch = batch;
+    place->used = ++compute->clock;
+    *out = place->context;
+    return PM_OK;
+}
+
+/* ---- engine ---- */
+
+static bool same_preprocessing(const pm_config *a, const pm_config *b) {
+    return a->resize == b->resize && a->crop == b->crop && a->filter == b->filter &&
+           memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
+           memcmp(a->std, b->std, sizeof a->std) == 0;
+}
+
+/* False: the class is none of the model's. */
+static bool choose_target(const in_work *w, const pm_config *config, int *target) {
+    size_t classes = pm_model_classes(w->ready->loaded->model);
+    *target = PM_TARGET_TOP;
+    switch (config->target_rule) {
+    case PM_TARGET_RULE_TOP: return true;
+    case PM_TARGET_RULE_CLASS:
+        *target = (int)config->target_class;
+        return config->target_class < classes;
+    case PM_TARGET_RULE_LABEL:
+        if (w->item->has_label) *target = w->item->label;
+        return !w->item->has_label || (w->item->label >= 0 && (size_t)w->item->label < classes);
+    }
+    return false;
+}
+
+static pm_status take_result(void *user, const pm_attribution_result *result) {
+    in_work *w = user;
+    return pm_reply_fill(w->reply, w->positions[result->request], w->ready->loaded->model, result,
+                         w->has_box ? &w->box : NULL, w->ready->channels, w->ready->heat_maps);
+}
+
+/* A failure of one configuration is a row of its own. */
+static pm_status fail_request(in_work *w, size_t position, pm_status status) {
+    const char *reason = status == PM_E_NOT_FOUND ? "no-statistics" : pm_status_name(status);
+    return pm_reply_fail(w->reply, position, "compute", reason, pm_error_text());
+}
+
+/* All requests on one forward pass; where the engine refuses one of them, each alone. */
+static pm_status attribute(in_work *w, pm_context *context, const float *tensor) {
+    pm_status status =
+        pm_context_attribute(context, tensor, w->requests, w->request_count, take_result, w);
+    if (status != PM_E_NOT_FOUND && status != PM_E_USAGE) return status;
+    if (w->request_count == 1) return fail_request(w, w->positions[0], status);
+    size_t count = w->request_count, *positions = w->positions;
+    pm_request *requests = w->requests;
+    w->request_count = 1;
+    status = PM_OK;
+    for (size_t i = 0; i < count && !status; i++) {
+        w->requests = requests + i;
+        w->positions = positions + i;
+        status = attribute(w, context, tensor);
+    }
+    w->requests = requests;
+    w->positions = positions;
+    w->request_count = count;
+    return status;
+}
+
+/* The requests of all open configurations that share `first`'s preprocessing. */
+static pm_status gather(in_work *w, size_t first, bool *done) {
+    const pm_ready_configuration *configurations = w->ready->configurations;
+    const pm_config *like = &configurations[w->task->configurations[first]].config;
+    w->request_count = 0;
+    for (size_t k = first; k < w->task->n_configurations; k++) {
+        const pm_ready_configuration *c = &configurations[w->task->configurations[k]];
+        pm_status status = PM_OK;
+        int target = 0;
+        if (done[k] || (c->engine && !same_preprocessing(like, &c->config))) continue;
+        done[k] = true;
+        if (!c->engine) {
+            status = pm_reply_fail(w->reply, k, "compute", "configuration", c->text);
+        } else if (!choose_target(w, &c->config, &target)) {
+            char text[96];
+            snprintf(text, sizeof text, "class %d is none of the model's %zu", target,
+                     pm_model_classes(w->ready->loaded->model));
+            status = pm_reply_fail(w->reply, k, "compute", "target-range", text);
+        } else {
+            w->positions[w->request_count] = k;
+            w->requests[w->request_count++] = (pm_request){c->engine, target};
+        }
+        if (status) return status;
+    }
+    return PM_OK;
+}
+
+static pm_status make_tensor(in_work *w, const pm_config *config, float **tensor) {
+    pm_preprocessing how = {
+        .resize = config->resize, .crop = config->crop, .filter = config->filter};
+    pm_geometry geometry;
+    memcpy(how.mean, config->mean, sizeof how.mean);
+    memcpy(how.std, config->std, sizeof how.std);
+    float *out = malloc(3 * config->crop * config->crop * sizeof *out);
+    if (!out) return pm_fail(PM_E_MEMORY, "input: no memory");
+    pm_status status = pm_image_tensor(&w->image, &how, out, &geometry);
+    if (status) {
+        free(out);
+        return status;
+    }
+    const Pm__Wire__Item *item = w->item;
+    w->has_box = item->has_xmin && item->has_ymin && item->has_xmax && item->has_ymax;
+    if (w->has_box)
+        w->box =
+            pm_geometry_box(&geometry, &(pm_box){item->xmin, item->ymin, item->xmax, item->ymax});
+    *tensor = out;
+    return PM_OK;
+}
+
+/* Those configurations of the item that are preprocessed alike. */
+static pm_status compute_group(in_work *w, const pm_config *config) {
+    float *tensor = NULL;
+    pm_context *context = NULL;
+    const char *stage = "preprocess";
+    pm_status status = make_tensor(w, config, &tensor);
+    if (!status) {
+        stage = "compute";
+        status =
+            get_context(w->compute, w->ready->loaded, config->crop, w->request_count, &context);
+    }
+    if (!status) status = attribute(w, context, tensor);
+    free(tensor);
+    if (!status) return PM_OK;
+    char text[512];
+    snprintf(text, sizeof text, "%s", pm_error_text());
+    pm_status failed = PM_OK;
+    for (size_t i = 0; i < w->request_count && !failed; i++)
+        failed = pm_reply_fail(w->reply, w->positions[i], stage, pm_status_name(status), text);
+    return failed;
+}
+
+static pm_status compute_configurations(in_work *w) {
+    size_t count = w->task->n_configurations;
+    bool *done = calloc(count, sizeof *done);
+    w->requests = calloc(count, sizeof *w->requests);
+    w->positions = calloc(count, sizeof *w->positions);
+    pm_status status =
+        done && w->requests && w->positions ? PM_OK : pm_fail(PM_E_MEMORY, "item: no memory");
+    for (size_t k = 0; k < count && !status; k++) {
+        if (done[k]) continue;
+        status = gather(w, k, done);
+        if (!status && w->request_count > 0)
+            status = compute_group(
+                w, &w->ready->configurations[w->task->configurations[w->positions[0]]].config);
+    }
+    free(done);
+    free(w->requests);
+    free(w->positions);
+    return status;
+}
+
+static const char *reason_of(pm_status status, const char *stage) {
+    if (strcmp(stage, "fetch") == 0 && status == PM_E_NOT_FOUND) return "missing";
+    if (strcmp(stage, "fetch") == 0 && status == PM_E_MISMATCH) return "changed";
+    return pm_status_name(status);
+}
+
+/* The reply for one item. Not PM_OK: there is none (cancelled, no memory). */
+static pm_status compute_item(pm_compute *compute, const pm_run_ready *ready, pm_status run_status,
+                              const char *run_stage, const char *run_text,
+                              const Pm__Wire__Item *item, pm_outgoing **out) {
+    const Pm__Wire__Task *task = compute->lease->task;
+    in_work w = {.compute = compute, .ready = ready, .task = task, .item = item};
+    int64_t begin_us = pm_clock_us();
+    const char *stage = "fetch";
+    pm_status status = pm_reply_new(task, item, &w.reply);
+    if (status) return status;
+    if (run_status) {
+        status = pm_reply_fail_open(w.reply, run_stage, reason_of(run_status, run_stage), run_text);
+    } else {
+        status = open_item(&w, &stage);
+        beat(compute);
+        if (!status) {
+            stage = "compute";
+            status = compute_configurations(&w);
+        }
+        if (status && status != PM_E_CANCELLED) {
+            char text[512];
+            snprintf(text, sizeof text, "%s", pm_error_text());
+            status = pm_reply_fail_open(w.reply, stage, reason_of(status, stage), text);
+        }
+    }
+    pm_image_fini(&w.image);
+    double ms = (double)(pm_clock_us() - begin_us) / 1000.0;
+    if (!status) status = pm_reply_finish(&w.reply, ms / (double)task->n_configurations, out);
+    pm_reply_free(&w.reply);
+    return status;
+}
+
+/* ---- the thread ---- */
+
+static void do_lease(pm_compute *compute, pm_lease *lease) {
+    pm_run_ready *ready = NULL;
+    const char *stage = "compute";
+    char text[512] = "";
+    bool all_done = true;
+    compute->lease = lease;
+    pm_status prepared =
+        pm_run_prepare(compute->models, compute->work, lease, compute->cache, &ready, &stage);
+    if (prepared) {
+        snprintf(text, sizeof text, "%s", pm_error_text());
+        pm_log(PM_LOG_ERROR, "worker.run.failed", "run=%llu error=" PM_QUOTED,
+               (unsigned long long)lease->task->run, text);
+    }
+    for (size_t i = 0; i < lease->task->n_items && all_done; i++) {
+        const Pm__Wire__Item *item = lease->task->items[i];
+        pm_outgoing *outgoing = NULL;
+        all_done = prepared != PM_E_CANCELLED &&
+                   pm_work_start_item(compute->work, lease, compute->index, item->ordinal);
+        if (!all_done) break;
+        pm_fault_at_item(item->path);
+        pm_status status = compute_item(compute, ready, prepared, stage, text, item, &outgoing);
+        if (status && status != PM_E_CANCELLED)
+            pm_log(PM_LOG_ERROR, "worker.item", "path=" PM_QUOTED " error=" PM_QUOTED, item->path,
+                   pm_error_text());
+        all_done = status == PM_OK;
+        beat(compute);
+        pm_work_finish_item(compute->work, lease, compute->index, outgoing);
+    }
+    compute->lease = NULL;
+    pm_work_end(compute->work, lease, all_done);
+}
+
+static void *thread_main(void *user) {
+    pm_compute *compute = user;
+    pm_lease *lease;
+    while ((lease = pm_work_take(compute->work))) do_lease(compute, lease);
+    for (size_t i = 0; i < CONTEXTS_KEPT; i++) cool(&compute->contexts[i]);
+    return NULL;
+}
+
+pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, size_t index,
+                           pm_compute **out) {
+    pm_compute *compute = calloc(1, sizeof *compute);
+    if (!compute) return pm_fail(PM_E_MEMORY, "compute thread: no memory");
+    compute->work = work;
+    compute->models = models;
+    compute->cache = cache;
+    compute->index = index;
+    int error = pthread_create(&compute->thread, NULL, thread_main, compute);
+    if (error) {
+        free(compute);
+        return pm_fail(PM_E_IO, "compute thread: %s", strerror(error));
+    }
+    *out = compute;
+    return PM_OK;
+}
+
+void pm_compute_join(pm_compute **compute) {
+    if (!*compute) return;
+    pthread_join((*compute)->thread, NULL);
+    free(*compute);
+    *compute = NULL;
+}

@@ -1,0 +1,16 @@
+/* A compute thread: takes a lease, does its items in order, hands in their results. */
+#ifndef PM_WORKER_COMPUTE_H
+#define PM_WORKER_COMPUTE_H
+
+#include "worker/run.h"
+#include "worker/work.h"
+
+typedef struct pm_compute pm_compute;
+
+/* Starts the thread. `cache` must outlive it. `index` is its slot. */
+pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, size_t index,
+                           pm_compute **out);
+/* After pm_work_stop: wait for its end and free. */
+void pm_compute_join(pm_compute **compute);
+
+#endif

@@ -1,0 +1,23 @@
+/* The link thread: owns the socket, keeps the broker's and the worker's view of leases equal. */
+#ifndef PM_WORKER_LINK_H
+#define PM_WORKER_LINK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker/work.h"
+
+typedef struct pm_worker_options {
+    const char *url;
+    bool insecure;
+    size_t threads;
+} pm_worker_options;
+
+/* Runs until SIGTERM or SIGINT arrives at signal_fd (then it drains: PM_OK), or the broker
+ * refuses the worker for good: PM_E_MISMATCH, PM_E_DENIED; PM_E_USAGE for the URL. *left_computing:
+ * a thread did not end its image in time. */
+pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, int signal_fd,
+                             bool *left_computing);
+
+#endif

@@ -1,0 +1,35 @@
+/* An ItemResult in the making: one Result for each configuration of a task, in the task's order.
+ * Knows the wire's form of what the engine gives; computes nothing but box scores. */
+#ifndef PM_WORKER_REPLY_H
+#define PM_WORKER_REPLY_H
+
+#include "lib/image/image.h"
+#include "lib/spec/spec.h"
+#include "parchgrad.h"
+#include "worker/work.h"
+
+typedef struct pm_reply pm_reply;
+
+/* Every result starts as open. PM_E_MEMORY. */
+pm_status pm_reply_new(const Pm__Wire__Task *task, const Pm__Wire__Item *item, pm_reply **out);
+void pm_reply_free(pm_reply **reply);
+
+void pm_reply_set_size(pm_reply *reply, size_t width, size_t height);
+
+/* Result k (position in the task's configurations) is a failure. */
+pm_status pm_reply_fail(pm_reply *reply, size_t k, const char *stage, const char *reason,
+                        const char *text);
+/* All that are open. */
+pm_status pm_reply_fail_open(pm_reply *reply, const char *stage, const char *reason,
+                             const char *text);
+
+/* Result k from the engine's answer; `box` in pixels of the heat map, NULL where the item has
+ * none. A heat map with values that are not finite becomes a failure. PM_E_MEMORY. */
+pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
+                        const pm_attribution_result *result, const pm_crop_box *box,
+                        pm_channels channels, pm_heat_maps heat_maps);
+
+/* The finished reply as something to send; *reply is gone. Open results are our bug. */
+pm_status pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out);
+
+#endif

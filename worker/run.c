@@ -1,0 +1,218 @@
+/* Owns models in memory and what runs need of them. Knows no socket; blobs come by pm_work_fetch.
+ */
+#include "worker/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "lib/base/log.h"
+
+void pm_models_init(pm_models *models) {
+    models->first = NULL;
+    pthread_mutex_init(&models->lock, NULL);
+}
+
+void pm_models_fini(pm_models *models) { pthread_mutex_destroy(&models->lock); }
+
+void pm_loaded_hold(pm_loaded *loaded) {
+    pthread_mutex_lock(&loaded->models->lock);
+    loaded->users++;
+    pthread_mutex_unlock(&loaded->models->lock);
+}
+
+void pm_loaded_release(pm_loaded **loaded) {
+    pm_loaded *gone = *loaded;
+    if (!gone) return;
+    *loaded = NULL;
+    pm_models *models = gone->models;
+    pthread_mutex_lock(&models->lock);
+    if (--gone->users > 0) gone = NULL;
+    if (gone) {
+        pm_loaded **place = &models->first;
+        while (*place != gone) place = &(*place)->next;
+        *place = gone->next;
+    }
+    pthread_mutex_unlock(&models->lock);
+    if (!gone) return;
+    pm_model_free(&gone->model);
+    free(gone);
+}
+
+static bool is_file_of(const char *path, const pm_sha256 *hash, uint64_t size_bytes) {
+    struct stat info;
+    pm_sha256 found;
+    if (stat(path, &info) != 0 || (uint64_t)info.st_size != size_bytes) return false;
+    return pm_sha256_file(path, &found) == PM_OK && pm_sha256_equal(&found, hash);
+}
+
+/* A path where the blob lies, by hash: the broker's own path, the cache, else by wire. */
+static pm_status locate_blob(pm_work *work, pm_lease *lease, const char *cache,
+                             const Pm__Wire__Blob *blob, char path[PM_CACHE_PATH_BYTES]) {
+    pm_sha256 hash;
+    memcpy(hash.bytes, blob->sha256.data, sizeof hash.bytes);
+    if (blob->path && strlen(blob->path) < PM_CACHE_PATH_BYTES &&
+        is_file_of(blob->path, &hash, blob->size_bytes)) {
+        snprintf(path, PM_CACHE_PATH_BYTES, "%s", blob->path);
+        return PM_OK;
+    }
+    pm_status status = pm_cache_path(cache, &hash, path);
+    if (status || is_file_of(path, &hash, blob->size_bytes)) return status;
+    pm_log(PM_LOG_INFO, "worker.fetch", "bytes=%llu path=" PM_QUOTED,
+           (unsigned long long)blob->size_bytes, path);
+    return pm_work_fetch(work, lease, cache, &hash, blob->size_bytes, NULL, NULL);
+}
+
+/* With the models' mutex held. */
+static pm_loaded *find_model(pm_models *models, const char *arch, const pm_sha256 *hash) {
+    for (pm_loaded *loaded = models->first; loaded; loaded = loaded->next)
+        if (strcmp(loaded->arch, arch) == 0 && pm_sha256_equal(&loaded->hash, hash)) return loaded;
+    return NULL;
+}
+
+static pm_status load_model(const char *arch, const char *path, pm_model **out) {
+    pm_weights *weights = NULL;
+    pm_status status = pm_weights_open(path, &weights);
+    if (!status) status = pm_model_new(arch, weights, out);
+    pm_weights_free(&weights);
+    return status;
+}
+
+static pm_status new_loaded(pm_models *models, const char *arch, const pm_sha256 *hash,
+                            const char *path, pm_loaded **out) {
+    pm_loaded *loaded = calloc(1, sizeof *loaded);
+    if (!loaded) return pm_fail(PM_E_MEMORY, "model: no memory");
+    pm_status status = load_model(arch, path, &loaded->model);
+    if (status) {
+        free(loaded);
+        return status;
+    }
+    loaded->models = models;
+    loaded->hash = *hash;
+    snprintf(loaded->arch, sizeof loaded->arch, "%s", arch);
+    *out = loaded;
+    return PM_OK;
+}
+
+static pm_status get_model(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
+                           pm_loaded **out, const char **stage) {
+    const Pm__Wire__RunInfo *info = lease->run->info;
+    char path[PM_CACHE_PATH_BYTES];
+    pm_sha256 hash;
+    pm_loaded *loaded = NULL, *mine = NULL;
+    memcpy(hash.bytes, info->weights->sha256.data, sizeof hash.bytes);
+    pthread_mutex_lock(&models->lock);
+    loaded = find_model(models, info->arch, &hash);
+    if (loaded) loaded->users++;
+    pthread_mutex_unlock(&models->lock);
+    if (loaded) goto done;
+    *stage = "fetch";
+    pm_status status = locate_blob(work, lease, cache, info->weights, path);
+    if (status) return status;
+    *stage = "compute";
+    status = new_loaded(models, info->arch, &hash, path, &mine);
+    if (status) return status;
+    pthread_mutex_lock(&models->lock);
+    /* Another run may have loaded the same while this one did. */
+    loaded = find_model(models, info->arch, &hash);
+    if (!loaded) {
+        loaded = mine;
+        mine = NULL;
+        loaded->next = models->first;
+        models->first = loaded;
+    }
+    loaded->users++;
+    pthread_mutex_unlock(&models->lock);
+    if (mine) {
+        pm_model_free(&mine->model);
+        free(mine);
+    }
+done:
+    *out = loaded;
+    return PM_OK;
+}
+
+static pm_status get_statistics(pm_work *work, pm_lease *lease, const char *cache,
+                                pm_run_ready *ready, const char **stage) {
+    const Pm__Wire__Blob *blob = lease->run->info->statistics;
+    char path[PM_CACHE_PATH_BYTES];
+    pm_weights *tensors = NULL;
+    if (!blob) return PM_OK;
+    *stage = "fetch";
+    pm_status status = locate_blob(work, lease, cache, blob, path);
+    if (status) return status;
+    *stage = "compute";
+    status = pm_weights_open(path, &tensors);
+    if (!status) status = pm_statistics_new(ready->loaded->model, tensors, &ready->statistics);
+    pm_weights_free(&tensors);
+    return status;
+}
+
+/* A configuration that does not hold fails alone: its results say why. */
+static pm_status ready_configuration(const pm_run_ready *ready, const char *text,
+                                     pm_ready_configuration *out) {
+    pm_status status = pm_config_parse(text, &out->config);
+    if (!status) status = pm_config_check(&out->config);
+    if (!status)
+        status = pm_configuration_new(ready->loaded->model, &out->config.attribution,
+                                      out->config.has_statistics ? ready->statistics : NULL,
+                                      &out->engine);
+    if (!status) return PM_OK;
+    pm_log(PM_LOG_ERROR, "worker.configuration", "error=" PM_QUOTED, pm_error_text());
+    out->text = strdup(pm_error_text());
+    return out->text ? PM_OK : pm_fail(PM_E_MEMORY, "configuration: no memory");
+}
+
+void pm_run_ready_free(pm_run_ready **ready) {
+    if (!*ready) return;
+    for (size_t i = 0; i < (*ready)->count; i++) {
+        pm_configuration_free(&(*ready)->configurations[i].engine);
+        free((*ready)->configurations[i].text);
+    }
+    free((*ready)->configurations);
+    pm_statistics_free(&(*ready)->statistics);
+    pm_loaded_release(&(*ready)->loaded);
+    free(*ready);
+    *ready = NULL;
+}
+
+static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
+                            pm_run_ready **out, const char **stage) {
+    const Pm__Wire__RunInfo *info = lease->run->info;
+    pm_run_ready *ready = calloc(1, sizeof *ready);
+    if (!ready) return pm_fail(PM_E_MEMORY, "run: no memory");
+    *stage = "compute";
+    pm_status status = pm_channels_parse(info->channels, &ready->channels);
+    if (!status) status = pm_heat_maps_parse(info->heat_maps, &ready->heat_maps);
+    if (!status) status = get_model(models, work, lease, cache, &ready->loaded, stage);
+    if (!status) status = get_statistics(work, lease, cache, ready, stage);
+    if (!status) {
+        ready->configurations = calloc(info->n_configurations, sizeof *ready->configurations);
+        if (!ready->configurations) status = pm_fail(PM_E_MEMORY, "run: no memory");
+    }
+    for (size_t i = 0; i < info->n_configurations && !status; i++) {
+        ready->count = i + 1;
+        status = ready_configuration(ready, info->configurations[i], &ready->configurations[i]);
+    }
+    if (status) {
+        pm_run_ready_free(&ready);
+        return status;
+    }
+    pm_log(PM_LOG_INFO, "worker.run", "run=%llu arch=%s configurations=%zu isa=%s",
+           (unsigned long long)info->run, info->arch, ready->count,
+           pm_model_isa(ready->loaded->model));
+    *out = ready;
+    return PM_OK;
+}
+
+pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
+                         pm_run_ready **out, const char **stage) {
+    pm_run *run = lease->run;
+    pm_status status = PM_OK;
+    pthread_mutex_lock(&run->load_lock);
+    if (!run->ready) status = make_ready(models, work, lease, cache, &run->ready, stage);
+    if (!status) *out = run->ready;
+    pthread_mutex_unlock(&run->load_lock);
+    return status;
+}

@@ -1,0 +1,159 @@
+/* What the link thread and the compute threads share: leases with their items, results that are
+ * not recorded yet, runs, and the one blob that is being fetched.
+ *
+ * One mutex guards all of it. The link thread puts leases in and sends what pm_work_flush finds;
+ * compute threads take leases, name the item that they start, and hand in results. Nothing here
+ * knows a socket or the engine. */
+#ifndef PM_WORKER_WORK_H
+#define PM_WORKER_WORK_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "lib/net/net.h"
+#include "worker/slots.h"
+
+enum {
+    PM_UNRECORDED_ITEMS_MAX = 256, /* results that wait for the broker */
+    PM_RUNS_KEPT = 4,              /* runs without a lease that stay loaded */
+    PM_LEASES_MAX = 1024           /* far above any credit that is given */
+};
+#define PM_UNRECORDED_BYTES_MAX ((size_t)512 << 20)
+
+/* What a run needs to be computed; private to worker/run.c. */
+typedef struct pm_run_ready pm_run_ready;
+
+/* A run as announced. Lives while a lease, or the list of the last few, holds it. */
+typedef struct pm_run {
+    struct pm_run *next;
+    size_t users;  /* leases; under the work's mutex */
+    uint64_t used; /* order of last use */
+    pm_message message;
+    const Pm__Wire__RunInfo *info; /* in message */
+    pthread_mutex_t load_lock;     /* guards ready */
+    pm_run_ready *ready;
+} pm_run;
+
+/* A computed item on its way. */
+typedef struct pm_outgoing {
+    struct pm_outgoing *next;
+    Pm__Wire__ItemResult *result; /* from malloc throughout; task and token are set when sent */
+    size_t frame_count;
+    pm_bytes *frames; /* each from malloc */
+    size_t size_bytes;
+    bool sent;
+} pm_outgoing;
+
+void pm_outgoing_free(pm_outgoing **outgoing);
+
+typedef enum pm_lease_state { PM_LEASE_QUEUED, PM_LEASE_RUNNING, PM_LEASE_COMPUTED } pm_lease_state;
+
+typedef struct pm_lease {
+    struct pm_lease *next;
+    pm_message message;
+    const Pm__Wire__Task *task; /* in message */
+    uint8_t token[PM_TOKEN_BYTES];
+    pm_run *run;
+    pm_lease_state state;
+    bool adopted;   /* known to the broker of this connection */
+    bool revoked;   /* its work is to be dropped */
+    bool abandoned; /* given back although a thread still computes it */
+    bool give_back; /* return it once its results are recorded */
+    bool *recorded; /* [task->n_items] */
+    size_t recorded_count;
+    bool in_hand, start_sent; /* an item is being computed; the broker was told */
+    uint64_t in_hand_ordinal;
+    pm_outgoing *outgoing; /* in order of computing, not recorded */
+    atomic_ulong progress; /* raised by the compute loop */
+} pm_lease;
+
+/* A blob that a compute thread waits for. */
+typedef struct pm_wanted {
+    struct pm_wanted *next;
+    pm_fetch *fetch;
+    bool done;
+    pm_status status;
+    char text[256];         /* why it failed */
+    unsigned long received; /* chunks, so that waiting counts as progress */
+    int64_t heard_ms;       /* last chunk or request anew, monotonic */
+    int stalls;
+} pm_wanted;
+
+typedef struct pm_work {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    int wake_fd; /* eventfd: something to send */
+    pm_lease *leases;
+    pm_run *runs;
+    uint64_t run_clock;
+    pm_wanted *wanted; /* the first is being fetched */
+    size_t unrecorded_items, unrecorded_bytes;
+    size_t credit_owed; /* leases that ended since credit was given */
+    bool draining;
+    bool stopping; /* no thread may wait any longer */
+    atomic_ulong progress;
+    pm_slots *slots;
+} pm_work;
+
+pm_status pm_work_init(pm_work *work, pm_slots *slots);
+/* No compute thread may be left. */
+void pm_work_fini(pm_work *work);
+
+/* ---- link thread; messages are taken over on PM_OK only ---- */
+
+/* A run's description; the same one again changes nothing. */
+pm_status pm_work_add_run(pm_work *work, pm_message *message);
+/* PM_E_STALE: of a run that was not announced; PM_E_PROTOCOL; PM_E_LIMIT. */
+pm_status pm_work_add_task(pm_work *work, pm_message *message);
+void pm_work_revoke(pm_work *work, uint64_t task, const uint8_t *token);
+void pm_work_recorded(pm_work *work, uint64_t task, uint64_t ordinal);
+/* Leases as Hello and Heartbeat carry them: arrays from malloc in one block each, the caller frees
+ * *out. `progress` NULL for Hello. */
+pm_status pm_work_held(pm_work *work, Pm__Wire__HeldLease **out, size_t *count);
+pm_status pm_work_beats(pm_work *work, Pm__Wire__Beat **out, size_t *count);
+/* Every lease is adopted with its new token, or dropped. */
+void pm_work_settle(pm_work *work, const Pm__Wire__Welcome *welcome);
+/* Connection lost: nothing may be sent for a lease until it is adopted. */
+void pm_work_unsettle(pm_work *work);
+
+/* `send` gives PM_E_BUSY where the queue is full: the rest waits for the next flush. */
+typedef pm_status (*pm_send_fn)(void *user, const Pm__Wire__Message *body, const pm_bytes *frames,
+                                size_t frame_count);
+pm_status pm_work_flush(pm_work *work, pm_send_fn send, void *user);
+
+/* A chunk of what is being fetched; anything else is ignored. The message stays the caller's. */
+void pm_work_chunk(pm_work *work, const pm_message *message);
+/* Ask again for chunks that do not come; after some rounds the fetch fails. Call now and then. */
+void pm_work_fetch_tick(pm_work *work, int64_t now_ms);
+
+/* Leases that are with this worker, started or not. */
+size_t pm_work_lease_count(pm_work *work);
+size_t pm_work_take_credit(pm_work *work);
+void pm_work_drain(pm_work *work);
+/* Give back every lease as soon as nobody computes it and its results are recorded (the flush does
+ * it). `force`: at once. */
+void pm_work_return(pm_work *work, bool force);
+bool pm_work_is_computing(pm_work *work);
+void pm_work_stop(pm_work *work);
+
+/* ---- compute threads ---- */
+
+/* The next lease, or NULL when it is time to end. */
+pm_lease *pm_work_take(pm_work *work);
+/* False: leave the rest of the lease alone (revoked, or draining). */
+bool pm_work_start_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal);
+/* Takes over *outgoing, waits while too much is unrecorded. NULL: there is no result (memory); the
+ * lease will be given back. */
+void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, pm_outgoing *outgoing);
+/* Not all_done: the rest is given back. */
+void pm_work_end(pm_work *work, pm_lease *lease, bool all_done);
+void pm_work_beat(pm_work *work, pm_lease *lease);
+/* Fetch a blob: into folder (then it lies at pm_cache_path), or, folder NULL, into *bytes.
+ * PM_E_CANCELLED: revoked or draining. */
+pm_status pm_work_fetch(pm_work *work, pm_lease *lease, const char *folder, const pm_sha256 *hash,
+                        uint64_t size_bytes, uint8_t **bytes, size_t *size);
+
+#endif
