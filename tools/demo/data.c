@@ -47,7 +47,7 @@ pm_status pm_demo_write_images(const char *dir, uint64_t seed, size_t count) {
 
 pm_status pm_demo_write_classes(const char *path) {
     pm_buffer text = {0};
-    pm_status status = pm_buffer_printf(&text, "index,wnid,name\n");
+    pm_status status = pm_buffer_printf(&text, "index,wnid,names\n");
     for (int i = 0; i < PM_DEMO_CLASSES && !status; i++)
         status = pm_buffer_printf(&text, "%d,,%s\n", i, pm_demo_class_name(i));
     if (!status) status = pm_file_write(path, text.bytes, text.size);

@@ -12,7 +12,7 @@
  * boxes. */
 pm_status pm_demo_write_images(const char *dir, uint64_t seed, size_t count);
 
-/* index,wnid,name of the ten classes. */
+/* index,wnid,names of the ten classes. */
 pm_status pm_demo_write_classes(const char *path);
 
 /* The network trained by tools/demo/train.py and its class statistics, both .safetensors. */
