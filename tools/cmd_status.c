@@ -56,7 +56,7 @@ static pm_status from_broker(pm_client *client, uint64_t run, run_list *list) {
     list->from_broker = true;
     for (size_t i = 0; i < all->n_runs && !status; i++) {
         const Pm__Wire__RunStatus *r = all->runs[i];
-        run_line *line;
+        run_line *line = NULL;
         status = list_add(list, &line);
         if (status) break;
         line->run = r->run;
@@ -80,7 +80,7 @@ static const char runs_sql[] =
     " FROM run_progress WHERE ?1 = 0 OR run = ?1 ORDER BY run";
 
 static pm_status take_row(void *user, size_t count, const pm_value *v) {
-    run_line *line;
+    run_line *line = NULL;
     (void)count;
     pm_status status = list_add(user, &line);
     if (status) return status;

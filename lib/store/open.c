@@ -118,7 +118,7 @@ static pm_status migrate(pm_store *store, int version) {
 
 /* Ours and not newer, or empty. Looked at before anything is written. */
 static pm_status identify(pm_store *store, int *version) {
-    int id, tables;
+    int id = 0, tables = 0;
     pm_status status = pragma_int(store->db, "PRAGMA application_id", &id);
     if (!status) status = pragma_int(store->db, "PRAGMA user_version", version);
     if (!status) status = pragma_int(store->db, "SELECT count(*) FROM sqlite_schema", &tables);
@@ -137,7 +137,7 @@ static pm_status identify(pm_store *store, int *version) {
 }
 
 static pm_status set_up(pm_store *store) {
-    int version;
+    int version = 0;
     int code = sqlite3_open_v2(store->path, &store->db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
                                    SQLITE_OPEN_EXRESCODE,

@@ -121,7 +121,7 @@ static pm_status read_classes(pm_statistics *s, const pm_weights *tensors) {
     if (info->rank != 1 || info->count == 0 || info->count > classes)
         return pm_fail(PM_E_MISMATCH, "%s: tensor 'classes' should list 1 to %zu classes",
                        pm_weights_path(tensors), classes);
-    float *values;
+    float *values = NULL;
     pm_status status = read_whole(tensors, info, &values);
     if (status) return status;
     for (size_t k = 0; k < classes; k++) s->column_of[k] = -1;
@@ -170,7 +170,7 @@ static pm_status read_conv(pm_statistics *s, const pm_weights *tensors, size_t c
     pm_status status = check_shape(tensors, p, info->channels, s->columns);
     if (!status) status = check_shape(tensors, w, info->channels, 0);
     if (status) return status;
-    float *p_class, *shapiro;
+    float *p_class = NULL, *shapiro = NULL;
     status = read_whole(tensors, p, &p_class);
     if (status) return status;
     status = read_whole(tensors, w, &shapiro);

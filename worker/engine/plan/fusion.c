@@ -150,7 +150,7 @@ pm_status pm_fusion_init(const pm_graph *graph, pm_fusion *out) {
     int *place = NULL;
     b.groups = calloc(graph->node_count, sizeof *b.groups);
     b.uses = calloc(graph->node_count, sizeof *b.uses);
-    b.tails = malloc(graph->node_count * sizeof *b.tails);
+    b.tails = calloc(graph->node_count, sizeof *b.tails);
     place = malloc(graph->node_count * sizeof *place);
     if (b.groups == NULL || b.uses == NULL || b.tails == NULL || place == NULL) {
         status = pm_fail(PM_E_MEMORY, "no memory for the plan of %s", graph->arch->name);
