@@ -155,11 +155,20 @@ static pm_status start_scheduler(pm_broker *b) {
     return pm_scheduler_new(&options, &b->scheduler);
 }
 
+static pm_status check_urls(const pm_broker_options *options) {
+    char address[PM_ENDPOINT_BYTES];
+    pm_status status = PM_OK;
+    for (size_t i = 0; !status && i < options->url_count; i++)
+        status = pm_endpoint_resolve(options->urls[i], PM_ROLE_WORKER, options->insecure, address);
+    return status;
+}
+
 /* The database first: a second broker fails before it touches the first one's sockets. */
 static pm_status start(pm_broker *b) {
     b->chunk = malloc(PM_CHUNK_BYTES);
     if (!b->chunk) return pm_fail(PM_E_MEMORY, "out of memory");
-    pm_status status = pm_map_init(&b->seats);
+    pm_status status = check_urls(&b->options);
+    if (!status) status = pm_map_init(&b->seats);
     if (!status) status = pm_runs_init(&b->runs);
     if (!status) status = pm_store_open(b->options.db, &b->store);
     if (!status) status = start_scheduler(b);

@@ -1,6 +1,7 @@
 /* parchmill-broker: the command line, and nothing else. Exit: 0 stopped cleanly, 2 usage,
  * 3 the database or the endpoint is held by another broker, 1 any other failure; with one line. */
 #include <argp.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,23 +41,33 @@ static const struct argp_option table[] = {
      0},
     {0}};
 
-static size_t number(struct argp_state *state, const char *what, const char *text, size_t least,
-                     size_t most) {
+/* One line, as for every other failure. */
+__attribute__((format(printf, 1, 2), noreturn)) static void usage(const char *format, ...) {
+    va_list args;
+    fputs("parchmill-broker: ", stderr);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fputs("; see --help\n", stderr);
+    exit(EXIT_USAGE);
+}
+
+static size_t number(const char *what, const char *text, size_t least, size_t most) {
     size_t value = 0;
-    if (pm_parse_size(what, text, &value) != PM_OK) argp_error(state, "%s", pm_error_text());
+    if (pm_parse_size(what, text, &value) != PM_OK) usage("%s", pm_error_text());
     if (value < least || value > most)
-        argp_error(state, "--%s: %zu is not within %zu and %zu", what, value, least, most);
+        usage("--%s: %zu is not within %zu and %zu", what, value, least, most);
     return value;
 }
 
-static void set_level(struct argp_state *state, arguments *out, const char *text) {
+static void set_level(arguments *out, const char *text) {
     static const char *const names[] = {"debug", "info", "warn", "error"};
     for (size_t i = 0; i < 4; i++) {
         if (strcmp(names[i], text) != 0) continue;
         out->level = (pm_log_level)i;
         return;
     }
-    argp_error(state, "--log-level: '%s' is none of debug, info, warn, error", text);
+    usage("--log-level: '%s' is none of debug, info, warn, error", text);
 }
 
 static error_t parse(int key, char *text, struct argp_state *state) {
@@ -65,26 +76,25 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     switch (key) {
     case 'd': o->db = text; return 0;
     case 'l':
-        if (o->url_count == PM_BROKER_URLS)
-            argp_error(state, "--listen: at most %d", PM_BROKER_URLS);
+        if (o->url_count == PM_BROKER_URLS) usage("--listen: at most %d", PM_BROKER_URLS);
         o->urls[o->url_count++] = text;
         return 0;
     case OPT_INSECURE: o->insecure = true; return 0;
     case OPT_LOG_FORMAT:
         if (strcmp(text, "json") != 0 && strcmp(text, "text") != 0)
-            argp_error(state, "--log-format: '%s' is neither text nor json", text);
+            usage("--log-format: '%s' is neither text nor json", text);
         out->format = strcmp(text, "json") == 0 ? PM_LOG_JSON : PM_LOG_TEXT;
         return 0;
-    case OPT_LOG_LEVEL: set_level(state, out, text); return 0;
-    case OPT_LIFELINE: o->lifeline_fd = (int)number(state, "lifeline", text, 0, 1 << 20); return 0;
-    case OPT_TASK_ITEMS: o->task_items = number(state, "task-items", text, 1, 65536); return 0;
+    case OPT_LOG_LEVEL: set_level(out, text); return 0;
+    case OPT_LIFELINE: o->lifeline_fd = (int)number("lifeline", text, 0, 1 << 20); return 0;
+    case OPT_TASK_ITEMS: o->task_items = number("task-items", text, 1, 65536); return 0;
     case OPT_LEASE_MS:
-        o->lease_ms = (int64_t)number(state, "lease-ms", text, 2000, 24 * 3600 * 1000);
+        o->lease_ms = (int64_t)number("lease-ms", text, 2000, 24 * 3600 * 1000);
         return 0;
-    case ARGP_KEY_ARG: argp_error(state, "what is '%s'?", text); return 0;
+    case ARGP_KEY_ARG: usage("what is '%s'?", text); return 0;
     case ARGP_KEY_END:
-        if (!o->db) argp_error(state, "--db FILE is needed");
-        if (!o->url_count) argp_error(state, "--listen URL is needed");
+        if (!o->db) usage("--db FILE is needed");
+        if (!o->url_count) usage("--listen URL is needed");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
