@@ -220,6 +220,8 @@ static void on_message(session *s, pm_message *message) {
         const Pm__Wire__LeaseRevoked *revoked = body->lease_revoked;
         pm_log(PM_LOG_INFO, "worker.lease.revoked", "task=%llu reason=%s",
                (unsigned long long)revoked->task, revoked->reason);
+        if (strcmp(revoked->reason, "hang") == 0)
+            s->over = pm_fail(PM_E_TIMEOUT, "an image hangs; another worker takes over");
         if (revoked->token.len == PM_TOKEN_BYTES)
             pm_work_revoke(s->work, revoked->task, revoked->token.data);
     } else if (live && body->body_case == PM__WIRE__MESSAGE__BODY_CHUNK) {

@@ -15,8 +15,8 @@ typedef struct pm_worker_options {
 } pm_worker_options;
 
 /* Runs until SIGTERM or SIGINT arrives at signal_fd (then it drains: PM_OK), or the broker
- * refuses the worker for good: PM_E_MISMATCH, PM_E_DENIED; PM_E_USAGE for the URL. *left_computing:
- * a thread did not end its image in time. */
+ * refuses the worker for good: PM_E_MISMATCH, PM_E_DENIED; PM_E_USAGE for the URL. PM_E_TIMEOUT: a
+ * thread hangs, this process is to be replaced. *left_computing: a thread is still at an image. */
 pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, int signal_fd,
                              bool *left_computing);
 

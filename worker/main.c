@@ -153,7 +153,7 @@ static pm_status work_until_told(const settings *s, pm_work *work, pm_models *mo
     if (left_computing) {
         /* Its image takes too long; the lease is given back, nothing of it is lost. */
         usleep(LAST_WORDS_MS * 1000);
-        _exit(status ? EXIT_FAILED : 0);
+        _exit(status == PM_E_TIMEOUT ? PM_EXIT_HUNG : status ? EXIT_FAILED : 0);
     }
     pm_work_stop(work);
     for (size_t i = 0; i < s->options.threads; i++) pm_compute_join(&threads[i]);

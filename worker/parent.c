@@ -121,16 +121,18 @@ static void attend(parent *p, int timeout_ms) {
 /* True: the worker ended for good, with *exit_code. Else it has to be started again. */
 static bool bury(parent *p, int how, int *exit_code) {
     p->child = 0;
-    if (WIFEXITED(how)) {
+    bool hung = WIFEXITED(how) && WEXITSTATUS(how) == PM_EXIT_HUNG;
+    if (WIFEXITED(how) && !hung) {
         *exit_code = WEXITSTATUS(how);
         return true;
     }
-    const char *reason = own_death(WTERMSIG(how));
+    int signal_number = hung ? 0 : WTERMSIG(how);
+    const char *reason = own_death(signal_number);
     *exit_code = 0;
     if (p->stopping) return true;
     pm_slots_turn(p->slots, reason);
-    pm_log(reason ? PM_LOG_ERROR : PM_LOG_WARN, "worker.died", "signal=%d own=%s items=%zu",
-           WTERMSIG(how), reason ? "yes" : "no", p->slots->crash.count);
+    pm_log(reason ? PM_LOG_ERROR : PM_LOG_WARN, "worker.died", "signal=%d hung=%s own=%s items=%zu",
+           signal_number, hung ? "yes" : "no", reason ? "yes" : "no", p->slots->crash.count);
     int64_t until_ms = pm_clock_ms() + back_off_ms(p);
     for (int64_t now_ms; (now_ms = pm_clock_ms()) < until_ms && !p->stopping;)
         attend(p, (int)(until_ms - now_ms));

@@ -5,6 +5,9 @@
 
 #include "lib/base/status.h"
 
+/* A worker that ends with this code has a thread that hangs: it is started again. */
+enum { PM_EXIT_HUNG = 75 };
+
 /* Runs the worker as /proc/self/exe with argv and `--child FD` behind it until it ends by itself or
  * is told to; its exit code in *exit_code. lifeline: a descriptor whose end of file means stop; -1:
  * none. A worker that dies by a signal is started again, after a pause that grows. */
