@@ -2,18 +2,20 @@
 #include "lib/net/link.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
 #include "lib/net/socket.h"
 
+static atomic_ulong connections;
+
 struct pm_link {
     char address[PM_ENDPOINT_BYTES];
     pm_role role;
     zsock_t *socket;
     zsock_t *monitor; /* PAIR that gets the socket's events */
-    unsigned long connection;
     bool lost;
 };
 
@@ -60,8 +62,9 @@ pm_status pm_link_connect(pm_link *link) {
     zsock_set_linger(link->monitor, 0);
     zsock_set_reconnect_ivl(link->socket, 50);
     zsock_set_reconnect_ivl_max(link->socket, 1000);
-    snprintf(events, sizeof events, "inproc://parchmill-link-%p-%lu", (void *)link,
-             link->connection++);
+    /* Never used twice in a process: the name of a closed one may linger for a moment. */
+    snprintf(events, sizeof events, "inproc://parchmill-link-%lu",
+             atomic_fetch_add(&connections, 1));
     if (zmq_socket_monitor(zsock_resolve(link->socket), events, ZMQ_EVENT_DISCONNECTED) != 0 ||
         zmq_connect(zsock_resolve(link->monitor), events) != 0 ||
         zmq_connect(zsock_resolve(link->socket), link->address) != 0)

@@ -314,7 +314,7 @@ static void second_broker_exits_at_once_with_one_line(void **state) {
     scene other = *s;
     int64_t begin_ms = pm_clock_ms();
     snprintf(other.log, sizeof other.log, "%s/log2", s->folder);
-    start_broker(&other);
+    spawn_broker(&other);
     assert_int_equal(await_broker(&other), 3);
     assert_true(pm_clock_ms() - begin_ms < 5000);
     assert_true(log_has(&other, "another broker"));

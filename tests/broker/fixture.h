@@ -23,6 +23,8 @@ typedef struct scene {
 
 int scene_set_up(void **state);
 int scene_tear_down(void **state);
+void spawn_broker(scene *s);
+/* The same, and wait until it answers. */
 void start_broker(scene *s);
 void kill_broker(scene *s);
 /* Wait for the end; the exit code, or -1 for a signal. */
