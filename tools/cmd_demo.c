@@ -91,15 +91,15 @@ static int ask(const places *p, const char *sql) {
 
 static int ask_three(const places *p) {
     static const char *const questions[] = {
-        "SELECT mask, quantile, variance_conservation AS conserved, count(*) AS n, "
-        "round(avg(predicted = label), 3) AS accuracy, round(avg(mu_in_w), 3) AS mu_in_w "
-        "FROM result_wide GROUP BY mask, quantile, variance_conservation",
-        "SELECT layer, count(*) AS n, round(avg(selected * 1.0 / channels), 3) AS share_h, "
-        "round(avg(n / (m + n)), 3) AS share_of_l, round(avg(beta), 2) AS beta "
-        "FROM layer_gradient_wide WHERE mask = 'cls' AND quantile = 0.1 "
-        "AND variance_conservation = 1 GROUP BY layer ORDER BY conv",
-        "SELECT layer, channel, count, mean, std FROM channel_gradient_summary "
-        "WHERE mask = 'off' ORDER BY mean DESC LIMIT 5",
+        ("SELECT mask, quantile, variance_conservation AS conserved, count(*) AS n, "
+         "round(avg(predicted = label), 3) AS accuracy, round(avg(mu_in_w), 3) AS mu_in_w "
+         "FROM result_wide GROUP BY mask, quantile, variance_conservation"),
+        ("SELECT layer, count(*) AS n, round(avg(selected * 1.0 / channels), 3) AS share_h, "
+         "round(avg(n / (m + n)), 3) AS share_of_l, round(avg(beta), 2) AS beta "
+         "FROM layer_gradient_wide WHERE mask = 'cls' AND quantile = 0.1 "
+         "AND variance_conservation = 1 GROUP BY layer ORDER BY conv"),
+        ("SELECT layer, channel, count, mean, std FROM channel_gradient_summary "
+         "WHERE mask = 'off' ORDER BY mean DESC LIMIT 5"),
     };
     for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
         int code = ask(p, questions[i]);
