@@ -170,6 +170,9 @@ static void check_workers(sim *w, const pm_scheduler *s) {
 /* Each task handed out passes over the other runs that had one ready. */
 static void check_turns(sim *w, const pm_scheduler *s, const pm_action *actions, size_t count) {
     for (size_t i = 0; i < count; i++) {
+        /* A lease adopted is a turn taken. */
+        if (actions[i].kind == PM_ACTION_VERDICT && actions[i].adopted)
+            w->passed_over[w->store.tasks[actions[i].task].run] = 0;
         if (actions[i].kind != PM_ACTION_TASK) continue;
         const pm_sched_run *given = pm_sched_run_find(s, actions[i].run);
         if (actions[i].alone && given && !pm_list_empty(&given->ready))
