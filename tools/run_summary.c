@@ -51,15 +51,15 @@ static pm_status print_json(const pm_run_summary *s) {
     json_t *failures = json_array();
     pm_query_sink sink = {.user = failures, .row = add_failure};
     pm_status status = s->items_failed ? for_failures(s, &sink) : PM_OK;
-    json_t *root =
-        json_pack("{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:o}", "run",
-                  (json_int_t)s->run, "state", s->cancelled ? "cancelled" : "done", "db", s->db,
-                  "images", (json_int_t)s->items, "configurations", (json_int_t)s->configurations,
-                  "results", (json_int_t)(s->items_done * s->configurations), "images_done",
-                  (json_int_t)s->items_done, "images_failed", (json_int_t)s->items_failed,
-                  "images_done_before", (json_int_t)s->items_before, "results_reused",
-                  (json_int_t)s->results_reused, "seconds", s->seconds, "images_per_second",
-                  rate(s), "restarts", (json_int_t)s->restarts, "failures", failures);
+    json_t *root = json_pack(
+        "{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:I, s:o}", "run",
+        (json_int_t)s->run, "state", s->cancelled ? "cancelled" : "done", "db", s->db, "images",
+        (json_int_t)s->items, "configurations", (json_int_t)s->configurations, "results",
+        (json_int_t)s->items_done * (json_int_t)s->configurations, "images_done",
+        (json_int_t)s->items_done, "images_failed", (json_int_t)s->items_failed,
+        "images_done_before", (json_int_t)s->items_before, "results_reused",
+        (json_int_t)s->results_reused, "seconds", s->seconds, "images_per_second", rate(s),
+        "restarts", (json_int_t)s->restarts, "failures", failures);
     if (!root) return pm_fail(PM_E_MEMORY, "no memory for the JSON");
     json_dumpf(root, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(6));
     fputc('\n', stdout);
