@@ -52,6 +52,19 @@ static void log_run(const char *event, const pm_run *run) {
            run->items, run->items_open, run->configurations);
 }
 
+/* All of it was computed before: nothing to do, but a line to ask for. */
+static void note_ended(pm_run *run, const pm_op_submit *submit) {
+    const char *data_name = submit->data_set->name;
+    snprintf(run->name, sizeof run->name, "%s", submit->spec->name);
+    snprintf(run->model, sizeof run->model, "%s", submit->spec->configs[0].arch);
+    snprintf(run->data_name, sizeof run->data_name, "%s", data_name ? data_name : "");
+    run->configurations = submit->spec->config_count;
+    run->items = submit->items;
+    run->items_open = submit->items_open;
+    run->state = submit->state;
+    if (!run->finished_ms) run->finished_ms = pm_clock_wall_ms();
+}
+
 static void submitted(pm_broker *b, pm_op *op) {
     pm_op_submit *submit = &op->submit;
     const pm_request *request = op->cookie;
@@ -62,6 +75,7 @@ static void submitted(pm_broker *b, pm_op *op) {
         if (!run->submitted_ms) run->submitted_ms = pm_clock_wall_ms();
     }
     bool live = submit->state == PM_RUN_QUEUED || submit->state == PM_RUN_RUNNING;
+    if (!status && !live && !run->spec) note_ended(run, submit);
     if (!status && live && !run->spec) {
         status = pm_run_open(run, &submit->spec, &submit->data_set);
         run->state = submit->state;

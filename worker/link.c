@@ -173,6 +173,9 @@ static void on_refused(session *s, const Pm__Wire__Refused *refused) {
         s->retry_ms = pm_clock_ms();
     } else if (strcmp(refused->reason, "version") == 0) {
         s->over = pm_fail(PM_E_MISMATCH, "the broker refuses this worker: %s", refused->text);
+    } else if (strcmp(refused->reason, "usage") == 0) {
+        /* What it objects to would be sent again as it is. */
+        s->over = pm_fail(PM_E_PROTOCOL, "the broker refuses this worker: %s", refused->text);
     } else if (strcmp(refused->reason, "role") == 0) {
         s->over = pm_fail(PM_E_DENIED, "the broker refuses this worker: %s", refused->text);
     } else {
@@ -197,6 +200,9 @@ static void on_task(session *s, pm_message *message) {
                                    : pm_work_add_task(s->work, message);
     if (!status) return;
     return_task(s, task);
+    /* Saying Hello anew makes the broker announce its runs again and count credit from the start.
+     */
+    if (status != PM_E_CANCELLED && s->state == LIVE) go_down(s, "task");
     pm_message_fini(message);
 }
 

@@ -183,7 +183,8 @@ static int run_child(const settings *s) {
     close(signal_fd);
     if (status) {
         (void)pm_fail(status, "%s", text);
-        return say_failure(status);
+        int code = say_failure(status);
+        return status == PM_E_TIMEOUT ? PM_EXIT_HUNG : code;
     }
     pm_log(PM_LOG_INFO, "worker.stop", "pid=%d", (int)getpid());
     return 0;

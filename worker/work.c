@@ -104,14 +104,21 @@ static void sweep(pm_work *work) {
 /* Forget the runs that were used longest ago. */
 static void sweep_runs(pm_work *work) {
     for (;;) {
-        size_t idle = 0;
-        pm_run **oldest = NULL;
+        size_t idle = 0, loaded = 0;
+        pm_run **oldest = NULL, *coldest = NULL;
         for (pm_run **place = &work->runs; *place; place = &(*place)->next) {
             if ((*place)->users > 0) continue;
             idle++;
             if (!oldest || (*place)->used < (*oldest)->used) oldest = place;
+            if (!(*place)->ready) continue;
+            loaded++;
+            if (!coldest || (*place)->used < coldest->used) coldest = *place;
         }
-        if (idle <= PM_RUNS_KEPT) return;
+        if (loaded > PM_RUNS_KEPT) {
+            pm_run_ready_free(&coldest->ready);
+            continue;
+        }
+        if (idle <= PM_RUNS_KNOWN) return;
         pm_run *gone = *oldest;
         *oldest = gone->next;
         run_free(gone);

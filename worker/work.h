@@ -19,6 +19,7 @@
 enum {
     PM_UNRECORDED_ITEMS_MAX = 256, /* results that wait for the broker */
     PM_RUNS_KEPT = 4,              /* runs without a lease that stay loaded */
+    PM_RUNS_KNOWN = 64,            /* ... whose description stays: more than the broker remembers */
     PM_LEASES_MAX = 1024           /* far above any credit that is given */
 };
 #define PM_UNRECORDED_BYTES_MAX ((size_t)512 << 20)
@@ -89,7 +90,8 @@ typedef struct pm_work {
     pm_lease *leases;
     pm_run *runs;
     uint64_t run_clock;
-    pm_wanted *wanted; /* the first is being fetched */
+    pm_wanted *wanted;    /* the first is being fetched */
+    unsigned long chunks; /* received, of any blob: progress for all who wait */
     size_t unrecorded_items, unrecorded_bytes;
     size_t credit_owed; /* leases that ended since credit was given */
     bool draining;

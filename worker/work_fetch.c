@@ -46,6 +46,7 @@ void pm_work_chunk(pm_work *work, const pm_message *message) {
         pm_status status = pm_fetch_take(wanted->fetch, chunk,
                                          message->frame_count ? &message->frames[0] : NULL, &done);
         wanted->received++;
+        work->chunks++;
         wanted->heard_ms = pm_clock_ms();
         wanted->stalls = 0;
         if (status || done) finish(work, wanted, status);
@@ -78,16 +79,16 @@ static void leave_queue(pm_work *work, pm_wanted *wanted) {
 
 static pm_status wait_for(pm_work *work, pm_lease *lease, pm_wanted *wanted) {
     pm_status status = PM_OK;
-    unsigned long received = 0;
     pthread_mutex_lock(&work->lock);
+    unsigned long received = work->chunks;
     pm_wanted **place = &work->wanted;
     while (*place) place = &(*place)->next;
     *place = wanted;
     pm_work_wake_link(work);
     while (!wanted->done && !status) {
         pm_work_wait_changed(work);
-        if (wanted->received != received) pm_work_beat(work, lease);
-        received = wanted->received;
+        if (work->chunks != received) pm_work_beat(work, lease);
+        received = work->chunks;
         if (lease->revoked || lease->abandoned || work->draining)
             status = pm_fail(PM_E_CANCELLED, "fetch: given up");
     }

@@ -224,6 +224,17 @@ static void adding_configurations_computes_only_what_is_missing(void **state) {
     assert_int_equal(results(db), IMAGES * 7);
 }
 
+static void a_run_that_was_all_computed_before_ends_at_once(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program program;
+    pm_fixture_path(&fixture, "whole.db", db);
+    run_line(line, db, "--workers 1 --json --name again --limit 20");
+    assert_ended_with((pm_program_run(&program, line), &program), 0);
+    assert_non_null(strstr(program.out, "\"results_reused\": 100"));
+    assert_non_null(strstr(program.out, "\"images\": 20"));
+}
+
 /* The same numbers without a broker: one photograph in process against its row. */
 static void attribute_and_run_agree(void **state) {
     (void)state;
@@ -255,6 +266,7 @@ int main(void) {
         cmocka_unit_test(killed_workers_and_broker_lose_nothing),
         cmocka_unit_test(second_run_on_one_database_is_refused_in_one_line),
         cmocka_unit_test(adding_configurations_computes_only_what_is_missing),
+        cmocka_unit_test(a_run_that_was_all_computed_before_ends_at_once),
         cmocka_unit_test(attribute_and_run_agree),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
