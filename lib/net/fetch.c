@@ -166,6 +166,11 @@ pm_status pm_fetch_take(pm_fetch *fetch, const Pm__Wire__Chunk *chunk, const pm_
         *done = false;
         return PM_OK;
     }
+    /* One before it was lost on the way: asked for again once nothing more comes. */
+    if (bytes && chunk->offset > fetch->received && chunk->offset < fetch->asked) {
+        *done = false;
+        return PM_OK;
+    }
     if (chunk->offset != fetch->received || chunk->offset >= fetch->asked || !bytes ||
         bytes->size != expected_size(fetch))
         return pm_fail(PM_E_PROTOCOL, "fetch: a chunk that was not asked for");

@@ -185,6 +185,22 @@ static void chunks_not_asked_for_are_refused(void **state) {
     pm_fetch_free(&fetch);
 }
 
+/* The first answer was dropped on the way: the second waits to be asked for again. */
+static void a_chunk_behind_a_lost_one_is_no_failure(void **state) {
+    fixture *f = *state;
+    pm_fetch *fetch = NULL;
+    Pm__Wire__Fetch request;
+    bool done = true;
+    pm_bytes bytes = {f->blob, PM_CHUNK_BYTES};
+    Pm__Wire__Chunk second = chunk_of(f, PM_CHUNK_BYTES);
+    assert_int_equal(pm_fetch_new(f->folder, &f->hash, SIZE, &fetch), PM_OK);
+    assert_true(pm_fetch_next(fetch, &request));
+    assert_true(pm_fetch_next(fetch, &request));
+    assert_int_equal(pm_fetch_take(fetch, &second, &bytes, &done), PM_OK);
+    assert_false(done);
+    pm_fetch_free(&fetch);
+}
+
 static void sizes_out_of_bounds_are_refused(void **state) {
     fixture *f = *state;
     pm_fetch *fetch = NULL;
@@ -203,6 +219,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(changed_blob_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(truncated_blob_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(chunks_not_asked_for_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_chunk_behind_a_lost_one_is_no_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sizes_out_of_bounds_are_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
