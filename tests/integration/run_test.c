@@ -142,10 +142,9 @@ static void interrupt_and_go_on(const char *workers, const char *name) {
         if (open && !politely) assert_int_equal(program.code, 128 + SIGKILL);
         if (open && politely && program.code != 0) {
             assert_ended_with(&program, 130);
-            /* Before it recorded anything it may have been stopped before it could say so. */
-            if (at > before)
-                assert_true(strstr(program.err, "the same command goes on") ||
-                            strstr(program.err, "stopped before the run was submitted"));
+            /* Results of a killed one may still be coming in while the next has not begun. */
+            if (strstr(program.err, " images x "))
+                assert_non_null(strstr(program.err, "the same command goes on"));
         }
     }
     start(&program, db, workers);
