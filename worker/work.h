@@ -77,9 +77,8 @@ typedef struct pm_wanted {
     pm_fetch *fetch;
     bool done;
     pm_status status;
-    char text[256];         /* why it failed */
-    unsigned long received; /* chunks, so that waiting counts as progress */
-    int64_t heard_ms;       /* last chunk or request anew, monotonic */
+    char text[256];   /* why it failed */
+    int64_t heard_ms; /* last chunk or request anew, monotonic */
     int stalls;
 } pm_wanted;
 

@@ -45,7 +45,6 @@ void pm_work_chunk(pm_work *work, const pm_message *message) {
     if (wanted) {
         pm_status status = pm_fetch_take(wanted->fetch, chunk,
                                          message->frame_count ? &message->frames[0] : NULL, &done);
-        wanted->received++;
         work->chunks++;
         wanted->heard_ms = pm_clock_ms();
         wanted->stalls = 0;
