@@ -5,10 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const methods[PM_METHOD_COUNT] = {"grad",       "inputgrad", "ig",
-                                                     "smoothgrad", "vargrad",   "gradcam"};
-static const char *const masks[PM_MASK_COUNT] = {"off", "cls", "ins"};
-static const char *const baselines[PM_BASELINE_COUNT] = {"zero", "blur", "image"};
+static const char *const methods[PM_METHOD_COUNT] = {"grad"};
+static const char *const masks[PM_MASK_COUNT] = {"off", "cls"};
 static const char *const tests[PM_TEST_COUNT] = {"welch", "student"};
 static const char *const filters[PM_FILTER_COUNT] = {"bilinear", "bicubic"};
 
@@ -23,16 +21,11 @@ void pm_attribution_defaults(pm_attribution *out) {
         .layers = "default",
         .gamma = INFINITY,
         .variance_conservation = true,
-        .steps = 25,
-        .baseline = PM_BASELINE_ZERO,
-        .samples = 25,
-        .sigma = 0.15,
     };
 }
 
 const char *pm_method_name(pm_method method) { return methods[method]; }
 const char *pm_mask_name(pm_mask mask) { return masks[mask]; }
-const char *pm_baseline_name(pm_baseline baseline) { return baselines[baseline]; }
 const char *pm_test_name(pm_test test) { return tests[test]; }
 const char *pm_filter_name(pm_filter filter) { return filters[filter]; }
 
@@ -61,13 +54,6 @@ pm_status pm_mask_parse(const char *name, pm_mask *out) {
     size_t i;
     pm_status status = parse("mask", masks, PM_MASK_COUNT, name, &i);
     if (!status) *out = (pm_mask)i;
-    return status;
-}
-
-pm_status pm_baseline_parse(const char *name, pm_baseline *out) {
-    size_t i;
-    pm_status status = parse("baseline", baselines, PM_BASELINE_COUNT, name, &i);
-    if (!status) *out = (pm_baseline)i;
     return status;
 }
 

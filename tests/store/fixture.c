@@ -95,7 +95,7 @@ pm_op *submit_op(const plan *p) {
     op->submit.spec = spec;
     op->submit.data_set = make_set(p);
     op->submit.request_id = pm_run_request_id(spec, op->submit.data_set);
-    strcpy(op->submit.engine_version, PM_ENGINE_VERSION);
+    strcpy(op->submit.engine_version, "0.1.0");
     op->submit.task_items = p->task_items;
     return op;
 }

@@ -9,8 +9,6 @@
 static pm_status check_values(const pm_attribution *a) {
     if (a->method >= PM_METHOD_COUNT || a->mask >= PM_MASK_COUNT || a->test >= PM_TEST_COUNT)
         return pm_fail(PM_E_USAGE, "configuration: method, mask or test is not one there is");
-    if (a->method != PM_METHOD_GRAD || a->mask == PM_MASK_INS || a->guided)
-        return pm_fail(PM_E_UNSUPPORTED, "configuration: the engine knows grad with off and cls");
     if (a->mask == PM_MASK_OFF) return PM_OK;
     bool quantile = a->threshold_kind == PM_THRESHOLD_QUANTILE;
     if (quantile ? !(a->threshold > 0 && a->threshold <= 1)

@@ -104,8 +104,6 @@ size_t pm_model_classes(const pm_model *model);
 /* Convolutions in registration order, which is state-dict order. */
 size_t pm_model_conv_count(const pm_model *model);
 const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv);
-/* Of all convolutions together. */
-size_t pm_model_channel_count(const pm_model *model);
 /* "avx512", "avx2" or "baseline": what the kernels run on (PARCHMILL_ISA forces one). */
 const char *pm_model_isa(const pm_model *model);
 
@@ -123,10 +121,6 @@ pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm
 pm_status pm_statistics_new_empty(const pm_model *model, pm_statistics **out);
 pm_status pm_statistics_set(pm_statistics *statistics, size_t conv, pm_test test,
                             const float *p_class, const float *p_shapiro);
-/* For mask ins: mean and std [channels] of a convolution's activation; from tensors mean/CONV and
- * std/CONV in pm_statistics_new. Set p_shapiro with pm_statistics_set. */
-pm_status pm_statistics_set_moments(pm_statistics *statistics, size_t conv, const float *mean,
-                                    const float *std);
 void pm_statistics_free(pm_statistics **statistics);
 
 /* ---- configuration: a pm_attribution made ready for a model ---- */
@@ -148,16 +142,9 @@ typedef struct pm_context pm_context;
 
 enum { PM_TARGET_TOP = -1 };
 
-/* Draw `draw` of standard normal noise, [3, height, width]. */
-typedef void (*pm_noise_fn)(void *user, size_t draw, float *out, size_t count);
-
 typedef struct pm_request {
     const pm_configuration *configuration;
-    int target;            /* class index, or PM_TARGET_TOP: the predicted class */
-    const float *baseline; /* ig: x0, [3, height, width], normalised; NULL: zeros. Requests with the
-                              same pointer share their paths */
-    pm_noise_fn noise;     /* smoothgrad, vargrad: must be given; asked once a draw, in order */
-    void *noise_user;      /* requests with the same function, user and sigma share their draws */
+    int target; /* class index, or PM_TARGET_TOP: the predicted class */
 } pm_request;
 
 /* The gradient at one hooked convolution's output. M, N, variances: unbiased over space of the
@@ -184,11 +171,7 @@ typedef struct pm_attribution_result {
     const float *heat_map; /* [H, W] row-major */
     size_t height, width;
     const pm_layer_gradient *layers; /* one a hook, in hook order */
-    size_t layer_count; /* methods of many passes: of the last point of the path or last draw */
-    /* ig: the sum of (x - x0) mean g over all pixels and colors, and what it approximates, the
-     * integral of p_y d(logit_y) along the path by the trapezoid rule over the forward passes. Both
-     * NAN for other methods. They agree where nothing is masked. */
-    double ig_sum, ig_expected;
+    size_t layer_count;
 } pm_attribution_result;
 
 /* Called once for each request, in order; what it points at is valid during the call. A status
@@ -211,12 +194,6 @@ pm_status pm_context_attribute(pm_context *context, const float *input, const pm
 
 /* Forward only: logits [classes]. */
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits);
-
-/* Forward only: logits [classes], and the activation of every channel of every convolution (mean
- * over space of ReLU of the raw output), convolutions one behind the other in registration order,
- * pm_model_channel_count of them. */
-pm_status pm_context_activations(pm_context *context, const float *input, float *activations,
-                                 float *logits);
 
 /* Called between layers, and between rounds: a worker beats its progress here. NULL: none. */
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user);
