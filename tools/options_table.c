@@ -32,8 +32,9 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_BOXES] = {"boxes", "DIR", NULL,
                       "Folder of Pascal VOC XML files, joined to the photographs by name.", SPEC,
                       PM_OPTION_ONE, what},
-    [PM_OPT_METHOD] = {"method", "NAME", "grad", "How the heat map is made: grad.", HOW,
-                       PM_OPTION_GRID, how},
+    [PM_OPT_METHOD] = {"method", "NAME", "grad",
+                       "How the heat map is made: grad (mean of |g|), inputgrad (mean of |x g|).",
+                       HOW, PM_OPTION_GRID, how},
     [PM_OPT_MASK] = {"mask", "NAME", "off",
                      "Which channels are set apart: off (none), cls (by class statistics; needs "
                      "--stats).",

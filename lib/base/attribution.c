@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const methods[PM_METHOD_COUNT] = {"grad"};
+static const char *const methods[PM_METHOD_COUNT] = {"grad", "inputgrad"};
 static const char *const masks[PM_MASK_COUNT] = {"off", "cls"};
 static const char *const tests[PM_TEST_COUNT] = {"welch", "student"};
 static const char *const filters[PM_FILTER_COUNT] = {"bilinear", "bicubic"};

@@ -15,7 +15,12 @@ extern "C" {
 /* Part of what identifies a result: raised whenever any number may change. */
 #define PM_ENGINE_VERSION "0.1.0"
 
-typedef enum pm_method { PM_METHOD_GRAD, PM_METHOD_COUNT } pm_method;
+/* g is the gradient of the input x, [3, H, W]; means over the colors c. */
+typedef enum pm_method {
+    PM_METHOD_GRAD,      /* mean_c |g| */
+    PM_METHOD_INPUTGRAD, /* mean_c |x g|, x as normalised */
+    PM_METHOD_COUNT
+} pm_method;
 typedef enum pm_mask { PM_MASK_OFF, PM_MASK_CLS, PM_MASK_COUNT } pm_mask;
 typedef enum pm_threshold { PM_THRESHOLD_QUANTILE, PM_THRESHOLD_ALPHA } pm_threshold;
 typedef enum pm_test { PM_TEST_WELCH, PM_TEST_STUDENT, PM_TEST_COUNT } pm_test;
@@ -41,8 +46,8 @@ typedef struct pm_attribution {
 /* grad, off, quantile 0.1, t 0.05, welch, default layers, gamma infinite, conservation on. */
 void pm_attribution_defaults(pm_attribution *out);
 
-/* Names as typed and stored: "grad", "off", "cls", "welch", "student", "bilinear", "bicubic".
- * The parsers give PM_E_USAGE and list what there is. */
+/* Names as typed and stored: "grad", "inputgrad", "off", "cls", "welch", "student", "bilinear",
+ * "bicubic". The parsers give PM_E_USAGE and list what there is. */
 const char *pm_method_name(pm_method method);
 const char *pm_mask_name(pm_mask mask);
 const char *pm_test_name(pm_test test);

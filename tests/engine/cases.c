@@ -13,6 +13,7 @@
 typedef struct entry {
     const char *name, *arch;
     size_t height, width, classes;
+    pm_method method;
     pm_mask mask;
     const char *layers;     /* NULL: default */
     double quantile, alpha; /* quantile 0: alpha counts */
@@ -41,6 +42,8 @@ static const entry table[] = {
     {"resnet18_40x72_cls", "resnet18", 40, 72, 1000, CLS(0.2),
      .layers = "layer2.*, layer4.0.conv?"},
     {"resnet18_65_off", "resnet18", 65, 65, 1000, OFF},
+    {"resnet18_64_inputgrad", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
+    {"vgg16_bn_64_inputgrad", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
     {"resnet34_64_cls", "resnet34", 64, 64, 1000, CLS(0.1)},
     {"resnet50_64_cls", "resnet50", 64, 64, 1000, CLS(0.1)},
     {"resnet50_70_off", "resnet50", 70, 70, 1000, OFF, .layers = "layer1.0.*"},
@@ -155,6 +158,7 @@ static pm_status make_statistics(const pm_model *model, const char *layers, pm_s
 static pm_status make_configuration(pm_case_set *set, const entry *e) {
     pm_attribution a;
     pm_attribution_defaults(&a);
+    a.method = e->method;
     a.mask = e->mask;
     a.threshold_kind = e->quantile > 0 ? PM_THRESHOLD_QUANTILE : PM_THRESHOLD_ALPHA;
     a.threshold = e->quantile > 0 ? e->quantile : e->alpha;

@@ -197,6 +197,17 @@ static pm_status classify(run *r, int target) {
     return PM_OK;
 }
 
+static void heat_map(run *r, size_t count) {
+    const bool times_input = r->configuration->attribution.method == PM_METHOD_INPUTGRAD;
+    const pm_real *g = r->grad[0], *x = r->values[0];
+    for (size_t i = 0; i < count; i++) {
+        double sum = 0;
+        for (size_t k = i; k < 3 * count; k += count)
+            sum += fabs((double)g[k] * (times_input ? (double)x[k] : 1));
+        r->result->heat_map[i] = sum / 3;
+    }
+}
+
 pm_status PM_ORACLE(attribute)(const pm_configuration *configuration, int target,
                                const float *input, size_t height, size_t width,
                                pm_oracle_result **out) {
@@ -208,12 +219,7 @@ pm_status PM_ORACLE(attribute)(const pm_configuration *configuration, int target
     }
     if (!status) status = backward(&r);
     if (!status) {
-        size_t count = height * width;
-        const pm_real *g = r.grad[0];
-        for (size_t i = 0; i < count; i++)
-            r.result->heat_map[i] =
-                (fabs((double)g[i]) + fabs((double)g[count + i]) + fabs((double)g[2 * count + i])) /
-                3;
+        heat_map(&r, height * width);
         *out = r.result;
         r.result = NULL;
     }

@@ -190,15 +190,26 @@ static void unpack_gradient(pm_context *c, size_t image) {
             }
 }
 
-/* method grad: the mean over the colors of |g|. */
-static void heat_map(const pm_context *c, float *out) {
-    const size_t pixels = c->plan.height * c->plan.width;
+/* What the method makes of the gradient. x: [3, height, width], the input. */
+static void heat_map(const pm_context *c, pm_method method, const float *x, float *out) {
+    const size_t n = c->plan.height * c->plan.width;
     const float *g = c->gradient;
-    for (size_t i = 0; i < pixels; i++)
-        out[i] = (fabsf(g[i]) + fabsf(g[pixels + i]) + fabsf(g[2 * pixels + i])) / 3.0F;
+    switch (method) {
+    case PM_METHOD_GRAD:
+        for (size_t i = 0; i < n; i++)
+            out[i] = (fabsf(g[i]) + fabsf(g[n + i]) + fabsf(g[2 * n + i])) / 3.0F;
+        return;
+    case PM_METHOD_INPUTGRAD:
+        for (size_t i = 0; i < n; i++)
+            out[i] = (fabsf(x[i] * g[i]) + fabsf(x[n + i] * g[n + i]) +
+                      fabsf(x[2 * n + i] * g[2 * n + i])) /
+                     3.0F;
+        return;
+    case PM_METHOD_COUNT: return; /* refused by pm_configuration_new */
+    }
 }
 
-static void backward(pm_context *c, size_t jobs) {
+static void backward(pm_context *c, size_t jobs, const float *input) {
     for (size_t i = c->plan.forward_count; i < c->plan.step_count; i++) {
         const pm_step *step = &c->plan.steps[i];
         if (step->op == PM_DO_HOOK)
@@ -210,7 +221,7 @@ static void backward(pm_context *c, size_t jobs) {
     }
     for (size_t j = 0; j < jobs; j++) {
         unpack_gradient(c, j);
-        heat_map(c, c->jobs[j].heat_map);
+        heat_map(c, c->jobs[j].configuration->attribution.method, input, c->jobs[j].heat_map);
     }
 }
 
@@ -268,8 +279,9 @@ static pm_status give_result(pm_context *c, size_t index, size_t job, size_t pre
 }
 
 /* As many requests from `first` on as the batch holds; the same request twice is computed once. */
-static pm_status run_round(pm_context *c, const pm_request *requests, size_t count, size_t *first,
-                           size_t predicted, pm_result_fn give, void *user) {
+static pm_status run_round(pm_context *c, const float *input, const pm_request *requests,
+                           size_t count, size_t *first, size_t predicted, pm_result_fn give,
+                           void *user) {
     size_t jobs = 0, end = *first;
     for (; end < count; end++) {
         const pm_request *r = &requests[end];
@@ -283,7 +295,7 @@ static pm_status run_round(pm_context *c, const pm_request *requests, size_t cou
         if (status != PM_OK) return status;
         jobs++;
     }
-    backward(c, jobs);
+    backward(c, jobs, input);
     for (size_t i = *first; i < end; i++) {
         size_t job = find_job(c, jobs, &requests[i], predicted);
         pm_status status = give_result(c, i, job, predicted, give, user);
@@ -299,6 +311,6 @@ pm_status pm_context_attribute(pm_context *context, const float *input, const pm
     size_t predicted = argmax(context->logits, context->model->graph->classes);
     pm_status status = check_requests(context, requests, count, predicted);
     for (size_t first = 0; first < count && status == PM_OK;)
-        status = run_round(context, requests, count, &first, predicted, give, user);
+        status = run_round(context, input, requests, count, &first, predicted, give, user);
     return status;
 }
