@@ -95,6 +95,7 @@ CASES = {
     "resnet18_65_off": ("resnet18", 65, 65, 1000, {"mask": "off"}),
     "resnet18_64_inputgrad": ("resnet18", 64, 64, 1000, {"method": "inputgrad"}),
     "vgg16_bn_64_inputgrad": ("vgg16_bn", 64, 64, 1000, {"method": "inputgrad"}),
+    "vgg16_bn_64_inputgrad_novc": ("vgg16_bn", 64, 64, 1000, {"method": "inputgrad", "variance_conservation": False}),
     "resnet34_64_cls": ("resnet34", 64, 64, 1000, {}),
     "resnet50_70_off": ("resnet50", 70, 70, 1000, {"mask": "off", "layer_ratio": "layer1.0.*"}),
     "resnet101_64_gamma3": ("resnet101", 64, 64, 1000, {"gamma": 3.0, "layer_ratio": "layer3.2?.conv3,layer4.*"}),

@@ -44,6 +44,8 @@ static const entry table[] = {
     {"resnet18_65_off", "resnet18", 65, 65, 1000, OFF},
     {"resnet18_64_inputgrad", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
     {"vgg16_bn_64_inputgrad", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
+    {"vgg16_bn_64_inputgrad_novc", "vgg16_bn", 64, 64, 1000, CLS(0.1),
+     .method = PM_METHOD_INPUTGRAD, .no_conservation = true},
     {"resnet34_64_cls", "resnet34", 64, 64, 1000, CLS(0.1)},
     {"resnet50_64_cls", "resnet50", 64, 64, 1000, CLS(0.1)},
     {"resnet50_70_off", "resnet50", 70, 70, 1000, OFF, .layers = "layer1.0.*"},
