@@ -4,7 +4,7 @@
 
 #include "lib/spec/spec.h"
 
-enum { PM_CANONICAL_BYTES = 6 * (PM_LAYERS_BYTES + 64) + 1024 };
+enum { PM_CANONICAL_BYTES = 6 * (PM_LAYERS_BYTES + PM_CAM_LAYER_BYTES + 64) + 2048 };
 
 /* The same configuration with every meaningless field at its default. */
 pm_config pm_config_canonical(const pm_config *config);

@@ -1,4 +1,6 @@
 /* Owns the canonical text of a configuration: its one form, its checks, the way back. */
+#include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
 #include <locale.h>
 #include <math.h>
@@ -9,7 +11,7 @@
 
 #include "lib/spec/canonical.h"
 
-enum { SIDE_MAX = 16384 };
+enum { SIDE_MAX = 16384, PASSES_MAX = 1000 };
 
 static const char *const target_rules[] = {"label", "top", "class"};
 
@@ -63,54 +65,124 @@ static void put_reals(out_text *out, const float *values, size_t count) {
     put(out, "]");
 }
 
+/* What the method alone decides. */
+static void canonical_method(pm_config *c, const pm_attribution *plain) {
+    pm_attribution *a = &c->attribution;
+    if (a->method != PM_METHOD_IG) {
+        a->steps = plain->steps;
+        a->baseline = plain->baseline;
+    }
+    if (a->baseline != PM_BASELINE_IMAGE) memset(&c->baseline_image, 0, sizeof c->baseline_image);
+    if (!pm_method_is_random(a->method)) {
+        a->samples = plain->samples;
+        a->sigma = plain->sigma;
+        a->seed = plain->seed;
+    }
+    if (a->method != PM_METHOD_GRADCAM) memcpy(a->cam_layer, plain->cam_layer, sizeof a->cam_layer);
+    if (a->method != PM_METHOD_GATHER) return;
+    a->guided = plain->guided;
+    a->mask = plain->mask;
+    memcpy(a->layers, plain->layers, sizeof a->layers);
+    c->all_boxes = false;
+}
+
+/* What the mask alone decides. */
+static void canonical_mask(pm_config *c, const pm_attribution *plain) {
+    pm_attribution *a = &c->attribution;
+    if (a->mask != PM_MASK_CLS) a->test = plain->test;
+    if (a->exact) a->variance_conservation = plain->variance_conservation;
+    if (a->mask != PM_MASK_OFF) return;
+    a->threshold_kind = plain->threshold_kind;
+    a->threshold = plain->threshold;
+    a->p_value_threshold = plain->p_value_threshold;
+    a->gamma = plain->gamma;
+    a->exact = plain->exact;
+    a->variance_conservation = plain->variance_conservation;
+    c->has_statistics = false;
+}
+
 pm_config pm_config_canonical(const pm_config *config) {
     pm_config c = *config;
-    pm_attribution *a = &c.attribution, plain;
+    pm_attribution plain;
     pm_attribution_defaults(&plain);
-    if (a->mask == PM_MASK_OFF) {
-        plain.method = a->method;
-        memcpy(plain.layers, a->layers, sizeof plain.layers);
-        *a = plain;
-        c.has_statistics = false;
-    }
-    if (a->exact) a->variance_conservation = plain.variance_conservation;
+    canonical_method(&c, &plain);
+    canonical_mask(&c, &plain);
     if (!c.has_statistics) memset(&c.statistics, 0, sizeof c.statistics);
     if (c.target_rule != PM_TARGET_RULE_CLASS) c.target_class = 0;
     return c;
 }
 
+static void put_hash(out_text *out, const pm_sha256 *hash) {
+    char hex[PM_SHA256_HEX_BYTES];
+    pm_sha256_hex(hash, hex);
+    put(out, "\"%s\"", hex);
+}
+
+/* Keys from arch to gamma; then on to mean, to resize, to the end. */
+static void put_to_gamma(out_text *out, const pm_config *c) {
+    const pm_attribution *a = &c->attribution;
+    put(out, "{\"arch\":");
+    put_string(out, c->arch);
+    if (a->method == PM_METHOD_IG) put(out, ",\"baseline\":\"%s\"", pm_baseline_name(a->baseline));
+    if (a->baseline == PM_BASELINE_IMAGE) {
+        put(out, ",\"baseline_image\":");
+        put_hash(out, &c->baseline_image);
+    }
+    if (c->all_boxes) put(out, ",\"boxes\":\"all\"");
+    if (a->method == PM_METHOD_GRADCAM) {
+        put(out, ",\"cam_layer\":");
+        put_string(out, a->cam_layer);
+    }
+    put(out, ",\"crop\":%zu,\"exact\":%s,\"filter\":\"%s\",\"gamma\":", c->crop,
+        a->exact ? "true" : "false", pm_filter_name(c->filter));
+    put_real(out, a->gamma);
+}
+
+static void put_to_resize(out_text *out, const pm_config *c) {
+    const pm_attribution *a = &c->attribution;
+    if (a->guided) put(out, ",\"guided\":true");
+    put(out, ",\"layers\":");
+    put_string(out, a->layers);
+    put(out, ",\"mask\":\"%s\",\"mean\":", pm_mask_name(a->mask));
+    put_reals(out, c->mean, 3);
+    put(out, ",\"method\":\"%s\",\"p_value_threshold\":", pm_method_name(a->method));
+    put_real(out, a->p_value_threshold);
+    put(out, ",\"resize\":%zu", c->resize);
+}
+
+static void put_rest(out_text *out, const pm_config *c) {
+    const pm_attribution *a = &c->attribution;
+    if (pm_method_is_random(a->method)) {
+        /* As text: a JSON integer has no unsigned 64 bits. */
+        put(out, ",\"samples\":%zu,\"seed\":\"%" PRIu64 "\",\"sigma\":", a->samples, a->seed);
+        put_real(out, a->sigma);
+    }
+    put(out, ",\"statistics\":");
+    if (c->has_statistics)
+        put_hash(out, &c->statistics);
+    else
+        put(out, "null");
+    put(out, ",\"std\":");
+    put_reals(out, c->std, 3);
+    if (a->method == PM_METHOD_IG) put(out, ",\"steps\":%zu", a->steps);
+    put(out, ",\"target_class\":%zu,\"target_rule\":\"%s\",\"test\":\"%s\",\"threshold\":",
+        c->target_class, target_rules[c->target_rule], pm_test_name(a->test));
+    put_real(out, a->threshold);
+    put(out, ",\"threshold_kind\":\"%s\"",
+        a->threshold_kind == PM_THRESHOLD_ALPHA ? "alpha" : "quantile");
+    if (c->transform_input) put(out, ",\"transform_input\":true");
+    put(out,
+        ",\"variance_conservation\":%s,\"weights\":", a->variance_conservation ? "true" : "false");
+    put_hash(out, &c->weights);
+    put(out, "}");
+}
+
 void pm_config_write(const pm_config *config, char text[PM_CANONICAL_BYTES], pm_sha256 *hash) {
     pm_config c = pm_config_canonical(config);
-    const pm_attribution *a = &c.attribution;
-    char hex[PM_SHA256_HEX_BYTES];
     out_text out = {text, 0};
-    put(&out, "{\"arch\":");
-    put_string(&out, c.arch);
-    put(&out, ",\"crop\":%zu,\"exact\":%s,\"filter\":\"%s\",\"gamma\":", c.crop,
-        a->exact ? "true" : "false", pm_filter_name(c.filter));
-    put_real(&out, a->gamma);
-    put(&out, ",\"layers\":");
-    put_string(&out, a->layers);
-    put(&out, ",\"mask\":\"%s\",\"mean\":", pm_mask_name(a->mask));
-    put_reals(&out, c.mean, 3);
-    put(&out, ",\"method\":\"%s\",\"p_value_threshold\":", pm_method_name(a->method));
-    put_real(&out, a->p_value_threshold);
-    put(&out, ",\"resize\":%zu,\"statistics\":", c.resize);
-    if (c.has_statistics) {
-        pm_sha256_hex(&c.statistics, hex);
-        put(&out, "\"%s\"", hex);
-    } else {
-        put(&out, "null");
-    }
-    put(&out, ",\"std\":");
-    put_reals(&out, c.std, 3);
-    put(&out, ",\"target_class\":%zu,\"target_rule\":\"%s\",\"test\":\"%s\",\"threshold\":",
-        c.target_class, target_rules[c.target_rule], pm_test_name(a->test));
-    put_real(&out, a->threshold);
-    pm_sha256_hex(&c.weights, hex);
-    put(&out, ",\"threshold_kind\":\"%s\",\"variance_conservation\":%s,\"weights\":\"%s\"}",
-        a->threshold_kind == PM_THRESHOLD_ALPHA ? "alpha" : "quantile",
-        a->variance_conservation ? "true" : "false", hex);
+    put_to_gamma(&out, &c);
+    put_to_resize(&out, &c);
+    put_rest(&out, &c);
     *hash = pm_sha256_of(text, out.used);
 }
 
@@ -195,6 +267,51 @@ static pm_status get_hash(json_t *object, const char *key, pm_sha256 *out, bool 
     return status;
 }
 
+static bool has(const json_t *object, const char *key) {
+    return json_object_get(object, key) != NULL;
+}
+
+static pm_status get_seed(json_t *object, uint64_t *out) {
+    char digits[32], *end;
+    pm_status status = get_text(object, "seed", digits, sizeof digits);
+    if (status) return status;
+    errno = 0;
+    uint64_t value = strtoull(digits, &end, 10);
+    if (errno || *end || digits[0] < '0' || digits[0] > '9') return wrong("seed", "a whole number");
+    *out = value;
+    return PM_OK;
+}
+
+/* Keys of later versions: absent is the default. */
+static pm_status get_later(json_t *object, pm_config *c) {
+    pm_attribution *a = &c->attribution;
+    char word[32];
+    pm_status status;
+    if (has(object, "baseline")) {
+        if ((status = get_text(object, "baseline", word, sizeof word))) return status;
+        if (pm_baseline_parse(word, &a->baseline)) return wrong("baseline", "a known one");
+    }
+    if (has(object, "baseline_image") &&
+        (status = get_hash(object, "baseline_image", &c->baseline_image, NULL)))
+        return status;
+    if (has(object, "boxes")) {
+        if ((status = get_text(object, "boxes", word, sizeof word))) return status;
+        if (strcmp(word, "all") != 0) return wrong("boxes", "'all'");
+        c->all_boxes = true;
+    }
+    if ((has(object, "cam_layer") &&
+         (status = get_text(object, "cam_layer", a->cam_layer, sizeof a->cam_layer))) ||
+        (has(object, "guided") && (status = get_bool(object, "guided", &a->guided))) ||
+        (has(object, "samples") && (status = get_size(object, "samples", &a->samples))) ||
+        (has(object, "seed") && (status = get_seed(object, &a->seed))) ||
+        (has(object, "sigma") && (status = get_real(object, "sigma", &a->sigma))) ||
+        (has(object, "steps") && (status = get_size(object, "steps", &a->steps))) ||
+        (has(object, "transform_input") &&
+         (status = get_bool(object, "transform_input", &c->transform_input))))
+        return status;
+    return PM_OK;
+}
+
 static pm_status get_words(json_t *object, pm_config *c) {
     pm_attribution *a = &c->attribution;
     char word[32];
@@ -241,7 +358,7 @@ static pm_status get_fields(json_t *object, pm_config *c) {
         (status = get_real(object, "threshold", &a->threshold)) ||
         (status = get_bool(object, "variance_conservation", &a->variance_conservation)) ||
         (status = get_hash(object, "weights", &c->weights, NULL)) ||
-        (status = get_words(object, c)))
+        (status = get_words(object, c)) || (status = get_later(object, c)))
         return status;
     const char *key = json_object_iter_key(json_object_iter(object));
     if (key) return pm_fail(PM_E_FORMAT, "configuration: field '%.60s' is not known", key);
@@ -259,6 +376,7 @@ pm_status pm_config_parse(const char *text, pm_config *out) {
     pm_config config = {0};
     char line[PM_CANONICAL_BYTES];
     pm_sha256 hash;
+    pm_attribution_defaults(&config.attribution);
     pm_status status = get_fields(object, &config);
     if (!status && (status = pm_config_check(&config)) == PM_E_USAGE)
         status = pm_fail_in(PM_E_FORMAT, "configuration");
@@ -283,7 +401,26 @@ static bool plain(const char *text, size_t size) {
     return true;
 }
 
+static pm_status check_method(const pm_attribution *a) {
+    if (a->method == PM_METHOD_IG && (a->steps < 1 || a->steps > PASSES_MAX))
+        return pm_fail(PM_E_USAGE, "steps %zu: they go from 1 to %d", a->steps, PASSES_MAX);
+    if (pm_method_is_random(a->method)) {
+        size_t least = a->method == PM_METHOD_VARGRAD ? 2 : 1;
+        if (a->samples < least || a->samples > PASSES_MAX)
+            return pm_fail(PM_E_USAGE, "samples %zu: for %s they go from %zu to %d", a->samples,
+                           pm_method_name(a->method), least, PASSES_MAX);
+        if (!(a->sigma > 0 && a->sigma <= 100))
+            return pm_fail(PM_E_USAGE, "sigma %g is not within (0, 100]", a->sigma);
+    }
+    if (!plain(a->cam_layer, sizeof a->cam_layer))
+        return pm_fail(PM_E_USAGE, "the cam layer must be a word of 1 to %d plain characters",
+                       PM_CAM_LAYER_BYTES - 1);
+    return PM_OK;
+}
+
 static pm_status check_attribution(const pm_attribution *a) {
+    pm_status status = check_method(a);
+    if (status) return status;
     if (!plain(a->layers, sizeof a->layers))
         return pm_fail(PM_E_USAGE, "layers must be a word of 1 to %d plain characters",
                        PM_LAYERS_BYTES - 1);
@@ -318,12 +455,39 @@ pm_status pm_config_check(const pm_config *config) {
     return check_attribution(&c->attribution);
 }
 
+/* "ig25 blur guided ", "" for grad. */
+static void method_label(const pm_config *c, char *out, size_t size) {
+    const pm_attribution *a = &c->attribution;
+    char name[96] = "";
+    switch (a->method) {
+    case PM_METHOD_GRAD: break;
+    case PM_METHOD_INPUTGRAD:
+    case PM_METHOD_GATHER: snprintf(name, sizeof name, "%s ", pm_method_name(a->method)); break;
+    case PM_METHOD_IG:
+        snprintf(name, sizeof name, "ig%zu %s%s", a->steps,
+                 a->baseline == PM_BASELINE_ZERO ? "" : pm_baseline_name(a->baseline),
+                 a->baseline == PM_BASELINE_ZERO ? "" : " ");
+        break;
+    case PM_METHOD_SMOOTHGRAD:
+    case PM_METHOD_VARGRAD:
+        snprintf(name, sizeof name, "%s%zu s%g seed %" PRIu64 " ", pm_method_name(a->method),
+                 a->samples, a->sigma, a->seed);
+        break;
+    case PM_METHOD_GRADCAM:
+        snprintf(name, sizeof name, "gradcam %.60s ",
+                 strcmp(a->cam_layer, "default") == 0 ? "" : a->cam_layer);
+        break;
+    case PM_METHOD_COUNT: break;
+    }
+    snprintf(out, size, "%s%s%s%s", name, a->guided ? "guided " : "",
+             c->all_boxes ? "boxes all " : "", c->transform_input ? "transform-input " : "");
+}
+
 void pm_config_label(const pm_config *config, char *out, size_t size) {
     const pm_config c = pm_config_canonical(config);
     const pm_attribution *a = &c.attribution;
-    char method[32] = "", scale[96] = "", target[48] = "", gamma[32] = "inf";
-    if (a->method != PM_METHOD_GRAD)
-        snprintf(method, sizeof method, "%s ", pm_method_name(a->method));
+    char method[192], scale[96] = "", target[48] = "", gamma[32] = "inf";
+    method_label(&c, method, sizeof method);
     if (isfinite(a->gamma)) snprintf(gamma, sizeof gamma, "%g", a->gamma);
     if (a->mask != PM_MASK_OFF)
         snprintf(scale, sizeof scale, " gamma %s %s%s", gamma,

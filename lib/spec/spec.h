@@ -1,8 +1,10 @@
 /* What is to be computed: the run specification and its configurations, as text that hashes.
  *
- * A configuration is one canonical JSON object: every field present, keys sorted, no blanks,
- * numbers as %.17g, infinity as "inf". Its SHA-256 is its identity (DESIGN 1). The same text
- * travels on the wire, stands in the database and is what a worker computes from. */
+ * A configuration is one canonical JSON object: keys sorted, no blanks, numbers as %.17g, infinity
+ * as "inf". Keys of the first version are always there; later ones only where they mean something
+ * and, for switches, differ from their default, so that older texts stay canonical. Its SHA-256 is
+ * its identity (DESIGN 1). The same text travels on the wire, stands in the database and is what a
+ * worker computes from. */
 #ifndef PM_SPEC_H
 #define PM_SPEC_H
 
@@ -24,16 +26,19 @@ typedef struct pm_config {
     char arch[64];
     pm_sha256 weights;
     bool has_statistics;
-    pm_sha256 statistics; /* of the statistics file; mask cls only */
+    pm_sha256 statistics; /* of the statistics file; masks cls and ins only */
     size_t resize, crop;  /* preprocessing, pixels */
     pm_filter filter;
     float mean[3], std[3];
     pm_target_rule target_rule;
-    size_t target_class; /* for PM_TARGET_RULE_CLASS */
+    size_t target_class;      /* for PM_TARGET_RULE_CLASS */
+    bool all_boxes;           /* score the union of an image's boxes; else the first */
+    bool transform_input;     /* inception_v3, googlenet: torchvision's flag of that name */
+    pm_sha256 baseline_image; /* of the file; PM_BASELINE_IMAGE only */
     pm_attribution attribution;
 } pm_config;
 
-/* Canonical text from malloc (the caller frees) and its hash. Fields that the mask makes
+/* Canonical text from malloc (the caller frees) and its hash. Fields that method or mask make
  * meaningless are written at their defaults, so that equal work has an equal hash. */
 pm_status pm_config_format(const pm_config *config, char **text, pm_sha256 *hash);
 /* The reverse; PM_E_FORMAT on an unknown, missing or ill-typed field. */

@@ -9,6 +9,10 @@
 static pm_status check_values(const pm_attribution *a) {
     if (a->method >= PM_METHOD_COUNT || a->mask >= PM_MASK_COUNT || a->test >= PM_TEST_COUNT)
         return pm_fail(PM_E_USAGE, "configuration: method, mask or test is not one there is");
+    if (a->method > PM_METHOD_INPUTGRAD || a->mask > PM_MASK_CLS || a->guided)
+        return pm_fail(
+            PM_E_UNSUPPORTED, "configuration: the engine does not know method %s, mask %s%s",
+            pm_method_name(a->method), pm_mask_name(a->mask), a->guided ? ", guided" : "");
     if (a->mask == PM_MASK_OFF) return PM_OK;
     bool quantile = a->threshold_kind == PM_THRESHOLD_QUANTILE;
     if (quantile ? !(a->threshold > 0 && a->threshold <= 1)

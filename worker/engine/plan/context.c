@@ -205,6 +205,11 @@ static void heat_map(const pm_context *c, pm_method method, const float *x, floa
                       fabsf(x[2 * n + i] * g[2 * n + i])) /
                      3.0F;
         return;
+    case PM_METHOD_IG:
+    case PM_METHOD_SMOOTHGRAD:
+    case PM_METHOD_VARGRAD:
+    case PM_METHOD_GRADCAM:
+    case PM_METHOD_GATHER:
     case PM_METHOD_COUNT: return; /* refused by pm_configuration_new */
     }
 }
