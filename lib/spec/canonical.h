@@ -6,6 +6,9 @@
 
 enum { PM_CANONICAL_BYTES = 6 * (PM_LAYERS_BYTES + PM_CAM_LAYER_BYTES + 64) + 2048 };
 
+/* "label", "top", "class", by pm_target_rule. */
+extern const char *const pm_target_rule_names[3];
+
 /* The same configuration with every meaningless field at its default. */
 pm_config pm_config_canonical(const pm_config *config);
 

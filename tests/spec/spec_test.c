@@ -102,6 +102,48 @@ static void equal_work_has_an_equal_hash(void **state) {
     free(tb);
 }
 
+/* A key of a later version stands where it means something, and nowhere else. */
+static void later_keys_stand_only_where_they_mean_something(void **state) {
+    (void)state;
+    pm_config c = sample(), back;
+    char *text;
+    pm_sha256 hash;
+    c.attribution.steps = 7; /* grad has no steps, samples, seed, cam layer */
+    c.attribution.samples = 7;
+    c.attribution.seed = 7;
+    strcpy(c.attribution.cam_layer, "conv1");
+    c.baseline_image = pm_sha256_of("abc", 3);
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_string_equal(text, expected);
+    free(text);
+    c.attribution.method = PM_METHOD_IG;
+    c.attribution.baseline = PM_BASELINE_IMAGE;
+    c.attribution.guided = true;
+    c.all_boxes = true;
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_non_null(strstr(text,
+                           "{\"arch\":\"resnet18\",\"baseline\":\"image\",\"baseline_image\":"
+                           "\"ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad\","
+                           "\"boxes\":\"all\",\"crop\":224,"));
+    assert_non_null(strstr(text, "\"gamma\":\"inf\",\"guided\":true,\"layers\""));
+    assert_non_null(strstr(text, "\"std\":[0.25,0.5,1],\"steps\":7,\"target_class\""));
+    assert_null(strstr(text, "samples"));
+    assert_int_equal(pm_config_parse(text, &back), PM_OK);
+    assert_int_equal(back.attribution.steps, 7);
+    assert_true(back.all_boxes && back.attribution.guided);
+    assert_true(pm_sha256_equal(&back.baseline_image, &c.baseline_image));
+    free(text);
+    c = sample();
+    c.attribution.method = PM_METHOD_SMOOTHGRAD;
+    c.attribution.seed = UINT64_MAX;
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_non_null(strstr(text, "\"samples\":25,\"seed\":\"18446744073709551615\",\"sigma\":"
+                                 "0.14999999999999999,\"statistics\""));
+    assert_int_equal(pm_config_parse(text, &back), PM_OK);
+    assert_true(back.attribution.seed == UINT64_MAX);
+    free(text);
+}
+
 /* expected with `from` replaced by `to` */
 static void refused(const char *from, const char *to) {
     char text[2048];
@@ -117,6 +159,9 @@ static void refused(const char *from, const char *to) {
 
 static void parse_refuses_all_but_the_canonical_form(void **state) {
     (void)state;
+    refused("\"layers\"", "\"guided\":false,\"layers\"");
+    refused("\"crop\"", "\"boxes\":\"first\",\"crop\"");
+    refused("\"statistics\"", "\"seed\":\"0\",\"statistics\"");
     refused("\"crop\":224,", "");
     refused("\"crop\":224", "\"crop\":224,\"more\":1");
     refused("\"crop\":224", "\"crop\":\"224\"");
@@ -227,6 +272,7 @@ int main(void) {
         cmocka_unit_test(canonical_text_is_the_documented_one),
         cmocka_unit_test(text_parses_back_to_the_same_configuration),
         cmocka_unit_test(equal_work_has_an_equal_hash),
+        cmocka_unit_test(later_keys_stand_only_where_they_mean_something),
         cmocka_unit_test(parse_refuses_all_but_the_canonical_form),
         cmocka_unit_test(checks_name_the_value),
         cmocka_unit_test(labels_are_short_lines),
