@@ -113,12 +113,8 @@ pm_status pm_image_crop(const pm_image *in, const pm_preprocessing *how, pm_imag
     return PM_OK;
 }
 
-pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float *out,
-                          pm_geometry *geometry) {
-    pm_image crop = {0};
-    pm_status status = pm_image_crop(in, how, &crop, geometry);
-    if (status) return status;
-    size_t pixels = crop.width * crop.height;
+void pm_image_normalise(const pm_image *crop, const pm_preprocessing *how, float *out) {
+    size_t pixels = crop->width * crop->height;
     for (size_t c = 0; c < 3; c++) {
         /* Every step in float, as torch does: 256 values are all there can be. */
         float values[256];
@@ -128,9 +124,17 @@ pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float
             values[v] = centred / how->std[c];
         }
         float *plane = out + c * pixels;
-        const uint8_t *sample = crop.rgb + c;
+        const uint8_t *sample = crop->rgb + c;
         for (size_t i = 0; i < pixels; i++) plane[i] = values[sample[i * 3]];
     }
+}
+
+pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float *out,
+                          pm_geometry *geometry) {
+    pm_image crop = {0};
+    pm_status status = pm_image_crop(in, how, &crop, geometry);
+    if (status) return status;
+    pm_image_normalise(&crop, how, out);
     pm_image_fini(&crop);
     return PM_OK;
 }

@@ -70,7 +70,11 @@ pm_status pm_image_resize(const pm_image *in, size_t width, size_t height, pm_fi
 pm_status pm_image_crop(const pm_image *in, const pm_preprocessing *how, pm_image *out,
                         pm_geometry *geometry);
 
-/* The tensor: out [3][crop][crop], ((v / 255) - mean) / std in float as torchvision computes it. */
+/* The tensor of a crop: out [3][height][width], ((v / 255) - mean) / std in float as torchvision
+ * computes it. */
+void pm_image_normalise(const pm_image *crop, const pm_preprocessing *how, float *out);
+
+/* Both, one after the other: out [3][crop][crop]. */
 pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float *out,
                           pm_geometry *geometry);
 

@@ -102,4 +102,5 @@ def main():
                 writer.writerow([*key, "below", n, 0, *take(below(words(seed, image, use, draw), n), 0, 5)])
 
 
-main()
+if __name__ == "__main__":
+    main()
