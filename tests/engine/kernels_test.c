@@ -101,7 +101,7 @@ static void make(const pm_kernels *k, const shape *s, arrays *a) {
     e->scale = a->scale;
     e->shift = a->shift;
     e->gradient_scale = a->gradient_scale;
-    e->rectified = e->mask = bits;
+    e->kept = e->mask = bits;
 }
 
 static void release(arrays *a) {
@@ -170,7 +170,9 @@ static void check(const pm_kernels *k, const shape *s) {
         make(k, s, &a);
         pm_epilogue *e = &a.conv.epilogue;
         if (forward) {
-            e->rectified.at = a.rectified;
+            e->kept.at = a.rectified;
+            e->activation = PM_ACTIVATION_RELU;
+            e->channels = s->out_blocks * k->lanes;
             e->gradient_scale = NULL;
         } else {
             e->scale = e->shift = NULL;
@@ -228,6 +230,85 @@ static void no_taps_give_what_the_epilogue_adds(void **state) {
         assert_memory_equal(a.out, a.add, a.out_floats * sizeof *a.out);
         release(&a);
     }
+}
+
+/* ---- activations ---- */
+
+/* Value and derivative by the definitions. */
+static double activated(pm_activation activation, double v, double *slope) {
+    const double s = 1 / (1 + exp(-v));
+    switch (activation) {
+    case PM_ACTIVATION_NONE: break;
+    case PM_ACTIVATION_RELU: *slope = v > 0; return v > 0 ? v : 0;
+    case PM_ACTIVATION_RELU6: *slope = v > 0 && v < 6; return fmin(fmax(v, 0), 6);
+    case PM_ACTIVATION_SILU: *slope = s + v * s * (1 - s); return v * s;
+    case PM_ACTIVATION_SIGMOID: *slope = s * (1 - s); return s;
+    }
+    *slope = 1;
+    return v;
+}
+
+enum { ACTIVATED = 1 << 16, LIVE = 3 }; /* pixels of one block; channels */
+
+/* Values from -100 to 100, densest around 0, with the corners of RELU6 among them. */
+static float activation_input(size_t i) {
+    static const float corners[] = {0, -0.0F, 6, 88, -88, 90, -90, 1e30F, -1e30F};
+    if (i < sizeof corners / sizeof *corners) return corners[i];
+    const double at = 2.0 * (double)i / ACTIVATED - 1;
+    return (float)(100 * at * at * at);
+}
+
+static void check_activation(const pm_kernels *k, pm_activation activation) {
+    const size_t v = k->lanes, floats = ACTIVATED * v;
+    const bool smooth = pm_activation_is_smooth(activation);
+    float *in = filled("in", floats), *out = filled("out", floats), *back = filled("back", floats);
+    uint8_t *kept = (uint8_t *)filled("kept", floats);
+    for (size_t i = 0; i < floats; i++) in[i] = i % v < LIVE ? activation_input(i / v) : 0;
+    pm_map m = {.in = {in, 0, 0, 0, (ptrdiff_t)v},
+                .images = 1,
+                .blocks = 1,
+                .height = 1,
+                .width = ACTIVATED,
+                .epilogue = {.activation = activation,
+                             .kept = {kept, 0, 0, 1},
+                             .channels = LIVE,
+                             .out = {out, 0, 0, 0, (ptrdiff_t)v}}};
+    k->pointwise(&m);
+    m.epilogue = (pm_epilogue){.out = {back, 0, 0, 0, (ptrdiff_t)v}};
+    *(smooth ? &m.epilogue.slope : &m.epilogue.mask) = (pm_mask_span){kept, 0, 0, 1};
+    k->pointwise(&m);
+    double worst = 0, worst_slope = 0;
+    for (size_t i = 0; i < floats; i++) {
+        double slope, value = activated(activation, (double)in[i], &slope);
+        if (i % v >= LIVE) {
+            assert_true(out[i] == 0 && back[i] == 0);
+            continue;
+        }
+        /* Of values that fp32 holds in full; SILU's derivative has a zero, where only its absolute
+         * error means something. */
+        if (fabs(value) > 2e-36) worst = fmax(worst, fabs((double)out[i] / value - 1));
+        if (fabs(value) <= 2e-36) assert_true(fabs((double)out[i]) <= 3e-36);
+        if (fabs((double)in[i]) > 1e-3 && fabs((double)in[i]) < 80)
+            worst_slope = fmax(worst_slope,
+                               fabs((double)back[i] / (double)in[i] - slope) / fmax(slope, 0.05));
+    }
+    print_message("%s: activation %d within %.1e, derivative within %.1e\n", k->name,
+                  (int)activation, worst, worst_slope);
+    assert_true(worst < (smooth ? 4e-7 : 1e-12));
+    assert_true(worst_slope < (smooth ? 2e-6 : 1e-6));
+    free(in);
+    free(out);
+    free(back);
+    free(kept);
+}
+
+static void activations_and_their_derivatives_are_the_definitions(void **state) {
+    (void)state;
+    static const pm_activation all[] = {PM_ACTIVATION_RELU, PM_ACTIVATION_RELU6, PM_ACTIVATION_SILU,
+                                        PM_ACTIVATION_SIGMOID};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t a = 0; a < sizeof all / sizeof *all; a++)
+            if (kernels_of(i) != NULL) check_activation(kernels_of(i), all[a]);
 }
 
 /* ---- pooling ---- */
@@ -339,6 +420,7 @@ int main(void) {
         cmocka_unit_test(convolution_and_epilogue_are_what_plain_loops_say),
         cmocka_unit_test(long_sums_and_wide_maps_are_what_plain_loops_say),
         cmocka_unit_test(no_taps_give_what_the_epilogue_adds),
+        cmocka_unit_test(activations_and_their_derivatives_are_the_definitions),
         cmocka_unit_test(first_maximum_in_row_major_order_wins),
         cmocka_unit_test(measures_are_the_plain_sums_and_unbiased_variances),
         cmocka_unit_test(an_unknown_isa_is_one_line),

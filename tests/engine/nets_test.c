@@ -55,6 +55,20 @@ static int build_knot(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, pm_build_avgpool_to(b, w, 1, 1), "f", 33, classes);
 }
 
+/* Each activation behind a convolution, an addition, a linear layer and on its own. */
+static int build_bend(pm_builder *b, const pm_arch *arch, size_t classes) {
+    int (*const *bends)(pm_builder *, int) = arch->variant;
+    int x = pm_build_conv(b, pm_build_input(b), "a", 20, 3, 2, 1, false);
+    x = bends[0](b, pm_build_batchnorm(b, x, "an"));
+    int y = bends[1](b, pm_build_maxpool(b, x, 3, 1, 1)); /* nothing to join */
+    y = pm_build_add(b, pm_build_conv(b, y, "b", 20, 3, 1, 1, true), x);
+    y = pm_build_conv(b, bends[2](b, y), "c", 21, 3, 2, 1, true);
+    y = bends[3](b, bends[0](b, y)); /* one behind the other */
+    y = pm_build_linear(b, pm_build_avgpool_to(b, y, 2, 1), "d", 42, 23);
+    return pm_build_linear(b, bends[1](b, y), "e", 23, classes);
+}
+
+static const pm_family bend_family = {"e", build_bend, NULL};
 static const pm_family chain_family = {"d", build_chain, NULL};
 static const pm_family knot_family = {"f", build_knot, NULL};
 
@@ -170,9 +184,23 @@ static void values_read_twice_are_what_the_oracle_says(void **state) {
     check(&arch, 19, 33);
 }
 
+static void every_activation_is_what_the_oracle_says(void **state) {
+    (void)state;
+    int (*const bends[])(pm_builder *, int) = {pm_build_silu,   pm_build_relu6, pm_build_sigmoid,
+                                               pm_build_relu,   pm_build_silu,  pm_build_relu6,
+                                               pm_build_sigmoid};
+    for (size_t i = 0; i < 4; i++) {
+        const pm_arch arch = {.info = {.name = "bend", .family = "test"},
+                              .family = &bend_family,
+                              .variant = &bends[i]};
+        check(&arch, 21, 30);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains_of_any_filter_and_stride_are_what_the_oracle_says),
+        cmocka_unit_test(every_activation_is_what_the_oracle_says),
         cmocka_unit_test(values_read_twice_are_what_the_oracle_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -112,7 +112,7 @@ static void convolution_forward_by_hand(void **state) {
     for (size_t i = 0; i < 4; i++) assert_true(out[i] == 20);
 }
 
-static void batchnorm_relu_and_add(void **state) {
+static void batchnorm_activations_and_add(void **state) {
     (void)state;
     const pm_oracle_shape s = {4, 5, 6};
     make_parameters();
@@ -124,7 +124,9 @@ static void batchnorm_relu_and_add(void **state) {
                     .mean = mean,
                     .var = var};
     check(&norm, s, s, 1);
-    check(&(pm_node){.op = PM_OP_RELU, .channels = 4}, s, s, 1);
+    static const pm_op activations[] = {PM_OP_RELU, PM_OP_RELU6, PM_OP_SILU, PM_OP_SIGMOID};
+    for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
+        check(&(pm_node){.op = activations[i], .channels = 4}, s, s, 1);
     check(&(pm_node){.op = PM_OP_ADD, .channels = 4}, s, s, 2);
 }
 
@@ -166,13 +168,22 @@ static void ties_go_where_pytorch_sends_them(void **state) {
     pm_oracle_forward_f64(&relu, ones, at_zero, one, out);
     pm_oracle_backward_f64(&relu, ones, at_zero, one, out, r, grad);
     assert_true(g[0] == 0);
+    pm_node relu6 = {.op = PM_OP_RELU6, .channels = 1};
+    static const double corners[] = {0, 6, -1, 7, 3}, want[] = {0, 6, 0, 6, 3};
+    for (size_t i = 0; i < sizeof corners / sizeof *corners; i++) {
+        const double *const corner[2] = {&corners[i], NULL};
+        g[0] = 0;
+        pm_oracle_forward_f64(&relu6, ones, corner, one, out);
+        pm_oracle_backward_f64(&relu6, ones, corner, one, out, r, grad);
+        assert_true(out[0] == want[i] && g[0] == (i == 4 ? 5 : 0));
+    }
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolution_of_any_kernel_stride_and_pad),
         cmocka_unit_test(convolution_forward_by_hand),
-        cmocka_unit_test(batchnorm_relu_and_add),
+        cmocka_unit_test(batchnorm_activations_and_add),
         cmocka_unit_test(pools_and_the_cifar_shortcut),
         cmocka_unit_test(linear_over_a_flattened_map),
         cmocka_unit_test(ties_go_where_pytorch_sends_them),

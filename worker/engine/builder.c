@@ -99,9 +99,14 @@ int pm_build_batchnorm(pm_builder *b, int input, const char *name) {
     return at;
 }
 
-int pm_build_relu(pm_builder *b, int input) {
-    return add_node(b, plain(PM_OP_RELU, input, channels_of(b, input)), "");
+static int add_activation(pm_builder *b, pm_op op, int input) {
+    return add_node(b, plain(op, input, channels_of(b, input)), "");
 }
+
+int pm_build_relu(pm_builder *b, int input) { return add_activation(b, PM_OP_RELU, input); }
+int pm_build_relu6(pm_builder *b, int input) { return add_activation(b, PM_OP_RELU6, input); }
+int pm_build_silu(pm_builder *b, int input) { return add_activation(b, PM_OP_SILU, input); }
+int pm_build_sigmoid(pm_builder *b, int input) { return add_activation(b, PM_OP_SIGMOID, input); }
 
 int pm_build_add(pm_builder *b, int first, int second) {
     pm_node node = plain(PM_OP_ADD, first, channels_of(b, first));

@@ -27,6 +27,9 @@ int pm_build_conv(pm_builder *builder, int input, const char *name, size_t chann
                   size_t stride, size_t pad, bool bias);
 int pm_build_batchnorm(pm_builder *builder, int input, const char *name);
 int pm_build_relu(pm_builder *builder, int input);
+int pm_build_relu6(pm_builder *builder, int input);
+int pm_build_silu(pm_builder *builder, int input);
+int pm_build_sigmoid(pm_builder *builder, int input);
 int pm_build_add(pm_builder *builder, int a, int b);
 int pm_build_maxpool(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
 int pm_build_avgpool_to(pm_builder *builder, int input, size_t height, size_t width);

@@ -92,6 +92,9 @@ static pm_status node_size(const pm_graph *graph, const pm_node *node, const siz
         return PM_OK;
     case PM_OP_BATCHNORM:
     case PM_OP_RELU:
+    case PM_OP_RELU6:
+    case PM_OP_SILU:
+    case PM_OP_SIGMOID:
     case PM_OP_ADD: out[0] = in[0], out[1] = in[1]; return PM_OK;
     case PM_OP_AVGPOOL_TO: out[0] = node->out_height, out[1] = node->out_width; return PM_OK;
     case PM_OP_LINEAR:

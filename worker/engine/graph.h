@@ -13,6 +13,9 @@ typedef enum pm_op {
     PM_OP_CONV,      /* raw output (plus bias, if any): where ParchGrad acts */
     PM_OP_BATCHNORM, /* evaluation mode: s_c v + t_c, s = w / sqrt(var + eps), t = b - mean s */
     PM_OP_RELU,
+    PM_OP_RELU6,         /* min(max(v, 0), 6); its derivative at 0 and 6 is 0, as in PyTorch */
+    PM_OP_SILU,          /* v sigmoid(v) */
+    PM_OP_SIGMOID,       /* 1 / (1 + exp(-v)) */
     PM_OP_ADD,           /* input[0] + input[1] */
     PM_OP_MAXPOOL,       /* first maximum in row-major order wins, as in PyTorch */
     PM_OP_AVGPOOL_TO,    /* adaptive average pool to out_height x out_width, PyTorch's bins */

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "lib/base/status.h"
+#include "worker/engine/activation.h"
 
 /* Where the maps of some images lie: strides in floats between images, channel blocks, rows and
  * pixels. `at` is pixel (0, 0) of the first, inside the border. */
@@ -26,7 +27,8 @@ typedef struct pm_const_span {
     ptrdiff_t image, plane, row, pixel;
 } pm_const_span;
 
-/* One bit a channel, one element (pm_kernels.mask_bytes) a pixel and block; shared by images. */
+/* A derivative, one element a pixel and block, shared by images: either one bit a channel
+ * (pm_kernels.mask_bytes) or v floats. Strides in elements. */
 typedef struct pm_mask_span {
     void *at; /* NULL: absent */
     ptrdiff_t plane, row, pixel;
@@ -36,8 +38,11 @@ typedef struct pm_mask_span {
 typedef struct pm_epilogue {
     const float *scale, *shift;  /* [blocks v]: v = scale v + shift; both or neither */
     pm_const_span add;           /* v += add */
-    pm_mask_span rectified;      /* bit = v > 0, v = max(v, 0) */
+    pm_activation activation;    /* v = activation(v); kept = its derivative there: bits, */
+    pm_mask_span kept;           /* floats where it is smooth */
+    size_t channels;             /* with an activation: lanes behind them stay 0 */
     pm_mask_span mask;           /* v = 0 where the bit is 0 */
+    pm_mask_span slope;          /* v *= slope */
     pm_span out;                 /* v is stored here */
     pm_span scaled;              /* and gradient_scale v here; v itself where that is NULL */
     const float *gradient_scale; /* [blocks v] */

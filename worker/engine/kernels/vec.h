@@ -28,22 +28,28 @@ typedef double dvec __attribute__((vector_size(PM_LANES * 4), may_alias));
 
 #if PM_LANES == 16
 typedef uint16_t mask_t;
-PM_INLINE mask_t vec_positive(vec a) {
-    return _mm512_cmp_ps_mask((__m512)a, _mm512_setzero_ps(), _CMP_GT_OQ);
+PM_INLINE mask_t vec_greater(vec a, vec b) {
+    return _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_GT_OQ);
 }
+#define PM_LANE_NUMBERS                                                                            \
+    { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 }
 PM_INLINE vec vec_keep(mask_t bits, vec a) { return (vec)_mm512_maskz_mov_ps(bits, (__m512)a); }
 #else
 typedef uint8_t mask_t;
 #if PM_LANES == 8
-PM_INLINE mask_t vec_positive(vec a) {
-    return (mask_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, _mm256_setzero_ps(), _CMP_GT_OQ));
+PM_INLINE mask_t vec_greater(vec a, vec b) {
+    return (mask_t)_mm256_movemask_ps(_mm256_cmp_ps((__m256)a, (__m256)b, _CMP_GT_OQ));
 }
+#define PM_LANE_NUMBERS                                                                            \
+    { 0, 1, 2, 3, 4, 5, 6, 7 }
 #define PM_LANE_BITS                                                                               \
     { 1, 2, 4, 8, 16, 32, 64, 128 }
 #else
-PM_INLINE mask_t vec_positive(vec a) {
-    return (mask_t)_mm_movemask_ps(_mm_cmpgt_ps((__m128)a, _mm_setzero_ps()));
+PM_INLINE mask_t vec_greater(vec a, vec b) {
+    return (mask_t)_mm_movemask_ps(_mm_cmpgt_ps((__m128)a, (__m128)b));
 }
+#define PM_LANE_NUMBERS                                                                            \
+    { 0, 1, 2, 3 }
 #define PM_LANE_BITS                                                                               \
     { 1, 2, 4, 8 }
 #endif

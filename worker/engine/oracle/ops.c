@@ -54,6 +54,15 @@ static void conv_forward(const pm_node *node, shape is, const pm_real *in, shape
     conv_walk(node, is, (pm_real *)(uintptr_t)in, os, out, false);
 }
 
+static pm_real sigmoid(pm_real v) { return (pm_real)(1 / (1 + exp(-(double)v))); }
+
+/* The derivative of an activation at v. */
+static pm_real slope(pm_op op, pm_real v) {
+    pm_real s = sigmoid(v);
+    if (op == PM_OP_SIGMOID) return s * (1 - s);
+    return s + v * s * (1 - s);
+}
+
 static pm_real batchnorm_scale(const pm_node *node, size_t c) {
     pm_real var = node->var[c], eps = node->eps;
     return node->weight[c] / (pm_real)sqrt((double)(var + eps));
@@ -157,6 +166,16 @@ void PM_ORACLE(forward)(const pm_node *node, const pm_oracle_shape in_shape[2],
     case PM_OP_RELU:
         for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] > 0 ? in[0][i] : 0;
         return;
+    case PM_OP_RELU6:
+        for (size_t i = 0; i < volume(os); i++)
+            out[i] = in[0][i] < 0 ? 0 : in[0][i] > 6 ? 6 : in[0][i];
+        return;
+    case PM_OP_SILU:
+        for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] * sigmoid(in[0][i]);
+        return;
+    case PM_OP_SIGMOID:
+        for (size_t i = 0; i < volume(os); i++) out[i] = sigmoid(in[0][i]);
+        return;
     case PM_OP_ADD:
         for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] + in[1][i];
         return;
@@ -182,6 +201,14 @@ void PM_ORACLE(backward)(const pm_node *node, const pm_oracle_shape in_shape[2],
         return;
     case PM_OP_RELU: /* the derivative at 0 is 0, as in PyTorch */
         for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += out[i] > 0 ? g[i] : 0;
+        return;
+    case PM_OP_RELU6: /* and at 6 */
+        for (size_t i = 0; i < volume(os); i++)
+            grad_in[0][i] += out[i] > 0 && out[i] < 6 ? g[i] : 0;
+        return;
+    case PM_OP_SILU:
+    case PM_OP_SIGMOID:
+        for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += slope(node->op, in[0][i]) * g[i];
         return;
     case PM_OP_ADD:
         for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += g[i];

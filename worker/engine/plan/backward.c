@@ -4,8 +4,8 @@
  * value is complete: every reader has added its share. A share is either computed (by the reader's
  * step, which adds what is there already) or is a tensor that exists (a residual hands its reader's
  * gradient on as it is). The step that brings the last share applies the group's own epilogue
- * backwards: ReLU mask, then the BatchNorm's scale, so that the gradient at the convolution's
- * output is stored once and ParchGrad finds it there. */
+ * backwards: the activation's derivative, then the BatchNorm's scale, so that the gradient at the
+ * convolution's output is stored once and ParchGrad finds it there. */
 #include <stdlib.h>
 
 #include "worker/engine/plan/plan.h"

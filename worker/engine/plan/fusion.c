@@ -19,7 +19,7 @@ static int tail_of(const builder *b, int node) {
 static pm_group *joinable(const builder *b, int node) {
     if (b->uses[node] != 1 || b->tails[node] < 0) return NULL;
     pm_group *group = &b->groups[b->tails[node]];
-    return group->relu ? NULL : group;
+    return group->activation == PM_ACTIVATION_NONE ? group : NULL;
 }
 
 static void join(builder *b, pm_group *group, int node) {
@@ -51,7 +51,7 @@ static void take_batchnorm(builder *b, int node) {
     group->batchnorm = node;
 }
 
-static void take_relu(builder *b, int node) {
+static void take_activation(builder *b, int node, pm_activation activation) {
     pm_group *group = joinable(b, b->graph->nodes[node].input[0]);
     bool joins = group != NULL && (group->kind == PM_GROUP_CONV || group->kind == PM_GROUP_LINEAR ||
                                    group->kind == PM_GROUP_POINTWISE);
@@ -59,7 +59,7 @@ static void take_relu(builder *b, int node) {
         join(b, group, node);
     else
         group = start(b, PM_GROUP_POINTWISE, node);
-    group->relu = true;
+    group->activation = activation;
 }
 
 /* The addition joins the convolution that ends last, so that the other operand is at hand. */
@@ -93,7 +93,10 @@ static void take(builder *b, int node) {
     case PM_OP_AVGPOOL_TO: (void)start(b, PM_GROUP_AVGPOOL, node); return;
     case PM_OP_SUBSAMPLE_PAD: (void)start(b, PM_GROUP_SUBSAMPLE, node); return;
     case PM_OP_BATCHNORM: take_batchnorm(b, node); return;
-    case PM_OP_RELU: take_relu(b, node); return;
+    case PM_OP_RELU: take_activation(b, node, PM_ACTIVATION_RELU); return;
+    case PM_OP_RELU6: take_activation(b, node, PM_ACTIVATION_RELU6); return;
+    case PM_OP_SILU: take_activation(b, node, PM_ACTIVATION_SILU); return;
+    case PM_OP_SIGMOID: take_activation(b, node, PM_ACTIVATION_SIGMOID); return;
     case PM_OP_ADD: take_add(b, node); return;
     }
 }
@@ -136,7 +139,7 @@ static pm_status check(const pm_graph *graph, const pm_fusion *fusion) {
         readers += group->kind == PM_GROUP_CONV ? 1 : 2;
     }
     const pm_group *output = &fusion->groups[fusion->output];
-    if (readers != 1 || output->kind != PM_GROUP_LINEAR || output->relu)
+    if (readers != 1 || output->kind != PM_GROUP_LINEAR || output->activation != PM_ACTIVATION_NONE)
         return pm_fail(PM_E_UNSUPPORTED,
                        "%s: the engine runs networks from one first convolution to one last linear "
                        "layer",

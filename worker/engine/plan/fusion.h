@@ -1,8 +1,9 @@
 /* Groups: nodes that run as one step. A convolution takes the BatchNorm, residual addition and
- * ReLU behind it into its epilogue. Depends on the graph alone, on no size and no ISA. */
+ * activation behind it into its epilogue. Depends on the graph alone, on no size and no ISA. */
 #ifndef PM_ENGINE_FUSION_H
 #define PM_ENGINE_FUSION_H
 
+#include "worker/engine/activation.h"
 #include "worker/engine/graph.h"
 
 typedef enum pm_group_kind {
@@ -11,17 +12,17 @@ typedef enum pm_group_kind {
     PM_GROUP_MAXPOOL,
     PM_GROUP_AVGPOOL,
     PM_GROUP_SUBSAMPLE,
-    PM_GROUP_POINTWISE, /* BatchNorm, addition or ReLU with nothing to join */
+    PM_GROUP_POINTWISE, /* BatchNorm, addition or activation with nothing to join */
 } pm_group_kind;
 
 enum { PM_GROUP_NONE = -1, PM_GROUP_IMAGE = -2 };
 
 typedef struct pm_group {
     pm_group_kind kind;
-    int head;            /* the node it starts from */
-    int batchnorm;       /* node, or PM_NODE_NONE */
-    bool relu;           /* last of all */
-    int last;            /* the node whose value it gives */
+    int head;                 /* the node it starts from */
+    int batchnorm;            /* node, or PM_NODE_NONE */
+    pm_activation activation; /* last of all */
+    int last;                 /* the node whose value it gives */
     int input, residual; /* groups, PM_GROUP_IMAGE or PM_GROUP_NONE; residual is added after the
                             BatchNorm */
 } pm_group;

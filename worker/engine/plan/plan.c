@@ -77,6 +77,12 @@ pm_span pm_plan_span(const pm_plan *plan, int tensor) {
     return (pm_span){plan->arena + t->offset + t->origin, t->image, t->plane, t->row, t->pixel};
 }
 
+size_t pm_plan_mask_bytes(const pm_plan *plan, pm_activation activation) {
+    const pm_kernels *kernels = plan->packed->kernels;
+    return pm_activation_is_smooth(activation) ? kernels->lanes * sizeof(float)
+                                               : kernels->mask_bytes;
+}
+
 /* ---- forward ---- */
 
 /* Zeros that the readers of a group's value want around it. */
@@ -141,7 +147,9 @@ static void add_forward(pm_plan *plan) {
         plan->value[i] = step->out =
             pm_plan_tensor(plan, 1, blocks, size[0], size[1], forward_border(plan, (int)i), i);
         const size_t pixels = blocks * size[0] * size[1];
-        if (group->relu) plan->mask[i] = kept_tensor(plan, pixels * kernels->mask_bytes, i);
+        if (group->activation != PM_ACTIVATION_NONE)
+            plan->mask[i] =
+                kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), i);
         if (group->kind == PM_GROUP_MAXPOOL)
             plan->winner[i] = kept_tensor(plan, pixels * kernels->lanes, i);
     }

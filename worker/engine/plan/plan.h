@@ -61,7 +61,7 @@ typedef struct pm_plan {
     int logits;      /* tensor */
     int gradient;    /* tensor: the input's gradient in sub-pixels, [batch] */
     int *value;      /* [groups] tensors: forward value, */
-    int *mask;       /* ReLU bits, */
+    int *mask;       /* the activation's derivative: bits, or floats where it is smooth, */
     int *winner;     /* pooling winners, */
     int *grad;       /* gradient behind the mask, where a residual needs it, */
     int *delta;      /* gradient at the head's output */
@@ -91,6 +91,8 @@ int pm_plan_tensor(pm_plan *plan, size_t images, size_t blocks, size_t height, s
 void pm_plan_use(pm_plan *plan, int tensor, size_t time);
 pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target);
 size_t pm_plan_blocks(const pm_plan *plan, size_t channels);
+/* What a kept derivative takes for one pixel of one block. */
+size_t pm_plan_mask_bytes(const pm_plan *plan, pm_activation activation);
 const pm_node *pm_plan_head(const pm_plan *plan, int group);
 /* Size of a group's value; of the image for PM_GROUP_IMAGE. */
 const size_t *pm_plan_size(const pm_plan *plan, int group);

@@ -23,9 +23,12 @@ static pm_epilogue epilogue_of(const pm_plan *plan, const pm_step *step) {
     if (step->forward) {
         e.scale = plan->packed->groups[step->group].scale;
         e.shift = plan->packed->groups[step->group].shift;
-        e.rectified = mask_span(plan, step->group);
+        e.activation = plan->packed->fusion.groups[step->group].activation;
+        e.channels = pm_plan_head(plan, step->group)->channels;
+        e.kept = mask_span(plan, step->group);
     } else if (step->final) {
-        e.mask = mask_span(plan, step->target);
+        const pm_activation undone = plan->packed->fusion.groups[step->target].activation;
+        *(pm_activation_is_smooth(undone) ? &e.slope : &e.mask) = mask_span(plan, step->target);
         e.gradient_scale = plan->packed->groups[step->target].gradient_scale;
     }
     return e;
@@ -39,27 +42,34 @@ static void stride_span(pm_span *s, size_t y, size_t x, size_t down, size_t acro
     s->pixel *= (ptrdiff_t)across;
 }
 
-static void stride_epilogue(pm_epilogue *e, size_t mask_bytes, size_t y, size_t x, size_t step) {
+static void stride_mask(pm_mask_span *s, size_t bytes, size_t y, size_t x, size_t step) {
+    if (s->at == NULL) return;
+    ptrdiff_t at = (ptrdiff_t)y * s->row + (ptrdiff_t)x * s->pixel;
+    s->at = (char *)s->at + at * (ptrdiff_t)bytes;
+    s->row *= (ptrdiff_t)step;
+    s->pixel *= (ptrdiff_t)step;
+}
+
+static void stride_epilogue(pm_epilogue *e, const pm_kernels *kernels, size_t y, size_t x,
+                            size_t step) {
     pm_span add = {(float *)(uintptr_t)e->add.at, e->add.image, e->add.plane, e->add.row,
                    e->add.pixel};
     stride_span(&add, y, x, step, step);
     e->add = as_const(add);
     stride_span(&e->out, y, x, step, step);
     stride_span(&e->scaled, y, x, step, step);
-    if (e->mask.at == NULL) return;
-    ptrdiff_t at = (ptrdiff_t)y * e->mask.row + (ptrdiff_t)x * e->mask.pixel;
-    e->mask.at = (char *)e->mask.at + at * (ptrdiff_t)mask_bytes;
-    e->mask.row *= (ptrdiff_t)step;
-    e->mask.pixel *= (ptrdiff_t)step;
+    stride_mask(&e->mask, kernels->mask_bytes, y, x, step);
+    stride_mask(&e->slope, kernels->lanes * sizeof(float), y, x, step);
 }
 
 /* Images instead of pixels: one row of them at pixel (y, x) of every map. */
-static void turn_epilogue(pm_epilogue *e, size_t mask_bytes, size_t y, size_t x) {
-    stride_epilogue(e, mask_bytes, y, x, 1);
+static void turn_epilogue(pm_epilogue *e, const pm_kernels *kernels, size_t y, size_t x) {
+    stride_epilogue(e, kernels, y, x, 1);
     e->add.pixel = e->add.image;
     e->out.pixel = e->out.image;
     e->scaled.pixel = e->scaled.image;
     e->mask.pixel = 0;
+    e->slope.pixel = 0;
 }
 
 typedef struct rooms {
@@ -125,7 +135,7 @@ static void resolve_backward(pm_plan *plan, pm_step *step, rooms *next) {
         size_t py = p / stride, px = p % stride;
         if (size[0] <= py || size[1] <= px) continue;
         pm_epilogue e = epilogue_of(plan, step);
-        stride_epilogue(&e, plan->packed->kernels->mask_bytes, py, px, stride);
+        stride_epilogue(&e, plan->packed->kernels, py, px, stride);
         pm_conv *conv = new_conv(step, next, &weights->backward[p], in);
         conv->in_blocks = pm_plan_blocks(plan, head->channels);
         set_output(conv, plan, head->in_channels, (size[0] - py - 1) / stride + 1,
@@ -151,7 +161,7 @@ static void resolve_images(pm_plan *plan, pm_step *step, rooms *next) {
     const pm_node *target = pm_plan_head(plan, step->target);
     for (size_t p = 0; p < weights->backward_count; p++) {
         pm_epilogue e = epilogue_of(plan, step);
-        turn_epilogue(&e, plan->packed->kernels->mask_bytes, p / size[1], p % size[1]);
+        turn_epilogue(&e, plan->packed->kernels, p / size[1], p % size[1]);
         pm_conv *conv =
             new_conv(step, next, &weights->backward[p], as_const(pm_plan_span(plan, step->in)));
         conv->in.row = 0;
