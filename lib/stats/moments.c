@@ -29,6 +29,18 @@ void pm_moments_merge(pm_moments *into, const pm_moments *other) {
     into->selected += other->selected;
 }
 
+void pm_moments_rest(const pm_moments *classes, size_t count, pm_moments *rest) {
+    pm_moments before = {0}, after = {0};
+    for (size_t k = 0; k < count; k++) {
+        rest[k] = before;
+        pm_moments_merge(&before, &classes[k]);
+    }
+    for (size_t k = count; k-- > 0;) {
+        pm_moments_merge(&rest[k], &after);
+        pm_moments_merge(&after, &classes[k]);
+    }
+}
+
 double pm_moments_std(const pm_moments *moments) {
     if (moments->count < 2) return NAN;
     return sqrt(moments->m2 / (double)(moments->count - 1));

@@ -4,6 +4,7 @@
 #define PM_STATS_MOMENTS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct pm_moments {
@@ -17,6 +18,10 @@ typedef struct pm_moments {
 /* All zero is empty. */
 void pm_moments_add(pm_moments *moments, double value, bool selected);
 void pm_moments_merge(pm_moments *into, const pm_moments *other);
+/* Each class against all others: rest[k] = all of `classes` but k, of which there are `count`.
+ * Merged, never the total less one: that difference has no digits left where one class dominates.
+ * In fixed order: those before k from the first on, then those after k from the last on. */
+void pm_moments_rest(const pm_moments *classes, size_t count, pm_moments *rest);
 /* Sample standard deviation (n - 1); NAN below two values. */
 double pm_moments_std(const pm_moments *moments);
 
