@@ -33,6 +33,10 @@ static void clear_answer(pm_op *op) {
         op->run.count = 0;
         break;
     case PM_OP_WORKER_SEEN: op->worker.worker_id = 0; break;
+    case PM_OP_STATISTICS:
+        op->statistics.statistics_id = 0;
+        op->statistics.existed = false;
+        break;
     }
 }
 
@@ -48,6 +52,7 @@ static pm_status apply(pm_store *store, pm_op *op) {
     case PM_OP_RETRY: return pm_apply_retry(store, &op->run);
     case PM_OP_REFRESH: return pm_apply_refresh(store, &op->run);
     case PM_OP_WORKER_SEEN: return pm_apply_worker(store, &op->worker);
+    case PM_OP_STATISTICS: return pm_apply_statistics(store, &op->statistics);
     }
     return pm_fail(PM_E_INTERNAL, "no operation %d", (int)op->kind);
 }

@@ -9,9 +9,10 @@
 #include <sqlite3.h>
 
 #include "lib/stats/moments.h"
+#include "lib/store/query.h"
 #include "lib/store/store.h"
 
-enum { PM_APPLICATION_ID = 0x504D494C, PM_STATEMENTS_MAX = 96 }; /* "PMIL" */
+enum { PM_APPLICATION_ID = 0x504D494C, PM_STATEMENTS_MAX = 128 }; /* "PMIL" */
 
 typedef struct pm_migration {
     const char *name, *sql;
@@ -105,6 +106,9 @@ static inline uint64_t pm_db_column_id(sqlite3_stmt *statement, int column) {
     return (uint64_t)sqlite3_column_int64(statement, column);
 }
 
+/* The connection of a query, for reading blobs in slices; the query keeps it. */
+sqlite3 *pm_query_db(pm_query *query);
+
 /* ---- rows that several operations share ---- */
 
 pm_status pm_task_list_add(pm_task_list *list, const pm_task_row *row); /* copies configs */
@@ -120,6 +124,12 @@ pm_status pm_failure_insert(pm_store *store, uint64_t run_id, uint64_t item, pm_
  * counts as lacking. Items in an open task of the run are left out. */
 pm_status pm_tasks_make(pm_store *store, uint64_t run_id, bool redo_errors, pm_task_list *made,
                         uint64_t *items_open, uint64_t *results_open);
+
+/* Find or make the model of the specification's first configuration. */
+pm_status pm_model_put(pm_store *store, const pm_run_spec *spec, int64_t *model_id);
+/* Find or make a convolution of a model. PM_E_PROTOCOL: it is there with other channels. */
+pm_status pm_layer_put(pm_store *store, int64_t model_id, size_t conv, const char *name,
+                       size_t channels, int64_t *layer_id);
 
 /* ---- accumulators (channels.c) ---- */
 
@@ -147,5 +157,6 @@ pm_status pm_apply_finish(pm_store *store, pm_op_run *op);
 pm_status pm_apply_retry(pm_store *store, pm_op_run *op);
 pm_status pm_apply_refresh(pm_store *store, pm_op_run *op);
 pm_status pm_apply_worker(pm_store *store, pm_op_worker *op);
+pm_status pm_apply_statistics(pm_store *store, pm_op_statistics *op);
 
 #endif

@@ -52,10 +52,23 @@ static const struct {
                  " image.boxes_sha256, h.side, h.format, h.zstd FROM heat_map AS h"
                  " JOIN configuration AS c USING (configuration_id) JOIN image USING (image_id)"
                  " ORDER BY 1, 2, 3, 4, 5"},
-    {"activation", "SELECT s.sha256, image.sha256, image.label, image.boxes_sha256, l.conv,"
-                   " a.activations FROM activation AS a JOIN statistics AS s USING (statistics_id)"
-                   " JOIN image USING (image_id) JOIN layer AS l USING (layer_id)"
+    {"activation", "SELECT c.sha256, c.engine_version, image.sha256, image.label,"
+                   " image.boxes_sha256, a.activations, a.density FROM activation AS a"
+                   " JOIN configuration AS c USING (configuration_id) JOIN image USING (image_id)"
                    " ORDER BY 1, 2, 3, 4, 5"},
+    {"statistics", "SELECT name, sha256, size_bytes, images, note FROM statistics"
+                   " WHERE name IS NOT NULL ORDER BY 1"},
+    {"layer_statistics", "SELECT s.name, l.conv, l.name, d.density FROM layer_statistics AS d"
+                         " JOIN statistics AS s USING (statistics_id) JOIN layer AS l"
+                         " USING (layer_id) WHERE s.name IS NOT NULL ORDER BY 1, 2"},
+    {"channel_statistics", "SELECT s.name, l.conv, c.channel, c.mean, c.std, c.shapiro_w,"
+                           " c.shapiro_p FROM channel_statistics AS c JOIN statistics AS s"
+                           " USING (statistics_id) JOIN layer AS l USING (layer_id)"
+                           " WHERE s.name IS NOT NULL ORDER BY 1, 2, 3"},
+    {"class_statistics", "SELECT s.name, l.conv, c.class, c.images, c.welch_p, c.student_p"
+                         " FROM class_statistics AS c JOIN statistics AS s USING (statistics_id)"
+                         " JOIN layer AS l USING (layer_id)"
+                         " WHERE s.name IS NOT NULL ORDER BY 1, 2, 3"},
 };
 
 typedef struct printer {

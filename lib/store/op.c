@@ -63,6 +63,8 @@ static void record_fini(pm_op_record *record) {
         free(result->channel_variance);
         free(result->in_h);
         free(result->heat_map);
+        free(result->activations);
+        free(result->density);
     }
     free(record->results);
 }
@@ -85,7 +87,8 @@ void pm_op_free(pm_op **op) {
         if (o->run.run) pm_run_row_fini(o->run.run);
         free(o->run.run);
         break;
-    case PM_OP_WORKER_SEEN: break;
+    case PM_OP_WORKER_SEEN:
+    case PM_OP_STATISTICS: break;
     }
     free(o);
 }

@@ -144,6 +144,8 @@ void pm_query_close(pm_query **query) {
     *query = NULL;
 }
 
+sqlite3 *pm_query_db(pm_query *query) { return query->db; }
+
 /* ---- running ---- */
 
 static pm_status prepare(pm_query *query, const char *sql, sqlite3_stmt **out) {

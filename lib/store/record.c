@@ -71,6 +71,10 @@ static bool is_finite(const pm_record_result *r) {
     }
     for (size_t i = 0; i < r->channel_count; i++)
         if (!isfinite(r->channel_variance[i])) return false;
+    for (size_t i = 0; i < r->activation_count; i++)
+        if (!isfinite(r->activations[i])) return false;
+    for (size_t i = 0; i < r->density_count; i++)
+        if (!isfinite(r->density[i])) return false;
     return true;
 }
 
@@ -119,7 +123,7 @@ static pm_status check_results(const scene *s, const pm_op_record *op) {
 /* What the database has of it already. */
 typedef struct existing {
     int64_t configuration_id;
-    bool any, error;
+    bool any, error, gathers;
     int channels, heat_map;
 } existing;
 
@@ -130,7 +134,8 @@ static pm_status read_existing(pm_store *store, const scene *s, uint32_t configu
     pm_status status = pm_db_begin(
         store,
         "SELECT rc.configuration_id, r.image_id, r.error IS NOT NULL, r.channels_kept,"
-        " r.heat_map_kept FROM run_configuration AS rc LEFT JOIN result AS r"
+        " r.heat_map_kept, c.method = 'gather' FROM run_configuration AS rc"
+        " JOIN configuration AS c ON c.configuration_id = rc.configuration_id LEFT JOIN result AS r"
         " ON r.configuration_id = rc.configuration_id AND r.image_id = ?3"
         " WHERE rc.run_id = ?1 AND rc.ordinal = ?2",
         PM_BINDS(pm_id(s->task.run_id), pm_int(configuration), pm_int(s->image_id)), &statement);
@@ -144,6 +149,7 @@ static pm_status read_existing(pm_store *store, const scene *s, uint32_t configu
         *out = (existing){.configuration_id = sqlite3_column_int64(statement, 0),
                           .any = any,
                           .error = any && sqlite3_column_int(statement, 2),
+                          .gathers = sqlite3_column_int(statement, 5) != 0,
                           .channels = sqlite3_column_int(statement, 3),
                           .heat_map = sqlite3_column_int(statement, 4)};
     }
@@ -209,17 +215,7 @@ static pm_status put_numbers(pm_store *store, const scene *s, const existing *wa
 
 static pm_status layer_id(pm_store *store, const scene *s, const pm_record_layer *layer,
                           int64_t *id) {
-    bool found = false;
-    pm_status status =
-        pm_db_get(store, "SELECT layer_id FROM layer WHERE model_id = ?1 AND conv = ?2",
-                  PM_BINDS(pm_int(s->model_id), pm_int(layer->conv)), id, &found);
-    if (status || found) return status;
-    status = pm_db_run(store,
-                       "INSERT INTO layer (model_id, conv, name, channels) VALUES (?1, ?2, ?3, ?4)",
-                       PM_BINDS(pm_int(s->model_id), pm_int(layer->conv), pm_text(layer->name),
-                                pm_int(layer->channels)));
-    *id = sqlite3_last_insert_rowid(store->db);
-    return status;
+    return pm_layer_put(store, s->model_id, layer->conv, layer->name, layer->channels, id);
 }
 
 static pm_status put_layer(pm_store *store, const scene *s, const existing *was,
@@ -285,10 +281,23 @@ static pm_status put_heat_map(pm_store *store, const scene *s, const existing *w
                               pm_blob(r->heat_map, r->heat_map_size)));
 }
 
+static pm_status put_activations(pm_store *store, const scene *s, const existing *was,
+                                 const pm_record_result *r) {
+    return pm_db_run(store,
+                     "INSERT INTO activation (configuration_id, image_id, activations, density)"
+                     " VALUES (?1, ?2, ?3, ?4)",
+                     PM_BINDS(pm_int(was->configuration_id), pm_int(s->image_id),
+                              pm_blob(r->activations, r->activation_count * sizeof *r->activations),
+                              pm_blob(r->density, r->density_count * sizeof *r->density)));
+}
+
 static pm_status put_result(pm_store *store, const scene *s, const existing *was,
                             const pm_record_result *r) {
     const bool fresh = !was->any || was->error;
+    if (was->gathers != (r->activation_count > 0) || was->gathers != (r->density_count > 0))
+        return pm_fail(PM_E_PROTOCOL, "activations and method gather do not come together");
     pm_status status = fresh ? put_numbers(store, s, was, r) : PM_OK;
+    if (!status && fresh && was->gathers) status = put_activations(store, s, was, r);
     if (!status) status = put_layers(store, s, was, r);
     if (!status && (int)s->heat_maps > (fresh ? 0 : was->heat_map))
         status = put_heat_map(store, s, was, r);

@@ -89,7 +89,8 @@ typedef enum pm_op_kind {
     PM_OP_FINISH,
     PM_OP_RETRY,
     PM_OP_REFRESH,
-    PM_OP_WORKER_SEEN
+    PM_OP_WORKER_SEEN,
+    PM_OP_STATISTICS
 } pm_op_kind;
 
 /* Make a run, or find the one with this request id. A queued or running one goes on as it is; of
@@ -137,6 +138,11 @@ typedef struct pm_record_result {
     uint32_t heat_map_side;  /* pixels; 0: not sent */
     size_t heat_map_size;
     uint8_t *heat_map; /* zstd of float16 or float32 LE [side][side], as the run's heat_maps says */
+    /* method gather, and only that: */
+    size_t activation_count; /* channels of all convolutions */
+    float *activations;      /* [activation_count] */
+    size_t density_count;    /* convolutions */
+    float *density;          /* [density_count] share of raw outputs above 0 */
 } pm_record_result;
 
 /* One item's results: for exactly the task's configurations, the task's next item. PM_E_STALE: the
@@ -187,6 +193,49 @@ typedef struct pm_op_worker {
     uint64_t worker_id;
 } pm_op_worker;
 
+/* ---- statistics ---- */
+
+enum { PM_STATISTICS_NAME_BYTES = 128, PM_NOTE_BYTES = 512 };
+
+/* One convolution of statistics. NULL pointers and NAN: not known. */
+typedef struct pm_statistics_layer {
+    const char *name;
+    size_t channels;
+    double density;         /* mean share of raw outputs above 0 */
+    const double *mean;     /* [channels] */
+    const double *std;      /* [channels] */
+    const double *w;        /* [channels] Shapiro-Wilk */
+    const double *p;        /* [channels]; must be there */
+    const float *welch_p;   /* [class_count][channels] */
+    const float *student_p; /* [class_count][channels] */
+} pm_statistics_layer;
+
+/* Keep statistics under a name. The rows come layer by layer, so that no more than one is in
+ * memory. PM_E_MISMATCH without `force`: the name stands for other numbers, or the numbers have
+ * another name. With it the name goes over; what had it goes, unless a configuration needs it.
+ * The pointers are the caller's. */
+typedef struct pm_op_statistics {
+    char name[PM_STATISTICS_NAME_BYTES];
+    bool force;
+    char note[PM_NOTE_BYTES];
+    pm_sha256 sha256;        /* of their .safetensors form */
+    uint64_t size_bytes;     /* of that form */
+    const pm_run_spec *spec; /* the model: weights and the first configuration are read */
+    uint64_t run_id;         /* the gather run; 0: imported */
+    uint64_t images;         /* that went in; 0: not known */
+    size_t class_count;
+    const uint32_t *classes;      /* [class_count] ascending class indices */
+    const uint64_t *class_images; /* [class_count], or NULL: not known */
+    size_t layer_count;
+    /* Convolution `conv`, 0 .. layer_count - 1 in registration order; what it points at is valid
+     * until the next call. */
+    pm_status (*layer)(void *user, size_t conv, pm_statistics_layer *out);
+    void *user;
+    /* answer */
+    uint64_t statistics_id;
+    bool existed; /* the same numbers were there under that name */
+} pm_op_statistics;
+
 typedef struct pm_op {
     pm_op_kind kind;
     void *cookie; /* the caller's; not read here */
@@ -199,6 +248,7 @@ typedef struct pm_op {
         pm_op_crash crash; /* SET_ASIDE, CRASHED, POISON */
         pm_op_run run;     /* CANCEL, FINISH, RETRY, REFRESH */
         pm_op_worker worker;
+        pm_op_statistics statistics;
     };
 } pm_op;
 

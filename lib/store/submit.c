@@ -9,7 +9,7 @@
 
 static int64_t inserted(const pm_store *store) { return sqlite3_last_insert_rowid(store->db); }
 
-static pm_status put_model(pm_store *store, const pm_run_spec *spec, int64_t *id) {
+pm_status pm_model_put(pm_store *store, const pm_run_spec *spec, int64_t *id) {
     const pm_config *config = &spec->configs[0];
     char hex[PM_SHA256_HEX_BYTES];
     bool found = false;
@@ -232,6 +232,12 @@ static pm_status check(const pm_op_submit *op) {
         if (strcmp(config->arch, spec->configs[0].arch) != 0 ||
             !pm_sha256_equal(&config->weights, &spec->configs[0].weights))
             return pm_fail(PM_E_USAGE, "configuration %zu is of another model than the first", i);
+        /* It records activations, and nothing of what the others record. */
+        if (config->attribution.method == PM_METHOD_GATHER &&
+            (spec->config_count > 1 || spec->channels != PM_CHANNELS_NONE ||
+             spec->heat_maps != PM_HEAT_MAPS_NONE))
+            return pm_fail(PM_E_USAGE, "method gather stands alone in a run without channels and "
+                                       "heat maps");
     }
     return PM_OK;
 }
@@ -248,7 +254,7 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
     const pm_config *masked = NULL;
     for (size_t i = 0; i < spec->config_count && !masked; i++)
         if (spec->configs[i].attribution.mask != PM_MASK_OFF) masked = &spec->configs[i];
-    pm_status status = put_model(store, spec, &model_id);
+    pm_status status = pm_model_put(store, spec, &model_id);
     if (!status && masked) status = put_statistics(store, spec, masked, model_id, &statistics_id);
     if (!status) status = put_data_set(store, op->data_set, &data_set_id);
     if (!status)

@@ -61,7 +61,8 @@ static size_t op_bytes(const pm_op *op) {
         for (size_t i = 0; i < op->record.result_count; i++) {
             const pm_record_result *r = &op->record.results[i];
             bytes += sizeof *r + r->layer_count * sizeof *r->layers + r->heat_map_size +
-                     r->channel_count * (sizeof *r->channel_variance + 1);
+                     r->channel_count * (sizeof *r->channel_variance + 1) +
+                     (r->activation_count + r->density_count) * sizeof *r->activations;
         }
     } else if (op->kind == PM_OP_SUBMIT) {
         bytes += data_set_bytes(op->submit.data_set);

@@ -91,7 +91,10 @@ pm_op *submit_op(const plan *p) {
     spec->heat_maps = p->heat_maps;
     spec->config_count = p->configs;
     spec->configs = calloc(p->configs, sizeof *spec->configs);
-    for (size_t i = 0; i < p->configs; i++) spec->configs[i] = config_of(i);
+    for (size_t i = 0; i < p->configs; i++) {
+        spec->configs[i] = config_of(i);
+        if (p->gather) spec->configs[i].attribution.method = PM_METHOD_GATHER;
+    }
     op->submit.spec = spec;
     op->submit.data_set = make_set(p);
     op->submit.request_id = pm_run_request_id(spec, op->submit.data_set);
@@ -122,6 +125,27 @@ static void fill_channels(pm_record_result *r, size_t image) {
     }
 }
 
+float activation_of(size_t image, size_t channel) {
+    char name[64];
+    float value;
+    snprintf(name, sizeof name, "activation/%zu", image);
+    pm_synth(name, channel, &value, 1);
+    return value * value;
+}
+
+float density_of(size_t image, size_t conv) {
+    return 0.25f + 0.5f * activation_of(image + 1000, conv);
+}
+
+static void fill_activations(pm_record_result *r, size_t image) {
+    r->activation_count = CHANNELS;
+    r->activations = calloc(CHANNELS, sizeof *r->activations);
+    for (size_t c = 0; c < CHANNELS; c++) r->activations[c] = activation_of(image, c);
+    r->density_count = LAYERS;
+    r->density = calloc(LAYERS, sizeof *r->density);
+    for (size_t l = 0; l < LAYERS; l++) r->density[l] = density_of(image, l);
+}
+
 static void fill(const plan *p, pm_record_result *r, size_t image) {
     char name[64];
     float v[8];
@@ -137,6 +161,10 @@ static void fill(const plan *p, pm_record_result *r, size_t image) {
     r->mu_out_w = (double)v[4];
     if (image % 2 == 0) strcpy(r->box_reason, "no-box");
     r->compute_ms = 12.5;
+    if (p->gather) {
+        fill_activations(r, image);
+        return;
+    }
     r->layer_count = LAYERS;
     r->layers = calloc(LAYERS, sizeof *r->layers);
     for (uint32_t l = 0; l < LAYERS; l++)

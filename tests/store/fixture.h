@@ -34,6 +34,7 @@ typedef struct plan {
     size_t task_items;
     size_t first_image; /* items show images first_image, first_image + 1, ... */
     const char *name;
+    bool gather; /* method gather; then configs is 1 and nothing else is recorded */
 } plan;
 
 pm_op *submit_op(const plan *p);
@@ -46,6 +47,10 @@ pm_op *run_op(pm_op_kind kind, uint64_t run_id);
 /* Channel c's variance for image and configuration, as record_op gives it. */
 float variance_of(size_t image, size_t config, size_t channel);
 bool in_h_of(size_t image, size_t config, size_t channel);
+
+/* Activation of channel c, 0 .. CHANNELS - 1, and density of convolution 0 .. LAYERS - 1. */
+float activation_of(size_t image, size_t channel);
+float density_of(size_t image, size_t conv);
 
 /* Apply one op, want this status. */
 void apply(pm_store *store, pm_op *op, pm_status want);

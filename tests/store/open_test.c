@@ -151,6 +151,56 @@ static void newer_file_is_refused(void **state) {
     assert_int_equal(pm_query_open(s->path, &pm_query_default_limits, &query), PM_E_MISMATCH);
 }
 
+static pm_status take_line(void *user, size_t count, const pm_value *values) {
+    (void)count;
+    fprintf(user, "%s|%s\n", values[0].text, values[1].kind == PM_VALUE_TEXT ? values[1].text : "");
+    return PM_OK;
+}
+
+static char *schema_of(const char *path) {
+    char *text = NULL;
+    size_t size = 0;
+    FILE *out = open_memstream(&text, &size);
+    const pm_query_sink sink = {.user = out, .row = take_line};
+    pm_query *query = NULL;
+    if (pm_query_open(path, &pm_query_default_limits, &query) ||
+        pm_query_run(query, "SELECT name, sql FROM sqlite_schema ORDER BY name", NULL, 0, &sink,
+                     NULL))
+        fail_msg("%s", pm_error_text());
+    pm_query_close(&query);
+    fclose(out);
+    return text;
+}
+
+/* As the first release left it: brought up to date, its rows kept. */
+static void older_file_is_brought_up_to_date(void **state) {
+    scratch *s = *state;
+    const char *root = getenv("PARCHMILL_SOURCE_DIR");
+    char path[4200], fresh[128];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/schema/sql/0001_initial.sql", root ? root : ".");
+    assert_int_equal(pm_file_read(path, (size_t)1 << 20, &bytes, &size), PM_OK);
+    char *sql = strndup((const char *)bytes, size);
+    free(bytes);
+    exec(s->path, sql);
+    free(sql);
+    exec(s->path, "INSERT INTO statistics (sha256, size_bytes, path) VALUES ('ab', 7, '/s');"
+                  "PRAGMA application_id = 0x504D494C; PRAGMA user_version = 1");
+    pm_store *store = open_store(s);
+    whole_run(store, &small);
+    close_store(&store);
+    assert_int_equal(ask(s, "SELECT count(*) FROM statistics WHERE path = '/s' AND name IS NULL"),
+                     1);
+    snprintf(fresh, sizeof fresh, "%s/fresh.db", s->folder);
+    assert_int_equal(pm_store_open(fresh, &store), PM_OK);
+    close_store(&store);
+    char *old = schema_of(s->path), *new = schema_of(fresh);
+    assert_string_equal(old, new);
+    free(old);
+    free(new);
+}
+
 /* Root may write everything, so a child becomes nobody. */
 static void read_only_file_is_one_clear_line(void **state) {
     scratch *s = *state;
@@ -189,6 +239,7 @@ int main(void) {
         STORE_TEST(epochs_differ_and_count),
         STORE_TEST(foreign_file_is_refused_untouched),
         STORE_TEST(newer_file_is_refused),
+        STORE_TEST(older_file_is_brought_up_to_date),
         STORE_TEST(read_only_file_is_one_clear_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

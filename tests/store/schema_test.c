@@ -1,5 +1,5 @@
 /* schema/sql: every table says what it is, every column what it holds; every table is STRICT. */
-#include <ctype.h>
+#include <glob.h>
 #include <sqlite3.h>
 
 #include "lib/base/file.h"
@@ -9,31 +9,56 @@
 static char *migrations(void) {
     const char *root = getenv("PARCHMILL_SOURCE_DIR");
     if (!root) root = ".";
-    char path[4200];
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    snprintf(path, sizeof path, "%s/schema/sql/0001_initial.sql", root);
-    if (pm_file_read(path, (size_t)1 << 20, &bytes, &size)) fail_msg("%s", pm_error_text());
-    char *text = calloc(size + 1, 1);
-    memcpy(text, bytes, size);
-    free(bytes);
+    char pattern[4200];
+    glob_t files;
+    size_t used = 0;
+    snprintf(pattern, sizeof pattern, "%s/schema/sql/[0-9]*.sql", root);
+    assert_int_equal(glob(pattern, 0, NULL, &files), 0);
+    char *text = calloc(1, 1);
+    for (size_t i = 0; i < files.gl_pathc; i++) {
+        uint8_t *bytes = NULL;
+        size_t size = 0;
+        if (pm_file_read(files.gl_pathv[i], (size_t)1 << 20, &bytes, &size))
+            fail_msg("%s", pm_error_text());
+        text = realloc(text, used + size + 1);
+        assert_non_null(text);
+        memcpy(text + used, bytes, size);
+        text[used += size] = 0;
+        free(bytes);
+    }
+    globfree(&files);
     return text;
 }
 
-/* The comment behind `--` on the line that begins with the column's name, inside its table. */
+/* The last place: a later migration may make a table anew. */
+static const char *last_of(const char *text, const char *words) {
+    const char *found = NULL;
+    for (const char *at = text; (at = strstr(at, words)); at++) found = at;
+    return found;
+}
+
+/* A comment of some length behind `--` on this line. */
+static bool line_has_comment(const char *line) {
+    const char *line_end = strchr(line, '\n'), *comment = strstr(line, "-- ");
+    return line_end && comment && comment < line_end && line_end - comment > 8;
+}
+
+/* The comment behind `--` on the line that begins with the column's name, inside its table, or on
+ * the line that adds it to the table. */
 static bool has_comment(const char *text, const char *table, const char *column) {
     char head[128];
+    snprintf(head, sizeof head, "ALTER TABLE %s ADD COLUMN %s ", table, column);
+    const char *at = last_of(text, head);
+    if (at) return line_has_comment(at);
     snprintf(head, sizeof head, "CREATE TABLE %s (\n", table);
-    const char *at = strstr(text, head);
-    if (!at) return false;
+    if (!(at = last_of(text, head))) return false;
     const char *end = strstr(at, "\n)");
     size_t length = strlen(column);
     for (at = strchr(at, '\n'); at && at < end; at = strchr(at, '\n')) {
         at++;
         const char *word = at + strspn(at, " ");
         if (strncmp(word, column, length) != 0 || word[length] != ' ') continue;
-        const char *line_end = strchr(word, '\n'), *comment = strstr(word, "-- ");
-        return comment && comment < line_end && line_end - comment > 8;
+        return line_has_comment(word);
     }
     return false;
 }
@@ -41,7 +66,7 @@ static bool has_comment(const char *text, const char *table, const char *column)
 static bool table_has_comment(const char *text, const char *kind, const char *table) {
     char head[128];
     snprintf(head, sizeof head, "\nCREATE %s %s ", kind, table);
-    const char *at = strstr(text, head);
+    const char *at = last_of(text, head);
     if (!at || at == text) return false;
     const char *line = at;
     while (line > text && line[-1] != '\n') line--;
@@ -93,6 +118,9 @@ static void the_agreed_tables_and_views_are_there(void **state) {
                                         "statistics",
                                         "channel_statistics",
                                         "class_statistics",
+                                        "layer_statistics",
+                                        "statistics_named",
+                                        "channel_statistics_named",
                                         "run",
                                         "configuration",
                                         "task",
