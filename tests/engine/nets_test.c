@@ -69,8 +69,24 @@ static int build_bend(pm_builder *b, const pm_arch *arch, size_t classes) {
 }
 
 static const pm_family bend_family = {"e", build_bend, NULL};
+/* Filters that are not square, the first one included. */
+static int build_rectangles(pm_builder *b, const pm_arch *arch, size_t classes) {
+    (void)arch;
+    int x = pm_build_input(b);
+    x = pm_build_conv_rectangle(b, x, "a", 20, (size_t[]){3, 5}, 2, (size_t[]){0, 1}, false);
+    x = pm_build_relu(b, pm_build_batchnorm(b, x, "an"));
+    x = pm_build_conv_rectangle(b, x, "b", 33, (size_t[]){1, 7}, 1, (size_t[]){0, 3}, true);
+    x = pm_build_conv_rectangle(b, pm_build_relu(b, x), "c", 20, (size_t[]){7, 1}, 1,
+                                (size_t[]){3, 0}, false);
+    x = pm_build_conv_rectangle(b, pm_build_relu(b, x), "d", 17, (size_t[]){2, 3}, 2,
+                                (size_t[]){1, 0}, false);
+    x = pm_build_conv_rectangle(b, x, "e", 16, (size_t[]){3, 1}, 1, (size_t[]){1, 0}, true);
+    return pm_build_linear(b, pm_build_avgpool_to(b, pm_build_relu(b, x), 1, 1), "f", 16, classes);
+}
+
 static const pm_family chain_family = {"d", build_chain, NULL};
 static const pm_family knot_family = {"f", build_knot, NULL};
+static const pm_family rectangles_family = {"f", build_rectangles, NULL};
 
 static pm_status parameter(void *user, const char *name, const size_t *shape, size_t rank,
                            float *out) {
@@ -197,11 +213,20 @@ static void every_activation_is_what_the_oracle_says(void **state) {
     }
 }
 
+static void filters_that_are_not_square_are_what_the_oracle_says(void **state) {
+    (void)state;
+    const pm_arch arch = {.info = {.name = "rectangles", .family = "test"},
+                          .family = &rectangles_family};
+    check(&arch, 20, 20);
+    check(&arch, 19, 33);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains_of_any_filter_and_stride_are_what_the_oracle_says),
         cmocka_unit_test(every_activation_is_what_the_oracle_says),
         cmocka_unit_test(values_read_twice_are_what_the_oracle_says),
+        cmocka_unit_test(filters_that_are_not_square_are_what_the_oracle_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

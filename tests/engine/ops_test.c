@@ -74,22 +74,26 @@ static size_t side(size_t n, size_t k, size_t s, size_t p) { return (n + 2 * p -
 
 static void convolution_of_any_kernel_stride_and_pad(void **state) {
     (void)state;
-    static const size_t settings[][3] = {{1, 1, 0}, {1, 2, 0}, {3, 1, 1}, {3, 2, 1},
-                                         {3, 1, 0}, {7, 2, 3}, {5, 3, 2}};
+    static const size_t settings[][5] = {/* height, width, stride, pads */
+                                         {1, 1, 1, 0, 0}, {1, 1, 2, 0, 0}, {3, 3, 1, 1, 1},
+                                         {3, 3, 2, 1, 1}, {3, 3, 1, 0, 0}, {7, 7, 2, 3, 3},
+                                         {5, 5, 3, 2, 2}, {1, 7, 1, 0, 3}, {7, 1, 1, 3, 0},
+                                         {3, 1, 1, 1, 0}, {2, 5, 2, 1, 0}};
     make_parameters();
     for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
         for (size_t n = 7; n <= 8; n++) {
-            size_t k = settings[i][0], s = settings[i][1], p = settings[i][2];
+            size_t kh = settings[i][0], kw = settings[i][1], s = settings[i][2];
+            size_t ph = settings[i][3], pw = settings[i][4];
             pm_node node = {.op = PM_OP_CONV,
                             .channels = 3,
                             .in_channels = 2,
-                            .kernel = k,
+                            .kernel = {kh, kw},
                             .stride = s,
-                            .pad = p,
+                            .pad = {ph, pw},
                             .weight = weights,
                             .bias = i % 2 ? bias : NULL};
             check(&node, (pm_oracle_shape){2, n, n + 2},
-                  (pm_oracle_shape){3, side(n, k, s, p), side(n + 2, k, s, p)}, 1);
+                  (pm_oracle_shape){3, side(n, kh, s, ph), side(n + 2, kw, s, pw)}, 1);
         }
 }
 
@@ -101,9 +105,9 @@ static void convolution_forward_by_hand(void **state) {
     pm_node node = {.op = PM_OP_CONV,
                     .channels = 1,
                     .in_channels = 1,
-                    .kernel = 3,
+                    .kernel = {3, 3},
                     .stride = 1,
-                    .pad = 1,
+                    .pad = {1, 1},
                     .weight = ones,
                     .bias = &b};
     const pm_oracle_shape s = {1, 2, 2}, shapes[2] = {s, {0}};
@@ -132,15 +136,16 @@ static void batchnorm_activations_and_add(void **state) {
 
 static void pools_and_the_cifar_shortcut(void **state) {
     (void)state;
-    pm_node pool = {.op = PM_OP_MAXPOOL, .channels = 2, .kernel = 3, .stride = 2, .pad = 1};
+    pm_node pool = {
+        .op = PM_OP_MAXPOOL, .channels = 2, .kernel = {3, 3}, .stride = 2, .pad = {1, 1}};
     check(&pool, (pm_oracle_shape){2, 8, 9}, (pm_oracle_shape){2, 4, 5}, 1);
-    pool = (pm_node){.op = PM_OP_MAXPOOL, .channels = 2, .kernel = 2, .stride = 2};
+    pool = (pm_node){.op = PM_OP_MAXPOOL, .channels = 2, .kernel = {2, 2}, .stride = 2};
     check(&pool, (pm_oracle_shape){2, 8, 9}, (pm_oracle_shape){2, 4, 4}, 1);
     pm_node average = {.op = PM_OP_AVGPOOL_TO, .channels = 3};
     check(&average, (pm_oracle_shape){3, 7, 5}, (pm_oracle_shape){3, 1, 1}, 1);
     check(&average, (pm_oracle_shape){3, 2, 9}, (pm_oracle_shape){3, 7, 7}, 1); /* both ways */
     pm_node shortcut = {
-        .op = PM_OP_SUBSAMPLE_PAD, .channels = 8, .in_channels = 4, .kernel = 1, .stride = 2};
+        .op = PM_OP_SUBSAMPLE_PAD, .channels = 8, .in_channels = 4, .kernel = {1, 1}, .stride = 2};
     check(&shortcut, (pm_oracle_shape){4, 6, 7}, (pm_oracle_shape){8, 3, 4}, 1);
 }
 
@@ -159,7 +164,7 @@ static void ties_go_where_pytorch_sends_them(void **state) {
     const pm_oracle_shape is = {1, 2, 2}, one = {1, 1, 1}, shapes[2] = {is, {0}};
     const double *const in[2] = {x, NULL}, *const at_zero[2] = {zero, NULL};
     double *const grad[2] = {g, NULL};
-    pm_node pool = {.op = PM_OP_MAXPOOL, .channels = 1, .kernel = 2, .stride = 2};
+    pm_node pool = {.op = PM_OP_MAXPOOL, .channels = 1, .kernel = {2, 2}, .stride = 2};
     pm_oracle_backward_f64(&pool, shapes, in, one, out, r, grad);
     assert_true(g[0] == 0 && g[1] == 5 && g[2] == 0 && g[3] == 0);
     pm_node relu = {.op = PM_OP_RELU, .channels = 1};

@@ -71,17 +71,29 @@ static pm_node plain(pm_op op, int input, size_t channels) {
 
 int pm_build_input(pm_builder *b) { return add_node(b, plain(PM_OP_INPUT, PM_NODE_NONE, 3), ""); }
 
+static void set_window(pm_node *node, const size_t kernel[2], size_t stride, const size_t pad[2]) {
+    for (int side = 0; side < 2; side++) {
+        node->kernel[side] = kernel[side];
+        node->pad[side] = pad[side];
+    }
+    node->stride = stride;
+}
+
 int pm_build_conv(pm_builder *b, int input, const char *name, size_t channels, size_t kernel,
                   size_t stride, size_t pad, bool bias) {
+    return pm_build_conv_rectangle(b, input, name, channels, (size_t[2]){kernel, kernel}, stride,
+                                   (size_t[2]){pad, pad}, bias);
+}
+
+int pm_build_conv_rectangle(pm_builder *b, int input, const char *name, size_t channels,
+                            const size_t kernel[2], size_t stride, const size_t pad[2], bool bias) {
     pm_node node = plain(PM_OP_CONV, input, channels);
     node.in_channels = channels_of(b, input);
-    node.kernel = kernel;
-    node.stride = stride;
-    node.pad = pad;
+    set_window(&node, kernel, stride, pad);
     node.conv = (int)b->graph->conv_count;
     int at = add_node(b, node, name);
-    want(b, at, "weight", PM_SLOT_WEIGHT, (size_t[]){channels, node.in_channels, kernel, kernel},
-         4);
+    want(b, at, "weight", PM_SLOT_WEIGHT,
+         (size_t[]){channels, node.in_channels, kernel[0], kernel[1]}, 4);
     if (bias) want(b, at, "bias", PM_SLOT_BIAS, &channels, 1);
     if (!b->status) b->graph->conv_count++;
     return at;
@@ -117,9 +129,7 @@ int pm_build_add(pm_builder *b, int first, int second) {
 
 int pm_build_maxpool(pm_builder *b, int input, size_t kernel, size_t stride, size_t pad) {
     pm_node node = plain(PM_OP_MAXPOOL, input, channels_of(b, input));
-    node.kernel = kernel;
-    node.stride = stride;
-    node.pad = pad;
+    set_window(&node, (size_t[2]){kernel, kernel}, stride, (size_t[2]){pad, pad});
     return add_node(b, node, "");
 }
 
@@ -133,8 +143,7 @@ int pm_build_avgpool_to(pm_builder *b, int input, size_t height, size_t width) {
 int pm_build_subsample_pad(pm_builder *b, int input, size_t channels, size_t stride) {
     pm_node node = plain(PM_OP_SUBSAMPLE_PAD, input, channels);
     node.in_channels = channels_of(b, input);
-    node.kernel = 1;
-    node.stride = stride;
+    set_window(&node, (size_t[2]){1, 1}, stride, (size_t[2]){0, 0});
     return add_node(b, node, "");
 }
 

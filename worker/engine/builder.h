@@ -25,6 +25,9 @@ typedef struct pm_builder {
 int pm_build_input(pm_builder *builder);
 int pm_build_conv(pm_builder *builder, int input, const char *name, size_t channels, size_t kernel,
                   size_t stride, size_t pad, bool bias);
+/* With kernel and pad as height, width. */
+int pm_build_conv_rectangle(pm_builder *builder, int input, const char *name, size_t channels,
+                            const size_t kernel[2], size_t stride, const size_t pad[2], bool bias);
 int pm_build_batchnorm(pm_builder *builder, int input, const char *name);
 int pm_build_relu(pm_builder *builder, int input);
 int pm_build_relu6(pm_builder *builder, int input);

@@ -73,10 +73,10 @@ void pm_graph_free(pm_graph **graph) {
     *graph = NULL;
 }
 
-/* Output pixels of a sliding window along one side; 0 where it does not fit. */
-static size_t windows(size_t size, const pm_node *node) {
-    size_t padded = size + 2 * node->pad;
-    return padded < node->kernel ? 0 : (padded - node->kernel) / node->stride + 1;
+/* Output pixels of a sliding window along one side (0 height, 1 width); 0 where it does not fit. */
+static size_t windows(size_t size, const pm_node *node, int side) {
+    size_t padded = size + 2 * node->pad[side], kernel = node->kernel[side];
+    return padded < kernel ? 0 : (padded - kernel) / node->stride + 1;
 }
 
 static pm_status node_size(const pm_graph *graph, const pm_node *node, const size_t (*sizes)[2],
@@ -87,8 +87,8 @@ static pm_status node_size(const pm_graph *graph, const pm_node *node, const siz
     case PM_OP_CONV:
     case PM_OP_MAXPOOL:
     case PM_OP_SUBSAMPLE_PAD:
-        out[0] = windows(in[0], node);
-        out[1] = windows(in[1], node);
+        out[0] = windows(in[0], node, 0);
+        out[1] = windows(in[1], node, 1);
         return PM_OK;
     case PM_OP_BATCHNORM:
     case PM_OP_RELU:

@@ -32,11 +32,11 @@ typedef struct pm_node {
     const char *name; /* state-dict prefix ("layer1.0.conv1"); "" where it has no parameters */
     size_t channels;  /* of the output */
     /* conv, maxpool, subsample: */
-    size_t kernel, stride, pad;   /* square; all networks so far */
-    size_t in_channels;           /* conv, linear: input channels or features */
-    size_t out_height, out_width; /* avgpool_to */
-    int conv;                     /* conv: index in registration order; else -1 */
-    float eps;                    /* batchnorm */
+    size_t kernel[2], stride, pad[2]; /* height, width */
+    size_t in_channels;               /* conv, linear: input channels or features */
+    size_t out_height, out_width;     /* avgpool_to */
+    int conv;                         /* conv: index in registration order; else -1 */
+    float eps;                        /* batchnorm */
     /* Parameters, row-major, owned by the graph; NULL where the op has none. */
     float *weight;     /* conv [C, in, k, k]; linear [C, in]; batchnorm [C] */
     float *bias;       /* conv or linear [C] or NULL; batchnorm [C] */

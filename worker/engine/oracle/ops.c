@@ -13,7 +13,7 @@ static size_t volume(shape s) { return s.channels * plane(s); }
 /* Output columns x for which x * stride + offset - pad lies in [0, in_width): [*first, *last). */
 static void columns(const pm_node *node, size_t offset, size_t in_width, size_t out_width,
                     size_t *first, size_t *last) {
-    size_t pad = node->pad, stride = node->stride;
+    size_t pad = node->pad[1], stride = node->stride;
     *first = offset >= pad ? 0 : (pad - offset + stride - 1) / stride;
     *last = in_width + pad <= offset ? 0 : (in_width + pad - offset - 1) / stride + 1;
     if (*last > out_width) *last = out_width;
@@ -24,18 +24,18 @@ static void columns(const pm_node *node, size_t offset, size_t in_width, size_t 
 static void conv_walk(const pm_node *node, shape is, pm_real *in, shape os, pm_real *out,
                       bool backward) {
     const float *w = node->weight;
-    size_t k = node->kernel, s = node->stride;
+    size_t s = node->stride;
     for (size_t o = 0; o < os.channels; o++)
         for (size_t i = 0; i < is.channels; i++)
-            for (size_t ky = 0; ky < k; ky++)
-                for (size_t kx = 0; kx < k; kx++) {
+            for (size_t ky = 0; ky < node->kernel[0]; ky++)
+                for (size_t kx = 0; kx < node->kernel[1]; kx++) {
                     pm_real weight = *w++;
                     size_t first, last;
                     columns(node, kx, is.width, os.width, &first, &last);
                     for (size_t y = 0; y < os.height; y++) {
-                        size_t iy = y * s + ky - node->pad; /* wraps above the top edge */
+                        size_t iy = y * s + ky - node->pad[0]; /* wraps above the top edge */
                         if (iy >= is.height || first >= last) continue;
-                        size_t ix = first * s + kx - node->pad;
+                        size_t ix = first * s + kx - node->pad[1];
                         pm_real *a = in + (i * is.height + iy) * is.width + ix;
                         pm_real *b = out + (o * os.height + y) * os.width + first;
                         size_t n = last - first;
@@ -80,9 +80,10 @@ static void batchnorm_forward(const pm_node *node, const pm_real *in, shape os, 
 static size_t max_at(const pm_node *node, shape is, const pm_real *in, size_t c, size_t y,
                      size_t x) {
     size_t best = SIZE_MAX;
-    for (size_t ky = 0; ky < node->kernel; ky++)
-        for (size_t kx = 0; kx < node->kernel; kx++) {
-            size_t iy = y * node->stride + ky - node->pad, ix = x * node->stride + kx - node->pad;
+    for (size_t ky = 0; ky < node->kernel[0]; ky++)
+        for (size_t kx = 0; kx < node->kernel[1]; kx++) {
+            size_t iy = y * node->stride + ky - node->pad[0];
+            size_t ix = x * node->stride + kx - node->pad[1];
             if (iy >= is.height || ix >= is.width) continue;
             size_t at = (c * is.height + iy) * is.width + ix;
             if (best == SIZE_MAX || in[at] > in[best]) best = at;

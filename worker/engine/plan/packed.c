@@ -47,12 +47,12 @@ static pm_status no_memory(const pm_node *node) {
 
 /* ---- convolution ---- */
 
-/* Row taps of backward parity p: iy = stride i + p reads oy = i + d where iy + pad - r = stride oy.
- * Fills r and d; returns how many. */
-static size_t parity_taps(const pm_node *node, size_t p, size_t *r_of, int *d_of) {
+/* Taps along one side (0: rows, 1: columns) of backward parity p: iy = stride i + p reads
+ * oy = i + d where iy + pad - r = stride oy. Fills r and d; returns how many. */
+static size_t parity_taps(const pm_node *node, int side, size_t p, size_t *r_of, int *d_of) {
     size_t count = 0;
-    for (size_t r = 0; r < node->kernel; r++) {
-        ptrdiff_t n = (ptrdiff_t)(p + node->pad) - (ptrdiff_t)r;
+    for (size_t r = 0; r < node->kernel[side]; r++) {
+        ptrdiff_t n = (ptrdiff_t)(p + node->pad[side]) - (ptrdiff_t)r;
         if (n % (ptrdiff_t)node->stride != 0) continue;
         r_of[count] = r;
         d_of[count++] = (int)(n / (ptrdiff_t)node->stride);
@@ -62,35 +62,37 @@ static size_t parity_taps(const pm_node *node, size_t p, size_t *r_of, int *d_of
 
 enum { KERNEL_MAX = 16 }; /* side of a filter */
 
+static size_t taps_of(const pm_node *node) { return node->kernel[0] * node->kernel[1]; }
+
 static float *pack_forward(const pm_node *node, pm_packed_group *out, float *dst, pm_tap *tap,
                            size_t lanes, bool rgb) {
-    const size_t k = node->kernel;
+    const size_t taps = taps_of(node), wide = node->kernel[1];
     size_t at[KERNEL_MAX * KERNEL_MAX];
-    for (size_t q = 0; q < k * k; q++) {
+    for (size_t q = 0; q < taps; q++) {
         at[q] = q;
-        tap[q] = (pm_tap){(int)(q / k) - (int)node->pad, (int)(q % k) - (int)node->pad};
+        tap[q] = (pm_tap){(int)(q / wide) - (int)node->pad[0], (int)(q % wide) - (int)node->pad[1]};
     }
-    source s = {node->weight, node->channels, node->in_channels * k * k, node->in_channels, k * k,
-                at,           k * k};
-    out->forward = (pm_tap_class){k * k, tap, dst};
+    source s = {node->weight, node->channels, node->in_channels * taps, node->in_channels, taps, at,
+                taps};
+    out->forward = (pm_tap_class){taps, tap, dst};
     return pack(dst, &s, lanes, rgb);
 }
 
 static void pack_backward(const pm_node *node, pm_packed_group *out, float *dst, pm_tap *tap,
                           size_t lanes) {
-    const size_t k = node->kernel;
+    const size_t taps = taps_of(node);
     for (size_t p = 0; p < out->backward_count; p++) {
         size_t r[KERNEL_MAX], s[KERNEL_MAX], at[KERNEL_MAX * KERNEL_MAX], count = 0;
         int dy[KERNEL_MAX], dx[KERNEL_MAX];
-        size_t rows = parity_taps(node, p / node->stride, r, dy);
-        size_t columns = parity_taps(node, p % node->stride, s, dx);
+        size_t rows = parity_taps(node, 0, p / node->stride, r, dy);
+        size_t columns = parity_taps(node, 1, p % node->stride, s, dx);
         for (size_t i = 0; i < rows; i++)
             for (size_t j = 0; j < columns; j++) {
-                at[count] = r[i] * k + s[j];
+                at[count] = r[i] * node->kernel[1] + s[j];
                 tap[count++] = (pm_tap){dy[i], dx[j]};
             }
-        source weights = {node->weight,   node->in_channels,         k * k,
-                          node->channels, node->in_channels * k * k, at,
+        source weights = {node->weight,   node->in_channels,        taps,
+                          node->channels, node->in_channels * taps, at,
                           count};
         out->backward[p] = (pm_tap_class){count, tap, dst};
         dst = pack(dst, &weights, lanes, false);
@@ -99,26 +101,51 @@ static void pack_backward(const pm_node *node, pm_packed_group *out, float *dst,
 }
 
 static pm_status pack_conv(const pm_node *node, pm_packed_group *out, size_t lanes) {
-    const size_t k = node->kernel;
-    size_t forward = packed_floats(node->channels, node->in_channels, k * k, lanes, false);
-    size_t backward = packed_floats(node->in_channels, node->channels, k * k, lanes, false);
+    const size_t taps = taps_of(node);
+    size_t forward = packed_floats(node->channels, node->in_channels, taps, lanes, false);
+    size_t backward = packed_floats(node->in_channels, node->channels, taps, lanes, false);
     out->backward_count = node->stride * node->stride;
     out->memory = pm_floats_new(forward + backward);
-    out->taps = calloc(2 * k * k, sizeof *out->taps);
+    out->taps = calloc(2 * taps, sizeof *out->taps);
     out->backward = calloc(out->backward_count, sizeof *out->backward);
     if (out->memory == NULL || out->taps == NULL || out->backward == NULL) return no_memory(node);
     float *end = pack_forward(node, out, out->memory, out->taps, lanes, false);
-    pack_backward(node, out, end, out->taps + k * k, lanes);
+    pack_backward(node, out, end, out->taps + taps, lanes);
     return PM_OK;
 }
 
 /* ---- the first convolution: three input channels ---- */
 
+/* Offsets of the taps that any sub-pixel has, along rows and columns. */
+typedef struct tap_reach {
+    int first[2];
+    size_t count[2];
+} tap_reach;
+
+static tap_reach reach_of(const pm_node *node, size_t f) {
+    const ptrdiff_t stride = (ptrdiff_t)node->stride;
+    tap_reach out;
+    for (int side = 0; side < 2; side++) {
+        ptrdiff_t low = PTRDIFF_MAX, high = PTRDIFF_MIN;
+        for (size_t a = 0; a < f; a++)
+            for (size_t r = 0; r < node->kernel[side]; r++) {
+                ptrdiff_t n = (ptrdiff_t)(a + node->pad[side]) - (ptrdiff_t)r;
+                if (n % stride != 0) continue;
+                low = n / stride < low ? n / stride : low;
+                high = n / stride > high ? n / stride : high;
+            }
+        out.first[side] = (int)low;
+        out.count[side] = (size_t)(high - low + 1);
+    }
+    return out;
+}
+
 /* Backward by sub-pixels: input pixel (f i + a, f j + b) becomes channel (a f + b) 3 + c of pixel
  * (i, j), so that the vector lanes are full; all of them share the union of their taps. */
 static pm_status pack_subpixels(const pm_node *node, pm_packed_group *out, float *dst, size_t lanes,
-                                size_t f, int first, size_t side) {
-    const size_t k = node->kernel, channels = PM_RGB * f * f, taps = side * side;
+                                const tap_reach *reach) {
+    const size_t high = node->kernel[0], wide = node->kernel[1], f = out->subpixels;
+    const size_t channels = PM_RGB * f * f, taps = reach->count[0] * reach->count[1];
     float *dense = calloc(channels * node->channels * taps, sizeof *dense);
     size_t *at = malloc(taps * sizeof *at);
     pm_status status = PM_OK;
@@ -126,25 +153,27 @@ static pm_status pack_subpixels(const pm_node *node, pm_packed_group *out, float
         status = no_memory(node);
         goto done;
     }
-    for (size_t y = 0; y < f * k; y++)
-        for (size_t x = 0; x < f * k; x++) {
-            size_t a = y / k, r = y % k, b = x / k, s = x % k;
-            ptrdiff_t ny = (ptrdiff_t)(a + node->pad) - (ptrdiff_t)r;
-            ptrdiff_t nx = (ptrdiff_t)(b + node->pad) - (ptrdiff_t)s;
+    for (size_t y = 0; y < f * high; y++)
+        for (size_t x = 0; x < f * wide; x++) {
+            size_t a = y / high, r = y % high, b = x / wide, s = x % wide;
+            ptrdiff_t ny = (ptrdiff_t)(a + node->pad[0]) - (ptrdiff_t)r;
+            ptrdiff_t nx = (ptrdiff_t)(b + node->pad[1]) - (ptrdiff_t)s;
             ptrdiff_t stride = (ptrdiff_t)node->stride;
             if (ny % stride != 0 || nx % stride != 0) continue;
-            size_t tap = (size_t)(ny / stride - first) * side + (size_t)(nx / stride - first);
+            size_t tap = (size_t)(ny / stride - reach->first[0]) * reach->count[1] +
+                         (size_t)(nx / stride - reach->first[1]);
             for (size_t o = 0; o < node->channels; o++)
                 for (size_t c = 0; c < PM_RGB; c++)
                     dense[(((a * f + b) * PM_RGB + c) * node->channels + o) * taps + tap] =
-                        node->weight[((o * PM_RGB + c) * k + r) * k + s];
+                        node->weight[((o * PM_RGB + c) * high + r) * wide + s];
         }
     for (size_t q = 0; q < taps; q++) {
         at[q] = q;
-        out->taps[k * k + q] = (pm_tap){first + (int)(q / side), first + (int)(q % side)};
+        out->taps[high * wide + q] = (pm_tap){reach->first[0] + (int)(q / reach->count[1]),
+                                              reach->first[1] + (int)(q % reach->count[1])};
     }
     source s = {dense, channels, node->channels * taps, node->channels, taps, at, taps};
-    out->backward[0] = (pm_tap_class){taps, out->taps + k * k, dst};
+    out->backward[0] = (pm_tap_class){taps, out->taps + high * wide, dst};
     (void)pack(dst, &s, lanes, false);
 done:
     free(at);
@@ -153,30 +182,22 @@ done:
 }
 
 static pm_status pack_stem(const pm_node *node, pm_packed_group *out, size_t lanes) {
-    const size_t k = node->kernel, f = node->stride > 2 ? node->stride : 2;
-    const ptrdiff_t stride = (ptrdiff_t)node->stride;
+    const size_t taps = taps_of(node), f = node->stride > 2 ? node->stride : 2;
     if (node->in_channels != PM_RGB || f % node->stride != 0)
         return pm_fail(PM_E_UNSUPPORTED, "%s: the first convolution must read three channels",
                        node->name);
-    ptrdiff_t low = PTRDIFF_MAX, high = PTRDIFF_MIN;
-    for (size_t a = 0; a < f; a++)
-        for (size_t r = 0; r < k; r++) {
-            ptrdiff_t n = (ptrdiff_t)(a + node->pad) - (ptrdiff_t)r;
-            if (n % stride != 0) continue;
-            low = n / stride < low ? n / stride : low;
-            high = n / stride > high ? n / stride : high;
-        }
-    const size_t side = (size_t)(high - low + 1);
-    size_t forward = packed_floats(node->channels, PM_RGB, k * k, lanes, true);
-    size_t backward = packed_floats(PM_RGB * f * f, node->channels, side * side, lanes, false);
+    const tap_reach reach = reach_of(node, f);
+    const size_t back_taps = reach.count[0] * reach.count[1];
+    size_t forward = packed_floats(node->channels, PM_RGB, taps, lanes, true);
+    size_t backward = packed_floats(PM_RGB * f * f, node->channels, back_taps, lanes, false);
     out->subpixels = f;
     out->backward_count = 1;
     out->memory = pm_floats_new(forward + backward);
-    out->taps = calloc(k * k + side * side, sizeof *out->taps);
+    out->taps = calloc(taps + back_taps, sizeof *out->taps);
     out->backward = calloc(1, sizeof *out->backward);
     if (out->memory == NULL || out->taps == NULL || out->backward == NULL) return no_memory(node);
     float *end = pack_forward(node, out, out->memory, out->taps, lanes, true);
-    return pack_subpixels(node, out, end, lanes, f, (int)low, side);
+    return pack_subpixels(node, out, end, lanes, &reach);
 }
 
 /* ---- linear ---- */
@@ -250,7 +271,7 @@ static pm_status pack_group(pm_packed *packed, size_t index) {
     pm_packed_group *out = &packed->groups[index];
     const size_t lanes = packed->kernels->lanes;
     pm_status status = PM_OK;
-    if (head->kernel > KERNEL_MAX)
+    if (head->kernel[0] > KERNEL_MAX || head->kernel[1] > KERNEL_MAX)
         return pm_fail(PM_E_UNSUPPORTED, "%s: windows are at most %d wide", head->name, KERNEL_MAX);
     if (group->kind == PM_GROUP_CONV)
         status = group->input == PM_GROUP_IMAGE ? pack_stem(head, out, lanes)

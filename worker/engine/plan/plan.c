@@ -92,8 +92,8 @@ static size_t forward_border(const pm_plan *plan, int group) {
     for (size_t i = 0; i < fusion->count; i++) {
         const pm_group *reader = &fusion->groups[i];
         if (reader->kind != PM_GROUP_CONV || reader->input != group) continue;
-        size_t pad = pm_plan_head(plan, (int)i)->pad;
-        border = pad > border ? pad : border;
+        const size_t *pad = pm_plan_head(plan, (int)i)->pad;
+        for (int side = 0; side < 2; side++) border = pad[side] > border ? pad[side] : border;
     }
     return border;
 }

@@ -185,9 +185,9 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
                   .width = here[1],
                   .in_height = there[0],
                   .in_width = there[1],
-                  .kernel = head->kernel,
+                  .kernel = head->kernel[0],
                   .stride = head->stride,
-                  .pad = head->pad,
+                  .pad = head->pad[0],
                   .channels = target->channels,
                   .epilogue = epilogue_of(plan, step)};
     m->in_channels = head->channels;
