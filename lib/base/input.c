@@ -23,6 +23,15 @@ static const kind_words kinds[PM_INPUT_COUNT] = {
     {"noise", {"sigma"}, {.kind = PM_INPUT_NOISE, .sigma = 0.1}},
 };
 
+bool pm_input_is_random(const pm_input *input) {
+    return input->kind == PM_INPUT_JIGSAW || input->kind == PM_INPUT_NOISE;
+}
+
+bool pm_input_equal(const pm_input *a, const pm_input *b) {
+    return a->kind == b->kind && a->grid == b->grid && a->swaps == b->swaps &&
+           a->radius == b->radius && a->sigma == b->sigma;
+}
+
 static pm_status set_size(const char *what, const char *text, size_t least, size_t most,
                           size_t *out) {
     size_t value;

@@ -3,6 +3,7 @@
 #ifndef PM_BASE_INPUT_H
 #define PM_BASE_INPUT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "lib/base/status.h"
@@ -25,6 +26,11 @@ typedef struct pm_input {
 } pm_input;
 
 enum { PM_INPUT_BYTES = 64 };
+
+/* Whether it draws random numbers. */
+bool pm_input_is_random(const pm_input *input);
+/* Whether every field is the other's. */
+bool pm_input_equal(const pm_input *a, const pm_input *b);
 
 /* "none", "jigsaw:grid=4,swaps=8", "blur:radius=3", "noise:sigma=0.1": keys in any order, each at
  * most once; what is not given is as it stands here. PM_E_USAGE with one line. */

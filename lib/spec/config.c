@@ -74,7 +74,7 @@ static void canonical_method(pm_config *c, const pm_attribution *plain) {
     if (!pm_method_is_random(a->method)) {
         a->samples = plain->samples;
         a->sigma = plain->sigma;
-        a->seed = plain->seed;
+        if (!pm_input_is_random(&c->input)) a->seed = plain->seed;
     }
     if (a->method != PM_METHOD_GRADCAM) memcpy(a->cam_layer, plain->cam_layer, sizeof a->cam_layer);
     if (a->method != PM_METHOD_GATHER) return;
@@ -139,6 +139,11 @@ static void put_to_gamma(out_text *out, const pm_config *c) {
 static void put_to_resize(out_text *out, const pm_config *c) {
     const pm_attribution *a = &c->attribution;
     if (a->guided) put(out, ",\"guided\":true");
+    if (c->input.kind != PM_INPUT_NONE) {
+        char input[PM_INPUT_BYTES];
+        pm_input_format(&c->input, input, sizeof input);
+        put(out, ",\"input\":\"%s\"", input);
+    }
     put(out, ",\"layers\":");
     put_string(out, a->layers);
     put(out, ",\"mask\":\"%s\",\"mean\":", pm_mask_name(a->mask));
@@ -150,9 +155,13 @@ static void put_to_resize(out_text *out, const pm_config *c) {
 
 static void put_rest(out_text *out, const pm_config *c) {
     const pm_attribution *a = &c->attribution;
-    if (pm_method_is_random(a->method)) {
-        /* As text: a JSON integer has no unsigned 64 bits. */
-        put(out, ",\"samples\":%zu,\"seed\":\"%" PRIu64 "\",\"sigma\":", a->samples, a->seed);
+    bool random_method = pm_method_is_random(a->method);
+    if (random_method) put(out, ",\"samples\":%zu", a->samples);
+    /* As text: a JSON integer has no unsigned 64 bits. */
+    if (random_method || pm_input_is_random(&c->input))
+        put(out, ",\"seed\":\"%" PRIu64 "\"", a->seed);
+    if (random_method) {
+        put(out, ",\"sigma\":");
         put_real(out, a->sigma);
     }
     put(out, ",\"statistics\":");
@@ -256,6 +265,9 @@ pm_status pm_config_check(const pm_config *config) {
     if (c->attribution.mask != PM_MASK_OFF && !c->has_statistics)
         return pm_fail(PM_E_USAGE, "mask '%s' needs statistics; give them with --stats",
                        pm_mask_name(c->attribution.mask));
+    if (c->input.kind == PM_INPUT_JIGSAW && c->input.grid > c->crop)
+        return pm_fail(PM_E_USAGE, "input jigsaw: a crop of %zu pixels has no %zu x %zu tiles",
+                       c->crop, c->input.grid, c->input.grid);
     return check_attribution(&c->attribution);
 }
 
@@ -274,8 +286,7 @@ static void method_label(const pm_config *c, char *out, size_t size) {
         break;
     case PM_METHOD_SMOOTHGRAD:
     case PM_METHOD_VARGRAD:
-        snprintf(name, sizeof name, "%s%zu s%g seed %" PRIu64 " ", pm_method_name(a->method),
-                 a->samples, a->sigma, a->seed);
+        snprintf(name, sizeof name, "%s%zu s%g ", pm_method_name(a->method), a->samples, a->sigma);
         break;
     case PM_METHOD_GRADCAM:
         snprintf(name, sizeof name, "gradcam %.60s ",
@@ -287,11 +298,31 @@ static void method_label(const pm_config *c, char *out, size_t size) {
              c->all_boxes ? "boxes all " : "", c->transform_input ? "transform-input " : "");
 }
 
+/* "blur:radius=3 seed 7 ", "" where there is none of either. */
+static void input_label(const pm_config *c, char *out, size_t size) {
+    const pm_input *in = &c->input;
+    const uint64_t seed = c->attribution.seed;
+    char input[64] = "", random[40] = "";
+    switch (in->kind) {
+    case PM_INPUT_JIGSAW:
+        snprintf(input, sizeof input, "jigsaw:grid=%zu,swaps=%zu ", in->grid, in->swaps);
+        break;
+    case PM_INPUT_BLUR: snprintf(input, sizeof input, "blur:radius=%g ", in->radius); break;
+    case PM_INPUT_NOISE: snprintf(input, sizeof input, "noise:sigma=%g ", in->sigma); break;
+    case PM_INPUT_NONE:
+    case PM_INPUT_COUNT: break;
+    }
+    if (pm_method_is_random(c->attribution.method) || pm_input_is_random(in))
+        snprintf(random, sizeof random, "seed %" PRIu64 " ", seed);
+    snprintf(out, size, "%s%s", input, random);
+}
+
 void pm_config_label(const pm_config *config, char *out, size_t size) {
     const pm_config c = pm_config_canonical(config);
     const pm_attribution *a = &c.attribution;
-    char method[192], scale[96] = "", target[48] = "", gamma[32] = "inf";
+    char method[192], input[112], scale[96] = "", target[48] = "", gamma[32] = "inf";
     method_label(&c, method, sizeof method);
+    input_label(&c, input, sizeof input);
     if (isfinite(a->gamma)) snprintf(gamma, sizeof gamma, "%g", a->gamma);
     if (a->mask != PM_MASK_OFF)
         snprintf(scale, sizeof scale, " gamma %s %s%s", gamma,
@@ -303,9 +334,9 @@ void pm_config_label(const pm_config *config, char *out, size_t size) {
     if (c.target_rule == PM_TARGET_RULE_CLASS)
         snprintf(target, sizeof target, " target %zu", c.target_class);
     if (a->mask == PM_MASK_OFF)
-        snprintf(out, size, "%soff %s%s", method, a->layers, target);
+        snprintf(out, size, "%s%soff %s%s", input, method, a->layers, target);
     else
-        snprintf(out, size, "%s%s %s%g t%g %s%s%s", method, pm_mask_name(a->mask),
+        snprintf(out, size, "%s%s%s %s%g t%g %s%s%s", input, method, pm_mask_name(a->mask),
                  a->threshold_kind == PM_THRESHOLD_ALPHA ? "a" : "q", a->threshold,
                  a->p_value_threshold, a->layers, scale, target);
 }

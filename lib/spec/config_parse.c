@@ -96,8 +96,12 @@ static pm_status get_seed(json_t *object, uint64_t *out) {
 /* Keys of later versions: absent is the default. */
 static pm_status get_later(json_t *object, pm_config *c) {
     pm_attribution *a = &c->attribution;
-    char word[32];
+    char word[PM_INPUT_BYTES];
     pm_status status;
+    if (has(object, "input")) {
+        if ((status = get_text(object, "input", word, sizeof word))) return status;
+        if (pm_input_parse(word, &c->input)) return wrong("input", "a known one");
+    }
     if (has(object, "baseline")) {
         if ((status = get_text(object, "baseline", word, sizeof word))) return status;
         if (pm_baseline_parse(word, &a->baseline)) return wrong("baseline", "a known one");

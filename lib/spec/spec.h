@@ -13,6 +13,7 @@
 
 #include "lib/base/attribution.h"
 #include "lib/base/hash.h"
+#include "lib/base/input.h"
 #include "lib/base/status.h"
 
 typedef enum pm_target_rule {
@@ -30,6 +31,7 @@ typedef struct pm_config {
     size_t resize, crop;  /* preprocessing, pixels */
     pm_filter filter;
     float mean[3], std[3];
+    pm_input input; /* what is done to the crop before mean and std */
     pm_target_rule target_rule;
     size_t target_class;      /* for PM_TARGET_RULE_CLASS */
     bool all_boxes;           /* score the union of an image's boxes; else the first */

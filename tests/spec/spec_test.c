@@ -144,6 +144,34 @@ static void later_keys_stand_only_where_they_mean_something(void **state) {
     free(text);
 }
 
+static void inputs_have_their_key_and_their_seed(void **state) {
+    (void)state;
+    pm_config c = sample(), back;
+    char *text, label[128];
+    pm_sha256 hash;
+    c.attribution.seed = 7;
+    c.input = (pm_input){.kind = PM_INPUT_BLUR, .radius = 0.1};
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_non_null(strstr(text, "\"gamma\":\"inf\",\"input\":\"blur:radius=0.10000000000000001\","
+                                 "\"layers\""));
+    assert_null(strstr(text, "seed"));
+    assert_int_equal(pm_config_parse(text, &back), PM_OK);
+    assert_true(pm_input_equal(&back.input, &c.input));
+    free(text);
+    c.input = (pm_input){.kind = PM_INPUT_JIGSAW, .grid = 4, .swaps = 8};
+    assert_int_equal(pm_config_format(&c, &text, &hash), PM_OK);
+    assert_non_null(strstr(text, "\"input\":\"jigsaw:grid=4,swaps=8\",\"layers\""));
+    assert_non_null(strstr(text, "\"resize\":256,\"seed\":\"7\",\"statistics\""));
+    assert_int_equal(pm_config_parse(text, &back), PM_OK);
+    assert_true(back.attribution.seed == 7 && pm_input_equal(&back.input, &c.input));
+    free(text);
+    pm_config_label(&c, label, sizeof label);
+    assert_string_equal(label,
+                        "jigsaw:grid=4,swaps=8 seed 7 cls q0.1 t0.05 default gamma inf vc on");
+    c.crop = 3;
+    assert_int_equal(pm_config_check(&c), PM_E_USAGE);
+}
+
 /* expected with `from` replaced by `to` */
 static void refused(const char *from, const char *to) {
     char text[2048];
@@ -161,6 +189,9 @@ static void parse_refuses_all_but_the_canonical_form(void **state) {
     (void)state;
     refused("\"layers\"", "\"guided\":false,\"layers\"");
     refused("\"crop\"", "\"boxes\":\"first\",\"crop\"");
+    refused("\"layers\"", "\"input\":\"none\",\"layers\"");
+    refused("\"layers\"", "\"input\":\"blur\",\"layers\"");
+    refused("\"layers\"", "\"input\":\"smear\",\"layers\"");
     refused("\"statistics\"", "\"seed\":\"0\",\"statistics\"");
     refused("\"crop\":224,", "");
     refused("\"crop\":224", "\"crop\":224,\"more\":1");
@@ -273,6 +304,7 @@ int main(void) {
         cmocka_unit_test(text_parses_back_to_the_same_configuration),
         cmocka_unit_test(equal_work_has_an_equal_hash),
         cmocka_unit_test(later_keys_stand_only_where_they_mean_something),
+        cmocka_unit_test(inputs_have_their_key_and_their_seed),
         cmocka_unit_test(parse_refuses_all_but_the_canonical_form),
         cmocka_unit_test(checks_name_the_value),
         cmocka_unit_test(labels_are_short_lines),
