@@ -1,0 +1,219 @@
+/* Owns the order of pixels, the masked tensors and what is read off their logits. Knows no model:
+ * a callback answers for it. */
+#include "lib/stats/perturbation.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/base/real.h"
+
+enum { COLORS = 3, DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS };
+
+struct pm_curves {
+    size_t pixels, classes, ratio_count;
+    double *ratios; /* [ratio_count] */
+    const float *input, *replacement;
+    float *masked;                  /* [COLORS][pixels] */
+    float *logits, *logits_of_none; /* [classes]; of the replacement alone */
+    bool none_known;
+    uint32_t *order, *scratch; /* [pixels] */
+    double *p;                 /* [ratio_count] */
+    pm_perturbation *rows;     /* [PM_CURVE_COUNT * ratio_count] */
+};
+
+const char *pm_curve_name(pm_curve curve) { return curve == PM_CURVE_MORF ? "morf" : "lerf"; }
+
+/* ---- order ---- */
+
+/* Floats as unsigned numbers of the same order; descending by the complement. */
+static uint32_t key_of(float value, pm_curve curve) {
+    uint32_t bits;
+    value += 0.0F; /* -0 is 0 */
+    memcpy(&bits, &value, sizeof bits);
+    bits = bits & 0x80000000U ? ~bits : bits | 0x80000000U;
+    return curve == PM_CURVE_MORF ? ~bits : bits;
+}
+
+/* A stable radix sort keeps equal heat in order of index. */
+void pm_pixels_rank(const float *heat_map, size_t pixels, pm_curve curve, uint32_t *scratch,
+                    uint32_t *order) {
+    uint32_t *from = order, *to = scratch;
+    for (size_t i = 0; i < pixels; i++) order[i] = (uint32_t)i;
+    for (unsigned shift = 0; shift < 32; shift += DIGIT_BITS) {
+        size_t place[DIGITS + 1] = {0};
+        for (size_t i = 0; i < pixels; i++)
+            place[(key_of(heat_map[i], curve) >> shift) % DIGITS + 1]++;
+        for (size_t d = 1; d < DIGITS; d++) place[d] += place[d - 1];
+        for (size_t i = 0; i < pixels; i++)
+            to[place[(key_of(heat_map[from[i]], curve) >> shift) % DIGITS]++] = from[i];
+        uint32_t *swap = from;
+        from = to;
+        to = swap;
+    }
+    /* An even number of passes: the last one wrote to `order`. */
+}
+
+size_t pm_pixels_taken(size_t pixels, double ratio) { return (size_t)((double)pixels * ratio); }
+
+/* ---- measures ---- */
+
+double pm_curve_area(const double *ratios, const double *p, size_t count) {
+    double area = 0;
+    if (count < 2 || !(ratios[count - 1] > ratios[0])) return NAN;
+    for (size_t i = 1; i < count; i++) area += (ratios[i] - ratios[i - 1]) * (p[i] + p[i - 1]) / 2;
+    return area / (ratios[count - 1] - ratios[0]);
+}
+
+static size_t argmax(const float *values, size_t count) {
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (values[i] > values[best]) best = i;
+    return best;
+}
+
+static double probability(const float *logits, size_t classes, size_t top, size_t k) {
+    double sum = 0, most = (double)logits[top];
+    for (size_t i = 0; i < classes; i++) sum += pm_real_exp((double)logits[i] - most);
+    return (double)(float)(pm_real_exp((double)logits[k] - most) / sum);
+}
+
+static bool are_finite(const float *logits, size_t classes) {
+    for (size_t i = 0; i < classes; i++)
+        if (!isfinite(logits[i])) return false;
+    return true;
+}
+
+/* Before anything was taken. */
+typedef struct untouched {
+    size_t target, first; /* first: the argmax */
+    double p_target, p_first;
+} untouched;
+
+static void measure(const pm_curves *c, const untouched *was, pm_perturbation *row) {
+    const float *logits = c->logits;
+    size_t top = argmax(logits, c->classes);
+    row->p_target = probability(logits, c->classes, top, was->target);
+    row->aopc = was->p_target - row->p_target;
+    row->has_lodds = row->p_target > 0;
+    row->lodds = 0;
+    if (row->has_lodds) row->lodds = pm_real_log(row->p_target / (was->p_target + 1e-10));
+    row->fracdiff = fabs(was->p_first - probability(logits, c->classes, top, was->first));
+    row->correct = top == was->target;
+}
+
+/* ---- passes ---- */
+
+static void take_pixels(pm_curves *c, size_t first, size_t end) {
+    for (size_t i = first; i < end; i++)
+        for (size_t k = 0; k < COLORS; k++) {
+            size_t at = k * c->pixels + c->order[i];
+            c->masked[at] = c->replacement[at];
+        }
+}
+
+/* Logits with `taken` pixels of the order gone, *before of them already; a tensor that was asked
+ * for before is not asked for again. */
+static pm_status pass(pm_curves *c, size_t taken, size_t *before, pm_logits_fn forward,
+                      void *user) {
+    bool none = taken == c->pixels;
+    if (taken == *before) return PM_OK;
+    take_pixels(c, *before, taken);
+    *before = taken;
+    const size_t bytes = c->classes * sizeof *c->logits;
+    if (none && c->none_known) {
+        memcpy(c->logits, c->logits_of_none, bytes);
+        return PM_OK;
+    }
+    pm_status status = forward(user, c->masked, c->logits);
+    if (status || !none) return status;
+    memcpy(c->logits_of_none, c->logits, bytes);
+    c->none_known = true;
+    return PM_OK;
+}
+
+/* p_target of each ratio to c->p. */
+static pm_status run_curve(pm_curves *c, pm_curve curve, const float *heat_map, const float *logits,
+                           const untouched *was, pm_logits_fn forward, void *user, bool *finite) {
+    size_t before = 0;
+    pm_pixels_rank(heat_map, c->pixels, curve, c->scratch, c->order);
+    memcpy(c->masked, c->input, COLORS * c->pixels * sizeof *c->masked);
+    memcpy(c->logits, logits, c->classes * sizeof *c->logits);
+    for (size_t i = 0; i < c->ratio_count && *finite; i++) {
+        pm_perturbation *row = &c->rows[(size_t)curve * c->ratio_count + i];
+        size_t taken = pm_pixels_taken(c->pixels, c->ratios[i]);
+        pm_status status = pass(c, taken, &before, forward, user);
+        if (status) return status;
+        *finite = are_finite(c->logits, c->classes);
+        *row = (pm_perturbation){.curve = curve, .ratio = c->ratios[i]};
+        if (*finite) measure(c, was, row);
+        c->p[i] = row->p_target;
+    }
+    return PM_OK;
+}
+
+pm_status pm_curves_run(pm_curves *c, const float *heat_map, const float *logits, size_t target,
+                        pm_logits_fn forward, void *user, pm_curves_result *out) {
+    size_t first = argmax(logits, c->classes);
+    untouched was = {target, first, probability(logits, c->classes, first, target),
+                     probability(logits, c->classes, first, first)};
+    pm_curves_result r = {.finite = true, .rows = c->rows};
+    pm_status status =
+        run_curve(c, PM_CURVE_MORF, heat_map, logits, &was, forward, user, &r.finite);
+    if (status) return status;
+    r.deletion_auc = pm_curve_area(c->ratios, c->p, c->ratio_count);
+    status = run_curve(c, PM_CURVE_LERF, heat_map, logits, &was, forward, user, &r.finite);
+    if (status) return status;
+    r.insertion_auc = pm_curve_area(c->ratios, c->p, c->ratio_count);
+    r.row_count = r.finite ? PM_CURVE_COUNT * c->ratio_count : 0;
+    *out = r;
+    return PM_OK;
+}
+
+/* ---- life ---- */
+
+pm_status pm_curves_new(size_t pixels, size_t classes, const double *ratios, size_t ratio_count,
+                        pm_curves **out) {
+    pm_curves *c = calloc(1, sizeof *c);
+    if (!c) return pm_fail(PM_E_MEMORY, "evaluation: no memory");
+    c->pixels = pixels;
+    c->classes = classes;
+    c->ratio_count = ratio_count;
+    c->ratios = calloc(ratio_count + 1, sizeof *c->ratios);
+    c->masked = calloc(pixels, COLORS * sizeof *c->masked);
+    c->logits = calloc(classes, sizeof *c->logits);
+    c->logits_of_none = calloc(classes, sizeof *c->logits_of_none);
+    c->order = calloc(pixels, sizeof *c->order);
+    c->scratch = calloc(pixels, sizeof *c->scratch);
+    c->p = calloc(ratio_count + 1, sizeof *c->p);
+    c->rows = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->rows);
+    if (!c->ratios || !c->masked || !c->logits || !c->logits_of_none || !c->order || !c->scratch ||
+        !c->p || !c->rows) {
+        pm_curves_free(&c);
+        return pm_fail(PM_E_MEMORY, "evaluation: no memory for %zu pixels", pixels);
+    }
+    memcpy(c->ratios, ratios, ratio_count * sizeof *ratios);
+    *out = c;
+    return PM_OK;
+}
+
+void pm_curves_free(pm_curves **curves) {
+    pm_curves *c = *curves;
+    if (!c) return;
+    free(c->ratios);
+    free(c->masked);
+    free(c->logits);
+    free(c->logits_of_none);
+    free(c->order);
+    free(c->scratch);
+    free(c->p);
+    free(c->rows);
+    free(c);
+    *curves = NULL;
+}
+
+void pm_curves_begin(pm_curves *curves, const float *input, const float *replacement) {
+    curves->input = input;
+    curves->replacement = replacement;
+    curves->none_known = false;
+}
