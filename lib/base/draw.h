@@ -15,7 +15,8 @@
 /* Part of the stream's definition: never renumber. */
 typedef enum pm_draw_use {
     PM_DRAW_METHOD = 0, /* the noise of smoothgrad and vargrad */
-    PM_DRAW_INPUT = 1   /* what is done to the photograph: jigsaw, noise */
+    PM_DRAW_INPUT = 1,  /* what is done to the photograph: jigsaw, noise */
+    PM_DRAW_REPLACE = 2 /* the noise in place of pixels that an evaluation takes away */
 } pm_draw_use;
 
 enum { PM_DRAW_BUFFER_BYTES = 1024 };

@@ -108,5 +108,11 @@ pm_sha256 pm_run_request_id(const pm_run_spec *spec, const pm_data_set *data_set
     hash_text(&stream, pm_channels_name(spec->channels));
     hash_text(&stream, pm_heat_maps_name(spec->heat_maps));
     hash_text(&stream, spec->name);
+    if (spec->evaluation.on) {
+        char text[PM_EVALUATION_BYTES];
+        pm_evaluation_format(&spec->evaluation, text);
+        hash_text(&stream, "evaluation");
+        hash_text(&stream, text);
+    }
     return pm_sha256_end(&stream);
 }

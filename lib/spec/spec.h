@@ -15,6 +15,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/input.h"
 #include "lib/base/status.h"
+#include "lib/spec/evaluation.h"
 
 typedef enum pm_target_rule {
     PM_TARGET_RULE_LABEL,
@@ -104,12 +105,13 @@ typedef struct pm_run_spec {
     pm_config *configs; /* all of the same arch and weights */
     pm_channels channels;
     pm_heat_maps heat_maps;
+    pm_evaluation evaluation;
 } pm_run_spec;
 
 void pm_run_spec_fini(pm_run_spec *spec);
 
 /* What makes the same command the same run: SHA-256 over the data set's hash, the configurations'
- * hashes in order, what is recorded, and the name. */
+ * hashes in order, what is recorded, the name, and the evaluation where there is one. */
 pm_sha256 pm_run_request_id(const pm_run_spec *spec, const pm_data_set *data_set);
 
 #endif

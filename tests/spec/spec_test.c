@@ -298,6 +298,118 @@ static void request_id_covers_what_is_asked(void **state) {
     assert_false(pm_sha256_equal(&first, &next));
 }
 
+static void evaluation_is(const char *ratios, pm_replacement replacement, uint64_t seed,
+                          const char *want) {
+    pm_evaluation e, back;
+    char text[PM_EVALUATION_BYTES];
+    pm_evaluation_defaults(&e);
+    e.replacement = replacement;
+    e.seed = seed;
+    if (ratios) assert_int_equal(pm_evaluation_set_ratios(ratios, &e), PM_OK);
+    pm_evaluation_format(&e, text);
+    assert_string_equal(text, want);
+    assert_int_equal(pm_evaluation_parse(text, &back), PM_OK);
+    assert_true(back.on && back.replacement == replacement && back.seed == seed);
+    assert_int_equal(back.ratio_count, e.ratio_count);
+    for (size_t i = 0; i < e.ratio_count; i++) assert_true(back.ratios[i] == e.ratios[i]);
+}
+
+static void evaluation_has_one_text(void **state) {
+    (void)state;
+    evaluation_is(NULL, PM_REPLACEMENT_ZERO, 0, "zero:0,0.1,0.2,0.3,0.4,0.5");
+    evaluation_is("0", PM_REPLACEMENT_MEAN, 0, "mean:0");
+    evaluation_is("-0,.5,1", PM_REPLACEMENT_BLUR, 0, "blur:0,0.5,1");
+    evaluation_is(".25,1e0", PM_REPLACEMENT_NOISE, 0, "noise@0:0,0.25,1");
+    evaluation_is("0.1", PM_REPLACEMENT_NOISE, UINT64_MAX, "noise@18446744073709551615:0,0.1");
+    /* repr(1/3), repr(0.1 + 0.2), repr(1e-7) of Python */
+    evaluation_is("1e-7,0.30000000000000004,0.3333333333333333", PM_REPLACEMENT_ZERO, 0,
+                  "zero:0,1e-07,0.30000000000000004,0.3333333333333333");
+}
+
+static void evaluation_longest_text_fits(void **state) {
+    (void)state;
+    pm_evaluation e = {.on = true,
+                       .ratio_count = PM_RATIOS_MAX,
+                       .replacement = PM_REPLACEMENT_NOISE,
+                       .seed = UINT64_MAX},
+                  back;
+    char text[PM_EVALUATION_BYTES];
+    for (size_t i = 1; i < PM_RATIOS_MAX; i++) e.ratios[i] = (double)i * 1.2345678901234567e-300;
+    pm_evaluation_format(&e, text);
+    assert_int_equal(pm_evaluation_parse(text, &back), PM_OK);
+    assert_true(back.ratios[PM_RATIOS_MAX - 1] == e.ratios[PM_RATIOS_MAX - 1]);
+}
+
+static void evaluation_off_is_no_text(void **state) {
+    (void)state;
+    pm_evaluation off = {0}, back = {.on = true};
+    char text[PM_EVALUATION_BYTES] = "x";
+    pm_evaluation_format(&off, text);
+    assert_string_equal(text, "");
+    assert_int_equal(pm_evaluation_parse("", &back), PM_OK);
+    assert_false(back.on);
+}
+
+static void evaluation_refuses_what_it_cannot_mean(void **state) {
+    (void)state;
+    static const char *const ratios[] = {
+        "",        "0.5,",    "a",
+        "0.2,0.1", "0.1,0.1", "0,1.5",
+        "-0.1",    "nan",     "0,0.5,0.50000000000000000000000000000000000000001"};
+    static const char *const texts[] = {"zero",
+                                        "zero:",
+                                        "none:0",
+                                        "zero:0.1",
+                                        "zero:0,.1",
+                                        "zero:0,0.10",
+                                        "noise:0",
+                                        "zero@3:0",
+                                        "noise@:0",
+                                        "noise@-1:0",
+                                        "noise@07:0",
+                                        "noise@1x:0",
+                                        "noise@18446744073709551616:0",
+                                        ":0",
+                                        "zero:0 "};
+    pm_evaluation e;
+    pm_evaluation_defaults(&e);
+    const pm_evaluation before = e;
+    for (size_t i = 0; i < sizeof ratios / sizeof *ratios; i++)
+        if (pm_evaluation_set_ratios(ratios[i], &e) != PM_E_USAGE)
+            fail_msg("was taken: %s", ratios[i]);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (pm_evaluation_parse(texts[i], &e) != PM_E_FORMAT) fail_msg("was taken: %s", texts[i]);
+    assert_memory_equal(&e, &before, sizeof e);
+    char many[8 * (PM_RATIOS_MAX + 1)] = "";
+    for (int i = 1; i <= PM_RATIOS_MAX; i++)
+        snprintf(many + strlen(many), 8, "%s0.%03d", i > 1 ? "," : "", i);
+    assert_int_equal(pm_evaluation_set_ratios(many, &e), PM_E_USAGE); /* 0 would be one more */
+}
+
+static void id_is(const pm_run_spec *spec, const char *want) {
+    pm_data_set set = {0};
+    char hex[PM_SHA256_HEX_BYTES];
+    pm_sha256 id = pm_run_request_id(spec, &set);
+    pm_sha256_hex(&id, hex);
+    assert_string_equal(hex, want);
+}
+
+/* By Python, with t and `expected` as above:
+ *   h = t(b'parchmill run 1') + sha256(t(b'parchmill data set 1') + struct.pack('<Q', 0)).digest()
+ *   h += struct.pack('<Q', 1) + sha256(expected).digest() + t(b'none') + t(b'none') + t(b'one')
+ * and with evaluation h + t(b'evaluation') + t(b'zero:0,0.1,0.2,0.3,0.4,0.5') */
+static void request_id_has_an_evaluation_only_where_there_is_one(void **state) {
+    (void)state;
+    static const char off[] = "3ea51fc533ca399d17f22967f66007db3b9569d062c9488c28bbdeb84d48478b";
+    pm_config config = sample();
+    pm_run_spec spec = {.name = "one", .config_count = 1, .configs = &config};
+    id_is(&spec, off);
+    spec.evaluation.ratio_count = 3; /* means nothing while it is off */
+    id_is(&spec, off);
+    pm_evaluation_defaults(&spec.evaluation);
+    id_is(&spec, "159dfdfecbfb13cccf0550a75cd1274ea62ba07b9702e5587b9105bed0f6f909");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(canonical_text_is_the_documented_one),
@@ -310,6 +422,11 @@ int main(void) {
         cmocka_unit_test(labels_are_short_lines),
         cmocka_unit_test(data_set_hash_covers_path_bytes_label_boxes),
         cmocka_unit_test(request_id_covers_what_is_asked),
+        cmocka_unit_test(request_id_has_an_evaluation_only_where_there_is_one),
+        cmocka_unit_test(evaluation_has_one_text),
+        cmocka_unit_test(evaluation_longest_text_fits),
+        cmocka_unit_test(evaluation_off_is_no_text),
+        cmocka_unit_test(evaluation_refuses_what_it_cannot_mean),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
