@@ -9,6 +9,7 @@ comes from our own program."""
 import csv
 import math
 import os
+import random
 import subprocess
 import warnings
 
@@ -162,6 +163,62 @@ def make_t_tests():
                         "exact_student", "scipy_student"], rows)
 
 
+def make_spearman():
+    """b = mix * a + noise, in double, then float32."""
+    rows = []
+    for kind_a, kind_b, n, mix in (
+            ("normal", "normal", 2, 0), ("normal", "normal", 3, 0), ("ties", "ties", 10, 0), ("normal", "normal", 10, 1),
+            ("uniform", "exponential", 1000, 0), ("normal", "normal", 1000, 2), ("normal", "normal", 1000, -0.5),
+            ("relu", "relu", 1000, 0), ("relu", "ties", 1000, 1), ("relu", "relu", 50176, 1), ("uniform", "normal", 50176, -3),
+            ("ties", "ties", 50176, 0)):
+        names = [f"spearman/{len(rows)}/{side}" for side in "ab"]
+        a, noise = sample(kind_a, names[0], n), sample(kind_b, names[1], n)
+        b = (mix * a.astype(np.float64) + noise).astype(np.float32)
+        rows.append([kind_a, names[0], kind_b, names[1], n, mix, "%.17g" % scipy.stats.spearmanr(a, b).correlation])
+    write("spearman.csv", ["kind_a", "stream_a", "kind_b", "stream_b", "n", "mix", "rho"], rows)
+
+
+def heat_map(kind, stream, h, w):
+    m = np.abs(synth(stream, h * w)).reshape(h, w)
+    return {"fine": m, "coarse": np.floor(m * 4), "zero": m * 0}[kind].astype(np.float32)
+
+
+def make_boxes():
+    """By masks: the union of the boxes; a disk around the first maximum, as TorchRay's
+    PointingGame.evaluate has it. Four boxes (xmin ymin xmax ymax) a row, the empty ones too."""
+    rng, rows = random.Random(7), []
+    for i in range(80):
+        h, w = rng.randint(20, 60), rng.randint(20, 60)
+        kind = rng.choice(("fine", "coarse", "fine", "coarse", "zero"))
+        m, boxes = heat_map(kind, f"boxes/{i}", h, w).astype(np.float64), []
+        for _ in range(4):
+            box = [0, 0, 0, 0]
+            if rng.random() < 0.6:
+                size = rng.choice((3, 12, 40))
+                x, y = rng.randrange(w), rng.randrange(h)
+                box = [x, y, min(w, x + rng.randrange(size)), min(h, y + rng.randrange(size))]
+            boxes.append([0, 0, w, h] if rng.random() < 0.04 else box)
+        mask = np.zeros((h, w), bool)
+        for x0, y0, x1, y1 in boxes:
+            mask[y0:y1, x0:x1] = True
+        py, px = np.unravel_index(np.argmax(m), m.shape)
+        disk = (np.arange(h)[:, None] - py)**2 + (np.arange(w)[None, :] - px)**2 < 15**2
+        hit = "none" if not mask.any() or not m.any() else int((mask & disk).any())
+        if not mask.any() or mask.all() or not m.any():
+            reason = "box-empty" if not mask.any() else "box-full" if mask.all() else "map-zero"
+            scores = [0] * 4
+        else:
+            total, inside = math.fsum(m.ravel()), math.fsum(m[mask]) / math.fsum(m.ravel())
+            outside = math.fsum(m[~mask]) / total
+            reason, scores = "ok", [inside, inside * m.size / mask.sum(), outside, outside * m.size / (~mask).sum()]
+        rows.append([kind, f"boxes/{i}", h, w, " ".join(str(v) for box in boxes for v in box), reason, hit]
+                    + ["%.17g" % v for v in scores])
+    write("boxes.csv", ["kind", "stream", "height", "width", "boxes", "reason", "pointing",
+                        "mu_in", "mu_in_w", "mu_out", "mu_out_w"], rows)
+
+
 if __name__ == "__main__":
     make_shapiro()
     make_t_tests()
+    make_spearman()
+    make_boxes()
