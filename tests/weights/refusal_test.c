@@ -60,6 +60,16 @@ static void os_system_is_refused_by_name(void **state) {
     check_vector_refused("bad_os_system_stream.pth", PM_E_UNSUPPORTED, words);
 }
 
+/* Sparse, so that it takes no room. */
+static void a_pickle_beyond_the_limit_is_refused_unread(void **state) {
+    (void)state;
+    char *path = temporary("\x80\x04]", 3);
+    assert_int_equal(truncate(path, ((off_t)1 << 30) + 1), 0);
+    check_refused(path, PM_E_LIMIT, "a pickle of 1073741825 bytes, the limit is 1073741824");
+    unlink(path);
+    free(path);
+}
+
 static void what_is_no_weights_file_is_refused(void **state) {
     (void)state;
     static const char lfs[] = "version https://git-lfs.github.com/spec/v1\noid sha256:0\n";
@@ -326,6 +336,7 @@ int main(void) {
         cmocka_unit_test(damage_to_the_data_is_found_when_it_is_read),
         cmocka_unit_test(os_system_is_refused_by_name),
         cmocka_unit_test(what_is_no_weights_file_is_refused),
+        cmocka_unit_test(a_pickle_beyond_the_limit_is_refused_unread),
         cmocka_unit_test(safetensors_headers_get_the_reference_checks),
         cmocka_unit_test(absurd_header_lengths_are_one_clear_line),
         cmocka_unit_test(pickles_are_limited_to_known_names_and_opcodes),

@@ -141,6 +141,59 @@ static void a_pickled_list_gives_tensors_by_position(void **state) {
     }
 }
 
+static void put(uint8_t **at, const void *bytes, size_t size) {
+    memcpy(*at, bytes, size);
+    *at += size;
+}
+
+static void put_number(uint8_t **at, uint64_t value, size_t size) {
+    for (size_t i = 0; i < size; i++) *(*at)++ = (uint8_t)(value >> 8 * i);
+}
+#define PUT(text) put(&at, text, sizeof text - 1)
+
+/* Class p-values of a large network come as one pickle that holds its storages: 18 million floats,
+ * 72 MB, as the pickle module writes them in protocol 4. */
+static void a_list_may_be_larger_than_the_pickles_of_a_stream(void **state) {
+    (void)state;
+    static const char stream[] = "\x80\x02\x8a\nl\xfc\x9c"
+                                 "F\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
+                                 "\x80\x02}X\x0d\0\0\0little_endian\x88s."
+                                 "\x80\x02(X\x07\0\0\0storagectorch\nFloatStorage\n"
+                                 "X\x01\0\0\0000X\x03\0\0\0cpuJ";
+    static const char foot[] = "NtQ.\x80\x02]X\x01\0\0\0000a.";
+    const uint64_t count = 18000000;
+    const size_t nested = sizeof stream - 1 + 4 + sizeof foot - 1 + 8 + 4 * (size_t)count;
+    uint8_t *bytes = calloc(1, nested + 1024), *at = bytes;
+    assert_non_null(bytes);
+    PUT("\x80\x04]\x8c\x0ctorch._utils\x8c\x12_rebuild_tensor_v2\x93");
+    PUT("(\x8c\x0dtorch.storage\x8c\x10_load_from_bytes\x93"
+        "B");
+    put_number(&at, nested, 4);
+    PUT(stream);
+    put_number(&at, count, 4);
+    PUT(foot);
+    put_number(&at, count, 8);
+    for (uint64_t i = 0; i < count; i += 1000) {
+        float value = synth_value("large", i);
+        memcpy(at + 4 * i, &value, sizeof value);
+    }
+    at += 4 * count;
+    PUT("\x85RK\0J");
+    put_number(&at, count, 4);
+    PUT("\x85K\x01\x85\x89NtRa.");
+    char *path = temporary(bytes, (size_t)(at - bytes));
+    free(bytes);
+    pm_weights *weights = NULL;
+    if (pm_weights_open(path, &weights)) fail_msg("%s", pm_error_text());
+    assert_string_equal(pm_weights_format(weights), "pickle");
+    float *values = read_tensor(weights, "0", PM_DTYPE_F32, 1, (size_t[]){(size_t)count});
+    for (uint64_t i = 0; i < count; i += 1000) assert_true(values[i] == synth_value("large", i));
+    free(values);
+    pm_weights_free(&weights);
+    unlink(path);
+    free(path);
+}
+
 /* IEEE 754 binary16 by its definition, in double. */
 static double half_by_definition(unsigned bits) {
     int exponent = (int)(bits >> 10 & 31), fraction = (int)(bits & 1023);
@@ -173,6 +226,7 @@ int main(void) {
         cmocka_unit_test(a_training_checkpoint_gives_its_state_dict_without_module),
         cmocka_unit_test(parameters_are_tensors),
         cmocka_unit_test(a_pickled_list_gives_tensors_by_position),
+        cmocka_unit_test(a_list_may_be_larger_than_the_pickles_of_a_stream),
         cmocka_unit_test(every_half_and_bfloat_converts_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

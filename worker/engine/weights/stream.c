@@ -151,14 +151,32 @@ pm_status pm_stream_read_storage(pm_weights *weights, const uint8_t *bytes, size
     return status;
 }
 
+/* How much of the file to hold. A stream's pickles are at its beginning and the storages behind
+ * them; a plain pickle has its storages inside, and is held whole. */
+static pm_status choose_held(stream *s) {
+    enum { HEAD = 4 }; /* PROTO 2, LONG1 of the magic number's size */
+    uint8_t head[HEAD + sizeof magic] = {0};
+    size_t size = s->size < sizeof head ? (size_t)s->size : sizeof head;
+    pm_status status = pm_weights_pread(s->weights, 0, head, size);
+    if (status) return status;
+    const bool plain = memcmp(head + HEAD, magic, sizeof magic) != 0;
+    if (plain && s->size > PM_WEIGHTS_PLAIN_MAX)
+        return pm_fail(PM_E_LIMIT, "%s: a pickle of %" PRIu64 " bytes, the limit is %" PRIu64,
+                       s->weights->path, s->size, PM_WEIGHTS_PLAIN_MAX);
+    const uint64_t most = plain ? PM_WEIGHTS_PLAIN_MAX : PM_WEIGHTS_PICKLE_MAX;
+    s->held = (size_t)(s->size < most ? s->size : most);
+    return PM_OK;
+}
+
 /* The beginning of the file, kept with the weights. */
 static pm_status hold_beginning(stream *s) {
     pm_weights *weights = s->weights;
     s->size = weights->size_bytes;
-    s->held = (size_t)(s->size < PM_WEIGHTS_PICKLE_MAX ? s->size : PM_WEIGHTS_PICKLE_MAX);
+    pm_status status = choose_held(s);
+    if (status) return status;
     uint8_t *bytes = malloc(s->held);
     if (!bytes) return pm_fail(PM_E_MEMORY, "%s: no memory to read the pickle", weights->path);
-    pm_status status = pm_weights_pread(weights, 0, bytes, s->held);
+    status = pm_weights_pread(weights, 0, bytes, s->held);
     if (status) {
         free(bytes);
         return status;

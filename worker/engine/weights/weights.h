@@ -15,10 +15,11 @@
 /* Hard limits. Beyond them a file is refused with PM_E_LIMIT before memory is taken for it. */
 #define PM_WEIGHTS_FILE_MAX ((uint64_t)8 << 30) /* bytes */
 #define PM_WEIGHTS_HEADER_MAX                                                                      \
-    ((uint64_t)100000000)                           /* bytes, safetensors header, as in its spec   \
-                                                     */
-#define PM_WEIGHTS_PICKLE_MAX ((uint64_t)64 << 20)  /* bytes of pickle in one file */
-#define PM_WEIGHTS_NESTED_MAX ((uint64_t)256 << 20) /* bytes of streams inside a pickle, in all */
+    ((uint64_t)100000000)                          /* bytes, safetensors header, as in its spec    \
+                                                    */
+#define PM_WEIGHTS_PICKLE_MAX ((uint64_t)64 << 20) /* bytes of pickle beside the storages */
+#define PM_WEIGHTS_PLAIN_MAX ((uint64_t)1 << 30)   /* bytes of a pickle that holds its storages */
+#define PM_WEIGHTS_NESTED_MAX ((uint64_t)1 << 30)  /* bytes of streams inside a pickle, in all */
 #define PM_WEIGHTS_TENSORS_MAX ((size_t)65536)
 #define PM_WEIGHTS_ELEMENTS_MAX ((size_t)1 << 31) /* of all tensors together */
 #define PM_WEIGHTS_READ_MAX                                                                        \
