@@ -137,6 +137,11 @@ static tile_fn *const two_row_tiles[2][2][PM_TILE_TWO_ROWS] = {
     {{EACH_TWO_ROWS(ROWS_2_one)}, {EACH_TWO_ROWS(ROWS_2_two)}},
 };
 
+void PM_ISA_SYMBOL(pm_conv_tile)(const pm_conv *conv, size_t blocks, size_t pixels, const float *in,
+                                 const float *weights, vec *out) {
+    tiles[blocks - 1][PM_STEP_PIXEL][pixels - 1](conv, in, weights, out);
+}
+
 static ptrdiff_t step_floats(const pm_conv *conv) {
     switch (conv->step) {
     case PM_STEP_PIXEL: return PM_LANES;

@@ -70,11 +70,20 @@ PM_INLINE vec vec_select(ivec where, vec a, vec b) {
 void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *epilogue, vec *pixels, size_t image, size_t block,
                               size_t y, size_t x, size_t count);
 
+/* Sums of `pixels` neighbouring pixels (1 .. pm_conv_tile_pixels) for one or two output blocks:
+ * out[blocks][pixels]. Of conv, in.plane, in_blocks, taps and tap are read. */
+enum { PM_ISA_SYMBOL(pm_conv_tile_pixels) = PM_LANES == 16 ? 14 : 6 };
+void PM_ISA_SYMBOL(pm_conv_tile)(const pm_conv *conv, size_t blocks, size_t pixels, const float *in,
+                                 const float *weights, vec *out);
+
 /* Pixels that a kernel works out before it hands them to pm_finish. */
 enum { PM_STRIP = 16 };
 
 /* The members of this set's table; table.c puts them together. */
 void PM_ISA_SYMBOL(pm_conv)(const pm_conv *conv);
+void PM_ISA_SYMBOL(pm_winograd)(const pm_winograd *work);
+size_t PM_ISA_SYMBOL(pm_winograd_scratch)(size_t in_blocks, size_t out_blocks, size_t tiles);
+void PM_ISA_SYMBOL(pm_winograd_weights)(const float filter[9], float out[PM_WINOGRAD_POINTS]);
 void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map);

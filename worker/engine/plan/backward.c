@@ -119,6 +119,36 @@ static void compute(pm_plan *plan, pending *all, pm_step_op op, int reader, int 
     p->tensor[0] = step->out;
 }
 
+/* Weights of a point that fit into half the second-level cache stay there for a short chunk; larger
+ * ones are streamed, and many tiles share the trip. */
+enum { POINT_FLOATS = 128 * 1024, TILES_SHORT = 28, TILES_LONG = 168, TILE_SIDE = 4 };
+
+size_t pm_plan_chunk_tiles(const pm_plan *plan, const pm_step *step, size_t images) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const size_t *size = pm_plan_size(plan, step->target);
+    const size_t all =
+        images * ((size[0] + TILE_SIDE - 1) / TILE_SIDE) * ((size[1] + TILE_SIDE - 1) / TILE_SIDE);
+    const size_t most =
+        head->channels * head->in_channels > POINT_FLOATS ? TILES_LONG : TILES_SHORT;
+    return all < most ? all : most;
+}
+
+static void conv(pm_plan *plan, pending *all, int index) {
+    const int target = plan->packed->fusion.groups[index].input;
+    if (plan->packed->groups[index].winograd == NULL) {
+        compute(plan, all, PM_DO_CONV, index, target);
+        return;
+    }
+    compute(plan, all, PM_DO_WINOGRAD, index, target);
+    pm_step *step = &plan->steps[plan->step_count - 1];
+    const pm_node *head = pm_plan_head(plan, index);
+    step->scratch = pm_plan_scratch(
+        plan, step,
+        plan->packed->kernels->winograd_scratch(pm_plan_blocks(plan, head->channels),
+                                                pm_plan_blocks(plan, head->in_channels),
+                                                pm_plan_chunk_tiles(plan, step, plan->batch)));
+}
+
 static void to_image(pm_plan *plan, int reader) {
     const size_t f = plan->packed->groups[reader].subpixels;
     pm_step *step = pm_plan_step(plan, PM_DO_CONV, reader, PM_GROUP_IMAGE);
@@ -146,7 +176,7 @@ static void add_group(pm_plan *plan, pending *all, int index) {
         if (group->input == PM_GROUP_IMAGE)
             to_image(plan, index);
         else
-            compute(plan, all, PM_DO_CONV, index, group->input);
+            conv(plan, all, index);
         return;
     case PM_GROUP_LINEAR:
         compute(plan, all, index == fusion->output ? PM_DO_LINEAR_ROW : PM_DO_CONV_IMAGES, index,

@@ -100,8 +100,46 @@ static void pack_backward(const pm_node *node, pm_packed_group *out, float *dst,
     }
 }
 
-static pm_status pack_conv(const pm_node *node, pm_packed_group *out, size_t lanes) {
-    const size_t taps = taps_of(node);
+static bool is_square(const pm_node *node) {
+    return node->kernel[0] == 3 && node->kernel[1] == 3 && node->stride == 1 && node->pad[0] == 1 &&
+           node->pad[1] == 1;
+}
+
+/* Backward data is a convolution with turned filters, input and output exchanged. */
+static void pack_winograd(const pm_node *node, float *dst, const pm_kernels *kernels) {
+    const size_t outs = node->in_channels, ins = node->channels, v = kernels->lanes;
+    const size_t out_blocks = blocks_of(outs, v), in_lanes = blocks_of(ins, v) * v;
+    for (size_t o = 0; o < outs; o++) {
+        const size_t pair = o / v / 2 * 2, wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
+        for (size_t i = 0; i < ins; i++) {
+            const float *w = node->weight + (i * outs + o) * 9;
+            float turned[9], point[PM_WINOGRAD_POINTS];
+            for (size_t q = 0; q < 9; q++) turned[q] = w[8 - q];
+            kernels->winograd_weights(turned, point);
+            float *to = dst + pair * v * in_lanes + i * wide + (o - pair * v);
+            for (size_t p = 0; p < PM_WINOGRAD_POINTS; p++)
+                to[p * in_lanes * out_blocks * v] = point[p];
+        }
+    }
+}
+
+static pm_status pack_conv_winograd(const pm_node *node, pm_packed_group *out,
+                                    const pm_kernels *kernels) {
+    const size_t lanes = kernels->lanes, taps = taps_of(node);
+    size_t forward = packed_floats(node->channels, node->in_channels, taps, lanes, false);
+    size_t one = packed_floats(node->in_channels, node->channels, 1, lanes, false);
+    out->memory = pm_floats_new(forward + PM_WINOGRAD_POINTS * one);
+    out->taps = calloc(taps, sizeof *out->taps);
+    if (out->memory == NULL || out->taps == NULL) return no_memory(node);
+    float *end = pack_forward(node, out, out->memory, out->taps, lanes, false);
+    pack_winograd(node, end, kernels);
+    out->winograd = end;
+    return PM_OK;
+}
+
+static pm_status pack_conv(const pm_node *node, pm_packed_group *out, const pm_kernels *kernels) {
+    const size_t taps = taps_of(node), lanes = kernels->lanes;
+    if (is_square(node)) return pack_conv_winograd(node, out, kernels);
     size_t forward = packed_floats(node->channels, node->in_channels, taps, lanes, false);
     size_t backward = packed_floats(node->in_channels, node->channels, taps, lanes, false);
     out->backward_count = node->stride * node->stride;
@@ -275,7 +313,7 @@ static pm_status pack_group(pm_packed *packed, size_t index) {
         return pm_fail(PM_E_UNSUPPORTED, "%s: windows are at most %d wide", head->name, KERNEL_MAX);
     if (group->kind == PM_GROUP_CONV)
         status = group->input == PM_GROUP_IMAGE ? pack_stem(head, out, lanes)
-                                                : pack_conv(head, out, lanes);
+                                                : pack_conv(head, out, packed->kernels);
     else if (group->kind == PM_GROUP_LINEAR)
         status = pack_linear(graph, head, (int)index == packed->fusion.output, out, lanes);
     return status == PM_OK ? pack_affine(graph, group, out, lanes) : status;

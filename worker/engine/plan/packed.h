@@ -25,6 +25,8 @@ typedef struct pm_packed_group {
                               first conv: one; linear: one an input pixel, one tap each;
                               last linear: 0, its rows are read from forward */
     pm_tap_class *backward;
+    const float *winograd; /* conv 3x3, stride 1, pad 1: the backward's filters at 36 points, as
+                              pm_winograd has them; then there are no backward taps */
     size_t subpixels;      /* first conv: its backward gives blocks of subpixels^2 pixels, channel
                               (a subpixels + b) 3 + c for pixel (a, b), color c; else 0 */
     float *scale, *shift;  /* [blocks v] of BatchNorm and bias; NULL where there is neither */

@@ -52,6 +52,10 @@ int pm_plan_tensor(pm_plan *plan, size_t images, size_t blocks, size_t height, s
                                         .first = first});
 }
 
+int pm_plan_scratch(pm_plan *plan, const pm_step *step, size_t floats) {
+    return add_tensor(plan, (pm_tensor){.floats = floats, .first = (size_t)(step - plan->steps)});
+}
+
 void pm_plan_use(pm_plan *plan, int tensor, size_t time) {
     if (tensor == PM_TENSOR_NONE) return;
     pm_tensor *t = &plan->tensors[tensor];
@@ -67,7 +71,8 @@ pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target) {
                       .in = PM_TENSOR_NONE,
                       .add = PM_TENSOR_NONE,
                       .out = PM_TENSOR_NONE,
-                      .scaled = PM_TENSOR_NONE};
+                      .scaled = PM_TENSOR_NONE,
+                      .scratch = PM_TENSOR_NONE};
     return step;
 }
 

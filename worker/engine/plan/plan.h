@@ -22,6 +22,7 @@ typedef struct pm_tensor {
 
 typedef enum pm_step_op {
     PM_DO_CONV,
+    PM_DO_WINOGRAD,    /* a convolution's backward */
     PM_DO_CONV_IMAGES, /* a linear layer's backward: images take the place of pixels */
     PM_DO_POINTWISE,
     PM_DO_MAXPOOL,
@@ -41,8 +42,10 @@ typedef struct pm_step {
                                  group itself; PM_GROUP_IMAGE */
     bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
     int in, add, out, scaled; /* tensors */
+    int scratch;              /* tensor: floats that only this step uses */
     pm_conv *convs;           /* [conv_count] made ready */
     size_t conv_count;
+    pm_winograd winograd;
     pm_map map;
 } pm_step;
 
@@ -88,9 +91,13 @@ pm_span pm_plan_span(const pm_plan *plan, int tensor);
  * alive from `first` on. PM_TENSOR_NONE where there is no room: rooms are counted beforehand. */
 int pm_plan_tensor(pm_plan *plan, size_t images, size_t blocks, size_t height, size_t width,
                    size_t border, size_t first);
+/* `floats` of room at the time of `step` alone. */
+int pm_plan_scratch(pm_plan *plan, const pm_step *step, size_t floats);
 void pm_plan_use(pm_plan *plan, int tensor, size_t time);
 pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target);
 size_t pm_plan_blocks(const pm_plan *plan, size_t channels);
+/* Tiles that a Winograd step takes through the cache together; for `images` of them. */
+size_t pm_plan_chunk_tiles(const pm_plan *plan, const pm_step *step, size_t images);
 /* What a kept derivative takes for one pixel of one block. */
 size_t pm_plan_mask_bytes(const pm_plan *plan, pm_activation activation);
 const pm_node *pm_plan_head(const pm_plan *plan, int group);

@@ -143,6 +143,20 @@ static void resolve_backward(pm_plan *plan, pm_step *step, rooms *next) {
     }
 }
 
+static void resolve_winograd(const pm_plan *plan, pm_step *step) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const size_t *size = pm_plan_size(plan, step->target);
+    step->winograd = (pm_winograd){.in = as_const(pm_plan_span(plan, step->in)),
+                                   .weights = plan->packed->groups[step->group].winograd,
+                                   .scratch = plan->arena + plan->tensors[step->scratch].offset,
+                                   .images = 1,
+                                   .in_blocks = pm_plan_blocks(plan, head->channels),
+                                   .out_blocks = pm_plan_blocks(plan, head->in_channels),
+                                   .height = size[0],
+                                   .width = size[1],
+                                   .epilogue = epilogue_of(plan, step)};
+}
+
 static void resolve_to_image(pm_plan *plan, pm_step *step, rooms *next) {
     const pm_node *head = pm_plan_head(plan, step->group);
     const pm_packed_group *weights = &plan->packed->groups[step->group];
@@ -231,6 +245,8 @@ pm_status pm_plan_resolve(pm_plan *plan) {
             resolve_backward(plan, step, &next);
         else if (step->op == PM_DO_CONV_IMAGES)
             resolve_images(plan, step, &next);
+        else if (step->op == PM_DO_WINOGRAD)
+            resolve_winograd(plan, step);
         else if (step->op != PM_DO_HOOK)
             resolve_map(plan, step);
     }
@@ -275,6 +291,11 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     case PM_DO_CONV:
     case PM_DO_CONV_IMAGES:
     case PM_DO_HOOK: return;
+    case PM_DO_WINOGRAD:
+        step->winograd.images = images;
+        step->winograd.chunk_tiles = pm_plan_chunk_tiles(plan, step, images);
+        kernels->winograd(&step->winograd);
+        return;
     case PM_DO_POINTWISE: kernels->pointwise(&step->map); return;
     case PM_DO_MAXPOOL: kernels->maxpool(&step->map); return;
     case PM_DO_MAXPOOL_BACKWARD: kernels->maxpool_backward(&step->map); return;
