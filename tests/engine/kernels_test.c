@@ -32,6 +32,7 @@ static float *filled(const char *name, size_t count) {
 typedef struct shape {
     size_t in_blocks, out_blocks, height, width, images, side; /* side x side taps */
     pm_step_kind step;
+    bool depthwise; /* in_blocks is out_blocks */
 } shape;
 
 typedef struct arrays {
@@ -116,7 +117,13 @@ static double plain_sum(const pm_kernels *k, const shape *s, const arrays *a, si
     const size_t pair = out / v / 2 * 2, wide = (s->out_blocks - pair >= 2 ? 2 : 1) * v;
     const float *w = a->weights + pair * v * s->in_blocks * a->conv.taps * channels;
     double sum = 0;
-    for (size_t b = 0; b < s->in_blocks; b++)
+    for (size_t q = 0; q < a->conv.taps && s->depthwise; q++) {
+        const float *p = a->in + (ptrdiff_t)image * a->conv.in.image +
+                         (ptrdiff_t)(out / v) * a->conv.in.plane + (ptrdiff_t)y * a->conv.in.row +
+                         (ptrdiff_t)x * a->conv.in.pixel + a->tap[q] + out % v;
+        sum += (double)*p * (double)a->weights[(out / v * a->conv.taps + q) * v + out % v];
+    }
+    for (size_t b = 0; b < s->in_blocks && !s->depthwise; b++)
         for (size_t q = 0; q < a->conv.taps; q++)
             for (size_t c = 0; c < channels; c++) {
                 const float *p = a->in + (ptrdiff_t)image * a->conv.in.image +
@@ -178,7 +185,7 @@ static void check(const pm_kernels *k, const shape *s) {
             e->scale = e->shift = NULL;
             e->mask.at = a.mask;
         }
-        k->conv(&a.conv);
+        (s->depthwise ? k->depthwise : k->conv)(&a.conv);
         compare(k, s, &a, forward);
         release(&a);
     }
@@ -198,10 +205,26 @@ static void convolution_and_epilogue_are_what_plain_loops_say(void **state) {
                                width,
                                1 + width % 2,
                                1 + width % 3,
-                               (pm_step_kind)step};
+                               (pm_step_kind)step,
+                               false};
                     if (is_rgb(s.step)) s.in_blocks = 1;
                     check(k, &s);
                 }
+    }
+}
+
+static void depthwise_convolution_is_what_plain_loops_say(void **state) {
+    (void)state;
+    static const pm_step_kind steps[] = {PM_STEP_PIXEL, PM_STEP_TWO_PIXELS, PM_STEP_ANY};
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        for (size_t step = 0; step < 3; step++)
+            for (size_t width = 1; width <= 31; width += width < 16 ? 1 : 7)
+                for (size_t side = 1; side <= 5; side += 2)
+                    for (size_t blocks = 1; blocks <= 3; blocks++)
+                        check(k, &(shape){blocks, blocks, 1 + width % 5, width, 1 + width % 2, side,
+                                          steps[step], true});
     }
 }
 
@@ -210,9 +233,9 @@ static void long_sums_and_wide_maps_are_what_plain_loops_say(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const pm_kernels *k = kernels_of(i);
         if (k == NULL) continue;
-        check(k, &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL});      /* several running sums */
-        check(k, &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL});    /* more than one band */
-        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS}); /* as of a linear layer */
+        check(k, &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL, false});      /* several running sums */
+        check(k, &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL, false});    /* more than one band */
+        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS, false}); /* as of a linear layer */
     }
 }
 
@@ -221,7 +244,7 @@ static void no_taps_give_what_the_epilogue_adds(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const pm_kernels *k = kernels_of(i);
         if (k == NULL) continue;
-        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL};
+        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL, false};
         arrays a;
         make(k, &s, &a);
         a.conv.taps = 0;
@@ -418,6 +441,7 @@ static void an_unknown_isa_is_one_line(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolution_and_epilogue_are_what_plain_loops_say),
+        cmocka_unit_test(depthwise_convolution_is_what_plain_loops_say),
         cmocka_unit_test(long_sums_and_wide_maps_are_what_plain_loops_say),
         cmocka_unit_test(no_taps_give_what_the_epilogue_adds),
         cmocka_unit_test(activations_and_their_derivatives_are_the_definitions),

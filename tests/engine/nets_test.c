@@ -84,6 +84,20 @@ static int build_rectangles(pm_builder *b, const pm_arch *arch, size_t classes) 
     return pm_build_linear(b, pm_build_avgpool_to(b, pm_build_relu(b, x), 1, 1), "f", 16, classes);
 }
 
+/* Depthwise filters between pointwise ones, forward and backward at any stride. */
+static int build_separable(pm_builder *b, const pm_arch *arch, size_t classes) {
+    const size_t *v = arch->variant; /* channels, then kernel, stride, pad of the two */
+    int x = pm_build_conv(b, pm_build_input(b), "a", v[0], 3, 1, 1, false);
+    x = pm_build_relu(b, pm_build_batchnorm_eps(b, x, "an", 1e-3F));
+    x = pm_build_depthwise(b, x, "b", v[1], v[2], v[3], true);
+    int y = pm_build_relu(b, pm_build_batchnorm(b, x, "bn"));
+    x = pm_build_add(b, pm_build_depthwise(b, y, "c", 3, 1, 1, false), y);
+    x = pm_build_depthwise(b, pm_build_relu6(b, x), "d", v[4], v[5], v[6], false);
+    x = pm_build_relu(b, pm_build_conv(b, x, "e", 18, 1, 1, 0, true));
+    return pm_build_linear(b, pm_build_avgpool_to(b, x, 1, 1), "f", 18, classes);
+}
+
+static const pm_family separable_family = {"f", build_separable, NULL};
 static const pm_family chain_family = {"d", build_chain, NULL};
 static const pm_family knot_family = {"f", build_knot, NULL};
 static const pm_family rectangles_family = {"f", build_rectangles, NULL};
@@ -200,6 +214,24 @@ static void values_read_twice_are_what_the_oracle_says(void **state) {
     check(&arch, 19, 33);
 }
 
+static void depthwise_filters_are_what_the_oracle_says(void **state) {
+    (void)state;
+    static const size_t variants[][7] = {
+        {16, 3, 1, 1, 5, 2, 2}, {5, 3, 2, 1, 7, 1, 3},  {33, 5, 2, 2, 3, 2, 1},
+        {20, 7, 1, 3, 5, 1, 2}, {48, 1, 2, 0, 2, 2, 0}, {17, 4, 3, 1, 3, 1, 0},
+    };
+    static const size_t sizes[][2] = {{29, 41}, {32, 32}, {23, 18}};
+    for (size_t i = 0; i < sizeof variants / sizeof *variants; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "separable %zu", i);
+        const pm_arch arch = {.info = {.name = name, .family = "test"},
+                              .family = &separable_family,
+                              .variant = variants[i]};
+        check(&arch, sizes[i % 3][0], sizes[i % 3][1]);
+        check(&arch, sizes[(i + 1) % 3][0], sizes[(i + 1) % 3][1]);
+    }
+}
+
 static void every_activation_is_what_the_oracle_says(void **state) {
     (void)state;
     int (*const bends[])(pm_builder *, int) = {pm_build_silu,   pm_build_relu6, pm_build_sigmoid,
@@ -224,6 +256,7 @@ static void filters_that_are_not_square_are_what_the_oracle_says(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chains_of_any_filter_and_stride_are_what_the_oracle_says),
+        cmocka_unit_test(depthwise_filters_are_what_the_oracle_says),
         cmocka_unit_test(every_activation_is_what_the_oracle_says),
         cmocka_unit_test(values_read_twice_are_what_the_oracle_says),
         cmocka_unit_test(filters_that_are_not_square_are_what_the_oracle_says),

@@ -97,6 +97,27 @@ static void convolution_of_any_kernel_stride_and_pad(void **state) {
         }
 }
 
+static void depthwise_convolution_of_any_kernel_and_stride(void **state) {
+    (void)state;
+    static const size_t settings[][2] = {{1, 1}, {3, 1}, {3, 2}, {5, 1}, {5, 2}, {7, 1}, {4, 3}};
+    make_parameters();
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++)
+        for (size_t n = 7; n <= 8; n++) {
+            size_t k = settings[i][0], s = settings[i][1], p = k / 2;
+            pm_node node = {.op = PM_OP_CONV,
+                            .channels = 3,
+                            .in_channels = 3,
+                            .depthwise = true,
+                            .kernel = {k, k},
+                            .stride = s,
+                            .pad = {p, p},
+                            .weight = weights,
+                            .bias = i % 2 ? bias : NULL};
+            check(&node, (pm_oracle_shape){3, n, n + 2},
+                  (pm_oracle_shape){3, side(n, k, s, p), side(n + 2, k, s, p)}, 1);
+        }
+}
+
 /* One value by hand: 3x3 of ones over a 2x2 map, pad 1, sees all of it everywhere. */
 static void convolution_forward_by_hand(void **state) {
     (void)state;
@@ -187,6 +208,7 @@ static void ties_go_where_pytorch_sends_them(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(convolution_of_any_kernel_stride_and_pad),
+        cmocka_unit_test(depthwise_convolution_of_any_kernel_and_stride),
         cmocka_unit_test(convolution_forward_by_hand),
         cmocka_unit_test(batchnorm_activations_and_add),
         cmocka_unit_test(pools_and_the_cifar_shortcut),

@@ -85,24 +85,42 @@ int pm_build_conv(pm_builder *b, int input, const char *name, size_t channels, s
                                    (size_t[2]){pad, pad}, bias);
 }
 
+/* fan_in: input channels that one output channel reads. */
+static int add_conv(pm_builder *b, pm_node node, const char *name, size_t fan_in, bool bias) {
+    node.conv = (int)b->graph->conv_count;
+    int at = add_node(b, node, name);
+    want(b, at, "weight", PM_SLOT_WEIGHT,
+         (size_t[]){node.channels, fan_in, node.kernel[0], node.kernel[1]}, 4);
+    if (bias) want(b, at, "bias", PM_SLOT_BIAS, &node.channels, 1);
+    if (!b->status) b->graph->conv_count++;
+    return at;
+}
+
 int pm_build_conv_rectangle(pm_builder *b, int input, const char *name, size_t channels,
                             const size_t kernel[2], size_t stride, const size_t pad[2], bool bias) {
     pm_node node = plain(PM_OP_CONV, input, channels);
     node.in_channels = channels_of(b, input);
     set_window(&node, kernel, stride, pad);
-    node.conv = (int)b->graph->conv_count;
-    int at = add_node(b, node, name);
-    want(b, at, "weight", PM_SLOT_WEIGHT,
-         (size_t[]){channels, node.in_channels, kernel[0], kernel[1]}, 4);
-    if (bias) want(b, at, "bias", PM_SLOT_BIAS, &channels, 1);
-    if (!b->status) b->graph->conv_count++;
-    return at;
+    return add_conv(b, node, name, node.in_channels, bias);
+}
+
+int pm_build_depthwise(pm_builder *b, int input, const char *name, size_t kernel, size_t stride,
+                       size_t pad, bool bias) {
+    pm_node node = plain(PM_OP_CONV, input, channels_of(b, input));
+    node.in_channels = node.channels;
+    node.depthwise = true;
+    set_window(&node, (size_t[2]){kernel, kernel}, stride, (size_t[2]){pad, pad});
+    return add_conv(b, node, name, 1, bias);
 }
 
 int pm_build_batchnorm(pm_builder *b, int input, const char *name) {
+    return pm_build_batchnorm_eps(b, input, name, 1e-5f);
+}
+
+int pm_build_batchnorm_eps(pm_builder *b, int input, const char *name, float eps) {
     size_t channels = channels_of(b, input);
     pm_node node = plain(PM_OP_BATCHNORM, input, channels);
-    node.eps = 1e-5f;
+    node.eps = eps;
     int at = add_node(b, node, name);
     want(b, at, "weight", PM_SLOT_WEIGHT, &channels, 1);
     want(b, at, "bias", PM_SLOT_BIAS, &channels, 1);

@@ -28,7 +28,12 @@ int pm_build_conv(pm_builder *builder, int input, const char *name, size_t chann
 /* With kernel and pad as height, width. */
 int pm_build_conv_rectangle(pm_builder *builder, int input, const char *name, size_t channels,
                             const size_t kernel[2], size_t stride, const size_t pad[2], bool bias);
+/* As many channels out as in, each reading its own (torch's groups = channels). */
+int pm_build_depthwise(pm_builder *builder, int input, const char *name, size_t kernel,
+                       size_t stride, size_t pad, bool bias);
+/* eps 1e-5, PyTorch's default. */
 int pm_build_batchnorm(pm_builder *builder, int input, const char *name);
+int pm_build_batchnorm_eps(pm_builder *builder, int input, const char *name, float eps);
 int pm_build_relu(pm_builder *builder, int input);
 int pm_build_relu6(pm_builder *builder, int input);
 int pm_build_silu(pm_builder *builder, int input);

@@ -35,11 +35,13 @@ typedef struct pm_node {
     size_t kernel[2], stride, pad[2]; /* height, width */
     size_t in_channels;               /* conv, linear: input channels or features */
     size_t out_height, out_width;     /* avgpool_to */
+    bool depthwise;                   /* conv: channel c reads channel c of the input alone */
     int conv;                         /* conv: index in registration order; else -1 */
     float eps;                        /* batchnorm */
     /* Parameters, row-major, owned by the graph; NULL where the op has none. */
-    float *weight;     /* conv [C, in, k, k]; linear [C, in]; batchnorm [C] */
-    float *bias;       /* conv or linear [C] or NULL; batchnorm [C] */
+    float
+        *weight; /* conv [C, in, kh, kw], depthwise [C, 1, kh, kw]; linear [C, in]; batchnorm [C] */
+    float *bias; /* conv or linear [C] or NULL; batchnorm [C] */
     float *mean, *var; /* batchnorm running statistics [C] */
 } pm_node;
 

@@ -119,6 +119,9 @@ typedef struct pm_kernels {
     size_t (*winograd_scratch)(size_t in_blocks, size_t out_blocks, size_t tiles); /* floats */
     /* One filter [3][3] at the 36 points. */
     void (*winograd_weights)(const float filter[9], float out[PM_WINOGRAD_POINTS]);
+    /* channel by channel: out[k] = sum over taps of weight[k] in[k]; weights [out_blocks][taps][v]
+     */
+    void (*depthwise)(const pm_conv *conv);
     void (*pointwise)(const pm_map *map);
     void (*maxpool)(const pm_map *map);
     /* in: the gradient of the pooled map, in_height x in_width its size */

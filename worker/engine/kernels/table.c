@@ -26,6 +26,7 @@ const pm_kernels PM_ISA_SYMBOL(pm_kernels) = {
     .winograd = PM_ISA_SYMBOL(pm_winograd),
     .winograd_scratch = PM_ISA_SYMBOL(pm_winograd_scratch),
     .winograd_weights = PM_ISA_SYMBOL(pm_winograd_weights),
+    .depthwise = PM_ISA_SYMBOL(pm_depthwise),
     .pointwise = PM_ISA_SYMBOL(pm_pointwise),
     .maxpool = PM_ISA_SYMBOL(pm_maxpool),
     .maxpool_backward = PM_ISA_SYMBOL(pm_maxpool_backward),

@@ -26,7 +26,7 @@ static void conv_walk(const pm_node *node, shape is, pm_real *in, shape os, pm_r
     const float *w = node->weight;
     size_t s = node->stride;
     for (size_t o = 0; o < os.channels; o++)
-        for (size_t i = 0; i < is.channels; i++)
+        for (size_t i = node->depthwise ? o : 0; i < (node->depthwise ? o + 1 : is.channels); i++)
             for (size_t ky = 0; ky < node->kernel[0]; ky++)
                 for (size_t kx = 0; kx < node->kernel[1]; kx++) {
                     pm_real weight = *w++;

@@ -64,6 +64,17 @@ enum { KERNEL_MAX = 16 }; /* side of a filter */
 
 static size_t taps_of(const pm_node *node) { return node->kernel[0] * node->kernel[1]; }
 
+/* Depthwise: [blocks][taps][v]; at: [taps] places in the filter. Returns the end of what was
+ * written. */
+static float *pack_channels(const pm_node *node, const size_t *at, size_t taps, size_t lanes,
+                            float *dst) {
+    for (size_t c = 0; c < node->channels; c++)
+        for (size_t q = 0; q < taps; q++)
+            dst[(c / lanes * taps + q) * lanes + c % lanes] =
+                node->weight[c * taps_of(node) + at[q]];
+    return dst + blocks_of(node->channels, lanes) * taps * lanes;
+}
+
 static float *pack_forward(const pm_node *node, pm_packed_group *out, float *dst, pm_tap *tap,
                            size_t lanes, bool rgb) {
     const size_t taps = taps_of(node), wide = node->kernel[1];
@@ -75,7 +86,7 @@ static float *pack_forward(const pm_node *node, pm_packed_group *out, float *dst
     source s = {node->weight, node->channels, node->in_channels * taps, node->in_channels, taps, at,
                 taps};
     out->forward = (pm_tap_class){taps, tap, dst};
-    return pack(dst, &s, lanes, rgb);
+    return node->depthwise ? pack_channels(node, at, taps, lanes, dst) : pack(dst, &s, lanes, rgb);
 }
 
 static void pack_backward(const pm_node *node, pm_packed_group *out, float *dst, pm_tap *tap,
@@ -95,14 +106,15 @@ static void pack_backward(const pm_node *node, pm_packed_group *out, float *dst,
                           node->channels, node->in_channels * taps, at,
                           count};
         out->backward[p] = (pm_tap_class){count, tap, dst};
-        dst = pack(dst, &weights, lanes, false);
+        dst = node->depthwise ? pack_channels(node, at, count, lanes, dst)
+                              : pack(dst, &weights, lanes, false);
         tap += count;
     }
 }
 
-static bool is_square(const pm_node *node) {
-    return node->kernel[0] == 3 && node->kernel[1] == 3 && node->stride == 1 && node->pad[0] == 1 &&
-           node->pad[1] == 1;
+static bool suits_winograd(const pm_node *node) {
+    return !node->depthwise && node->kernel[0] == 3 && node->kernel[1] == 3 && node->stride == 1 &&
+           node->pad[0] == 1 && node->pad[1] == 1;
 }
 
 /* Backward data is a convolution with turned filters, input and output exchanged. */
@@ -139,9 +151,10 @@ static pm_status pack_conv_winograd(const pm_node *node, pm_packed_group *out,
 
 static pm_status pack_conv(const pm_node *node, pm_packed_group *out, const pm_kernels *kernels) {
     const size_t taps = taps_of(node), lanes = kernels->lanes;
-    if (is_square(node)) return pack_conv_winograd(node, out, kernels);
+    if (suits_winograd(node)) return pack_conv_winograd(node, out, kernels);
     size_t forward = packed_floats(node->channels, node->in_channels, taps, lanes, false);
     size_t backward = packed_floats(node->in_channels, node->channels, taps, lanes, false);
+    if (node->depthwise) forward = backward = blocks_of(node->channels, lanes) * lanes * taps;
     out->backward_count = node->stride * node->stride;
     out->memory = pm_floats_new(forward + backward);
     out->taps = calloc(2 * taps, sizeof *out->taps);
@@ -221,9 +234,9 @@ done:
 
 static pm_status pack_stem(const pm_node *node, pm_packed_group *out, size_t lanes) {
     const size_t taps = taps_of(node), f = node->stride > 2 ? node->stride : 2;
-    if (node->in_channels != PM_RGB || f % node->stride != 0)
-        return pm_fail(PM_E_UNSUPPORTED, "%s: the first convolution must read three channels",
-                       node->name);
+    if (node->in_channels != PM_RGB || node->depthwise || f % node->stride != 0)
+        return pm_fail(PM_E_UNSUPPORTED,
+                       "%s: the first convolution must read all of three channels", node->name);
     const tap_reach reach = reach_of(node, f);
     const size_t back_taps = reach.count[0] * reach.count[1];
     size_t forward = packed_floats(node->channels, PM_RGB, taps, lanes, true);

@@ -277,6 +277,7 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values) {
     const pm_kernels *kernels = plan->packed->kernels;
     pm_step *step = &plan->steps[index];
+    const bool depthwise = pm_plan_head(plan, step->group)->depthwise;
     clear_border(plan, step->out, images);
     clear_border(plan, step->scaled, images);
     for (size_t i = 0; i < step->conv_count; i++) {
@@ -284,7 +285,7 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
             step->convs[i].width = images;
         else
             step->convs[i].images = images;
-        kernels->conv(&step->convs[i]);
+        (depthwise ? kernels->depthwise : kernels->conv)(&step->convs[i]);
     }
     step->map.images = images;
     switch (step->op) {
