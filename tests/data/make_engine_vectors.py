@@ -16,6 +16,11 @@ pm_synth), so a file holds outputs only:
     LAYER/spread_double [2]             variance over space of the sum of all channels, before and after
     LAYER/channel_variance_double [C]   before; left out for the deepest networks, to keep files small
 
+NAME_activations.safetensors hold what statistics are made of, in double precision:
+    mean [C of all convolutions]        mean over space of ReLU of the raw output
+    density [convolutions]              share of raw outputs above 0
+    logits [classes]
+
     /usr/bin/python3 tests/data/make_engine_vectors.py PATH/TO/parchgrad_reference.py tests/data/engine keys
 
 writes keys.txt, one line an architecture: name, number of tensors, SHA-256 of their "name d0,d1,...\n" in state-dict
@@ -108,6 +113,13 @@ CASES = {
     "cifar_resnet32_32_all": ("cifar_resnet32", 32, 32, 100, {"layer_ratio": 1.0}),
     "cifar_resnet56_32_gamma3_exact": ("cifar_resnet56", 32, 32, 10, {"gamma": 3.0, "exact_variance": True}),
 }
+# activations: (architecture, side, classes)
+ACTIVATIONS = {
+    "resnet18_64_activations": ("resnet18", 64, 1000),
+    "vgg16_64_activations": ("vgg16", 64, 1000),
+    "vgg16_bn_64_activations": ("vgg16_bn", 64, 1000),
+    "cifar_resnet20_32_activations": ("cifar_resnet20", 32, 10),
+}
 # (conv, linear) gains beside the reference's own, by the same aim: softmax away from 0 and 1
 GAINS = {"resnet34": (1.2, 0.1), "resnet101": (0.8, 1.0), "resnet152": (0.8, 1.0), "vgg11": (1.5, 1.0), "vgg13_bn": (1.5, 1.0),
          "vgg19": (1.5, 1.0), "cifar_resnet20": (1.2, 0.3), "cifar_resnet32": (1.2, 0.3), "cifar_resnet56": (1.0, 0.05)}
@@ -194,6 +206,19 @@ def run(ref, name, model, out):
     print(f"{name}: p_y {torch.softmax(exact_logits, 0)[cfg['target']]:.4f} fp32 against double {off:.1e} layers {len(record)}", flush=True)
 
 
+def run_activations(ref, name, model, out):
+    arch, side, _ = ACTIVATIONS[name]
+    raw, convs = {}, ref.convolutions(model)
+    handles = [m.register_forward_hook(lambda m, i, o, n=n: raw.__setitem__(n, o[0])) for n, m in convs]
+    means, logits = ref.gather(model.double(), 2 * ref.synth_tensor("input/0", (3, side, side)).double())
+    model.float()
+    for handle in handles:
+        handle.remove()
+    save(Path(out) / f"{name}.safetensors", {"mean": torch.cat([means[n] for n, _ in convs]), "logits": logits,
+                                             "density": [(raw[n] > 0).double().mean().item() for n, _ in convs]}, {"arch": arch})
+    print(f"{name}: {sum(len(m) for m in means.values())} channels, {len(convs)} convolutions", flush=True)
+
+
 def keys(ref, out):
     lines = []
     for arch in [f"resnet{d}" for d in (18, 34, 50, 101, 152)] + [f"vgg{d}{b}" for b in ("", "_bn") for d in (11, 13, 16, 19)] + \
@@ -222,11 +247,12 @@ def main():
         keys(ref, sys.argv[2])
         return
     built = None
-    for name in sys.argv[3:] or CASES:
-        arch, _, _, classes, _ = CASES[name]
+    for name in sys.argv[3:] or [*CASES, *ACTIVATIONS]:
+        gather = name in ACTIVATIONS
+        arch, classes = ACTIVATIONS[name][::2] if gather else CASES[name][::3]
         if built != (arch, classes):
             built, model = (arch, classes), ref.build(arch, classes)
-        run(ref, name, model, sys.argv[2])
+        (run_activations if gather else run)(ref, name, model, sys.argv[2])
 
 
 if __name__ == "__main__":

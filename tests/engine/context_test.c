@@ -246,6 +246,7 @@ static void attributing_allocates_nothing(void **state) {
     pm_request requests[REQUESTS];
     kept k = {0};
     float logits[CLASSES];
+    pm_activations activations;
     fill_requests(f, requests, REQUESTS);
     size_t before = allocations;
     assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 4, &c), PM_OK);
@@ -253,6 +254,7 @@ static void attributing_allocates_nothing(void **state) {
     before = allocations;
     assert_int_equal(pm_context_attribute(c, f->input[0], requests, REQUESTS, keep, &k), PM_OK);
     assert_int_equal(pm_context_logits(c, f->input[1], logits), PM_OK);
+    assert_int_equal(pm_context_activations(c, f->input[1], &activations), PM_OK);
     assert_int_equal(allocations, before);
     assert_true(pm_context_arena_bytes(c) > 0);
     pm_context_free(&c);

@@ -421,6 +421,39 @@ static void measures_are_the_plain_sums_and_unbiased_variances(void **state) {
     }
 }
 
+/* What lies in the lanes behind the last channel must not count. */
+static void activity_is_the_mean_of_relu_and_the_count_above_zero(void **state) {
+    (void)state;
+    enum { HEIGHT = 5, WIDTH = 7, PIXELS = HEIGHT * WIDTH, CHANNELS = 21 };
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        const size_t v = k->lanes, blocks = (CHANNELS + v - 1) / v;
+        float *raw = filled("raw", blocks * PIXELS * v), mean[CHANNELS];
+        pm_activity a = {
+            .raw = {raw, 0, (ptrdiff_t)(PIXELS * v), (ptrdiff_t)(WIDTH * v), (ptrdiff_t)v},
+            .channels = CHANNELS,
+            .blocks = blocks,
+            .height = HEIGHT,
+            .width = WIDTH,
+            .mean = mean};
+        raw[5] = 0; /* not above 0 */
+        k->activity(&a);
+        size_t positive = 0;
+        for (size_t c = 0; c < CHANNELS; c++) {
+            double want = 0;
+            for (size_t p = 0; p < PIXELS; p++) {
+                const double r = (double)raw[(c / v * PIXELS + p) * v + c % v];
+                if (r > 0) want += r / PIXELS;
+                positive += r > 0;
+            }
+            assert_true(fabs((double)mean[c] - want) < 1e-7);
+        }
+        assert_int_equal(a.positive, positive);
+        free(raw);
+    }
+}
+
 /* ---- choice ---- */
 
 static void an_unknown_isa_is_one_line(void **state) {
@@ -447,6 +480,7 @@ int main(void) {
         cmocka_unit_test(activations_and_their_derivatives_are_the_definitions),
         cmocka_unit_test(first_maximum_in_row_major_order_wins),
         cmocka_unit_test(measures_are_the_plain_sums_and_unbiased_variances),
+        cmocka_unit_test(activity_is_the_mean_of_relu_and_the_count_above_zero),
         cmocka_unit_test(an_unknown_isa_is_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

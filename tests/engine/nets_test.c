@@ -146,6 +146,21 @@ static void compare(const pm_oracle_result *got, const pm_oracle_result *want) {
     }
 }
 
+/* Raw outputs are kept under additions, pools and shared values as anywhere. */
+static void compare_activations(pm_context *context, const pm_model *model, const float *input,
+                                size_t height, size_t width) {
+    pm_activations got;
+    double mean[256], wide[256], density[8], logits[CLASSES];
+    assert_int_equal(pm_context_activations(context, input, &got), PM_OK);
+    assert_true(got.channels <= 256 && pm_model_conv_count(model) <= 8);
+    assert_int_equal(pm_oracle_activations_f64(model, input, height, width, mean, density, logits),
+                     PM_OK);
+    for (size_t i = 0; i < got.channels; i++) wide[i] = (double)got.mean[i];
+    assert_true(relative(wide, mean, got.channels) < 1e-5);
+    for (size_t i = 0; i < pm_model_conv_count(model); i++)
+        assert_true(fabs((double)got.density[i] - density[i]) < 2e-3); /* one in 500 on the edge */
+}
+
 static void check(const pm_arch *arch, size_t height, size_t width) {
     for (size_t isa = 0; isa < 3; isa++) {
         static const char *const names[] = {"avx512", "avx2", "baseline"};
@@ -176,6 +191,7 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
                       height, width, relative(k.result->logits, want->logits, CLASSES),
                       relative(k.result->heat_map, want->heat_map, height * width));
         compare(k.result, want);
+        compare_activations(context, model, input, height, width);
         pm_oracle_result_free(&k.result);
         pm_oracle_result_free(&want);
         pm_context_free(&context);

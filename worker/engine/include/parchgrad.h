@@ -195,6 +195,19 @@ pm_status pm_context_attribute(pm_context *context, const float *input, const pm
 /* Forward only: logits [classes]. */
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits);
 
+/* What statistics are made of: the activation of a channel is the mean over space of the ReLU of
+ * its convolution's raw output (bias included, before BatchNorm). Owned by the context, valid until
+ * its next use. */
+typedef struct pm_activations {
+    const float *mean;    /* [channels]: all convolutions' channels, in registration order */
+    const float *density; /* [conv_count]: share of a convolution's raw outputs above 0 */
+    const float *logits;  /* [classes] */
+    size_t channels;      /* of all convolutions together */
+} pm_activations;
+
+/* Forward only. */
+pm_status pm_context_activations(pm_context *context, const float *input, pm_activations *out);
+
 /* Called between layers, and between rounds: a worker beats its progress here. NULL: none. */
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user);
 

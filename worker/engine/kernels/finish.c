@@ -80,6 +80,13 @@ void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *e, vec *pixels, size_t image, s
     const ptrdiff_t n = (ptrdiff_t)image, b = (ptrdiff_t)block, r = (ptrdiff_t)y, c = (ptrdiff_t)x;
 #define OFFSET(s) (n * (s).image + b * (s).plane + r * (s).row + c * (s).pixel)
 #define MASK_OFFSET(s) (b * (s).plane + r * (s).row + c * (s).pixel)
+    if (e->keep_raw) {
+        float *p = e->raw.at + OFFSET(e->raw);
+        vec bias = {0};
+        if (e->bias != NULL) bias = vec_load(e->bias + block * PM_LANES);
+        for (size_t i = 0; i < count; i++)
+            vec_store(p + (ptrdiff_t)i * e->raw.pixel, pixels[i] + bias);
+    }
     if (e->scale != NULL) {
         vec scale = vec_load(e->scale + block * PM_LANES);
         vec shift = vec_load(e->shift + block * PM_LANES);

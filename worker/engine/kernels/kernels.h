@@ -36,6 +36,9 @@ typedef struct pm_mask_span {
 
 /* What happens to a raw sum v before it is stored, in this order. */
 typedef struct pm_epilogue {
+    bool keep_raw; /* v + bias is stored in raw; v goes on as it was */
+    pm_span raw;
+    const float *bias;           /* [blocks v]; NULL: none */
     const float *scale, *shift;  /* [blocks v]: v = scale v + shift; both or neither */
     pm_const_span add;           /* v += add */
     pm_activation activation;    /* v = activation(v); kept = its derivative there: bits, */
@@ -109,6 +112,14 @@ typedef struct pm_measure {
     float *channel_variance; /* out: [channels], unbiased over space; 0 for 1x1 */
 } pm_measure;
 
+/* The raw output of a convolution, of one image. */
+typedef struct pm_activity {
+    pm_const_span raw;
+    size_t channels, blocks, height, width;
+    float *mean;     /* out: [channels], mean over space of max(raw, 0) */
+    size_t positive; /* out: how many values are above 0 */
+} pm_activity;
+
 typedef struct pm_kernels {
     const char *name; /* "avx512", "avx2", "baseline" */
     size_t lanes;     /* v */
@@ -135,6 +146,7 @@ typedef struct pm_kernels {
     void (*measure)(const pm_measure *measure);
     /* delta *= factor of its channel, in place; factors [blocks v] */
     void (*scale)(const pm_measure *measure, const float *factors);
+    void (*activity)(pm_activity *activity);
 } pm_kernels;
 
 /* The best set that this CPU runs, or the one that PARCHMILL_ISA names. PM_E_USAGE where that is

@@ -1,5 +1,5 @@
-/* Owns: the sums over the gradient at a convolution's output that ParchGrad's rule needs, in
- * double and in a fixed order, and the scaling in place. */
+/* Owns: the sums over a convolution's output and over the gradient there that ParchGrad's rule and
+ * the statistics need, in double and in a fixed order, and the scaling in place. */
 #include "worker/engine/kernels/vec.h"
 
 PM_INLINE dvec widen(const float *p) { return __builtin_convertvector(*(const half *)p, dvec); }
@@ -74,4 +74,34 @@ void PM_ISA_SYMBOL(pm_scale)(const pm_measure *m, const float *factors) {
                 vec_store(p, vec_load(p) * factor);
         }
     }
+}
+
+/* Where a > 0, b; else 0. */
+PM_INLINE dvec where_positive(dvec a, dvec b) { return (dvec)((lvec)(a > (dvec){0}) & (lvec)b); }
+
+static void activity_of_block(pm_activity *m, size_t block) {
+    const float *plane = m->raw.at + (ptrdiff_t)block * m->raw.plane;
+    const double pixels = (double)(m->height * m->width);
+    const dvec one = (dvec){0} + 1.0;
+    dvec s0 = {0}, s1 = {0}, n0 = {0}, n1 = {0};
+    for (size_t y = 0; y < m->height; y++) {
+        const float *p = plane + (ptrdiff_t)y * m->raw.row;
+        for (size_t x = 0; x < m->width; x++, p += m->raw.pixel) {
+            dvec a0 = widen(p), a1 = widen(p + PM_LANES / 2);
+            s0 += where_positive(a0, a0);
+            s1 += where_positive(a1, a1);
+            n0 += where_positive(a0, one);
+            n1 += where_positive(a1, one);
+        }
+    }
+    for (size_t i = 0; i < PM_LANES && block * PM_LANES + i < m->channels; i++) {
+        const bool low = i < PM_LANES / 2;
+        m->mean[block * PM_LANES + i] = (float)((low ? s0[i] : s1[i - PM_LANES / 2]) / pixels);
+        m->positive += (size_t)(low ? n0[i] : n1[i - PM_LANES / 2]);
+    }
+}
+
+void PM_ISA_SYMBOL(pm_activity)(pm_activity *m) {
+    m->positive = 0;
+    for (size_t b = 0; b < m->blocks; b++) activity_of_block(m, b);
 }

@@ -37,4 +37,5 @@ const pm_kernels PM_ISA_SYMBOL(pm_kernels) = {
     .linear_row = PM_ISA_SYMBOL(pm_linear_row),
     .measure = PM_ISA_SYMBOL(pm_measure),
     .scale = PM_ISA_SYMBOL(pm_scale),
+    .activity = PM_ISA_SYMBOL(pm_activity),
 };

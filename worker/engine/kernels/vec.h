@@ -25,6 +25,7 @@ typedef uint8_t bvec __attribute__((vector_size(PM_LANES), may_alias));
 /* Half as many floats, and as many doubles: for sums in double. */
 typedef float half __attribute__((vector_size(PM_LANES * 2), may_alias));
 typedef double dvec __attribute__((vector_size(PM_LANES * 4), may_alias));
+typedef int64_t lvec __attribute__((vector_size(PM_LANES * 4), may_alias));
 
 #if PM_LANES == 16
 typedef uint16_t mask_t;
@@ -95,6 +96,7 @@ void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_linear_row)(const pm_map *map, const size_t *rows, const float *values);
 void PM_ISA_SYMBOL(pm_measure)(const pm_measure *measure);
 void PM_ISA_SYMBOL(pm_scale)(const pm_measure *measure, const float *factors);
+void PM_ISA_SYMBOL(pm_activity)(pm_activity *activity);
 extern const pm_kernels PM_ISA_SYMBOL(pm_kernels);
 
 #endif

@@ -4,35 +4,19 @@
 #include <stdlib.h>
 
 #include "worker/engine/model.h"
-#include "worker/engine/oracle/ops.h"
-#include "worker/engine/oracle/oracle.h"
+#include "worker/engine/oracle/run.h"
 
 typedef struct run {
-    const pm_graph *graph;
+    pm_oracle_run pass;
     const pm_configuration *configuration;
-    pm_oracle_shape *shapes;  /* [node_count] */
-    pm_real **values, **grad; /* [node_count] */
-    pm_real *sum;             /* the largest map */
     pm_oracle_result *result;
 } run;
-
-static void run_fini(run *r) {
-    for (size_t i = 0; i < r->graph->node_count; i++) {
-        if (r->values) free(r->values[i]);
-        if (r->grad) free(r->grad[i]);
-    }
-    free(r->shapes);
-    free(r->values);
-    free(r->grad);
-    free(r->sum);
-    pm_oracle_result_free(&r->result);
-}
 
 static bool result_init(run *r, size_t height, size_t width) {
     const pm_configuration *c = r->configuration;
     pm_oracle_result *out = r->result = calloc(1, sizeof *out);
     if (!out) return false;
-    out->classes = r->graph->classes;
+    out->classes = r->pass.graph->classes;
     out->height = height;
     out->width = width;
     out->logits = calloc(out->classes, sizeof *out->logits);
@@ -43,59 +27,12 @@ static bool result_init(run *r, size_t height, size_t width) {
     for (size_t i = 0; i < c->hook_count; i++) {
         pm_oracle_layer *layer = &out->layers[i];
         layer->conv = c->hooks[i];
-        layer->channels = r->graph->convs[c->hooks[i]].channels;
+        layer->channels = r->pass.graph->convs[c->hooks[i]].channels;
         layer->channel_variance = calloc(layer->channels, sizeof *layer->channel_variance);
         layer->in_h = calloc(layer->channels, 1);
         if (!layer->channel_variance || !layer->in_h) return false;
     }
     return true;
-}
-
-static pm_status run_init(run *r, size_t height, size_t width) {
-    size_t count = r->graph->node_count, largest = 0;
-    size_t(*sizes)[2] = calloc(count, sizeof *sizes);
-    r->shapes = calloc(count, sizeof *r->shapes);
-    r->values = calloc(count, sizeof *r->values);
-    r->grad = calloc(count, sizeof *r->grad);
-    bool room = sizes && r->shapes && r->values && r->grad && result_init(r, height, width);
-    pm_status status = PM_OK;
-    if (room) status = pm_graph_sizes(r->graph, height, width, sizes);
-    for (size_t i = 0; i < count && room && !status; i++) {
-        r->shapes[i] = (pm_oracle_shape){r->graph->nodes[i].channels, sizes[i][0], sizes[i][1]};
-        size_t plane = sizes[i][0] * sizes[i][1], volume = plane * r->shapes[i].channels;
-        if (plane > largest) largest = plane;
-        r->values[i] = calloc(volume, sizeof(pm_real));
-        r->grad[i] = calloc(volume, sizeof(pm_real));
-        room = r->values[i] && r->grad[i];
-    }
-    if (room && !status) room = (r->sum = calloc(largest, sizeof *r->sum)) != NULL;
-    free(sizes);
-    return room ? status : pm_fail(PM_E_MEMORY, "no memory for the oracle");
-}
-
-/* What the op functions want of a node's inputs. */
-static void operands(const run *r, const pm_node *node, pm_oracle_shape shapes[2],
-                     const pm_real *values[2], pm_real *grad[2]) {
-    for (int i = 0; i < 2; i++) {
-        int at = node->input[i];
-        shapes[i] = at == PM_NODE_NONE ? (pm_oracle_shape){0} : r->shapes[at];
-        values[i] = at == PM_NODE_NONE ? NULL : r->values[at];
-        grad[i] = at == PM_NODE_NONE ? NULL : r->grad[at];
-    }
-}
-
-static void forward(run *r, const float *input) {
-    for (size_t i = 0; i < r->graph->node_count; i++) {
-        const pm_node *node = &r->graph->nodes[i];
-        pm_oracle_shape shapes[2];
-        const pm_real *values[2];
-        pm_real *grad[2];
-        operands(r, node, shapes, values, grad);
-        PM_ORACLE(forward)(node, shapes, values, r->shapes[i], r->values[i]);
-        if (node->op != PM_OP_INPUT) continue;
-        for (size_t k = 0; k < 3 * r->shapes[i].height * r->shapes[i].width; k++)
-            r->values[i][k] = input[k];
-    }
 }
 
 /* Spread over space of one map: unbiased variance, or |value| of a 1x1 map. */
@@ -113,12 +50,12 @@ enum { PICK_L = 0, PICK_H = 1, PICK_ALL = 2 };
 /* Spread of the sum over the channels picked. g: [channels][count] */
 static double sum_spread(run *r, const pm_real *g, const pm_oracle_layer *layer, size_t count,
                          int pick) {
-    for (size_t i = 0; i < count; i++) r->sum[i] = 0;
+    for (size_t i = 0; i < count; i++) r->pass.sum[i] = 0;
     for (size_t c = 0; c < layer->channels; c++) {
         if (pick != PICK_ALL && layer->in_h[c] != pick) continue;
-        for (size_t i = 0; i < count; i++) r->sum[i] += g[c * count + i];
+        for (size_t i = 0; i < count; i++) r->pass.sum[i] += g[c * count + i];
     }
-    return spread(r->sum, count);
+    return spread(r->pass.sum, count);
 }
 
 static void scale(pm_real *g, const pm_oracle_layer *layer, size_t count, double h, double l) {
@@ -161,19 +98,20 @@ static pm_status hook(run *r, pm_oracle_layer *layer, pm_real *g, size_t count) 
 }
 
 static pm_status backward(run *r) {
-    for (size_t i = r->graph->node_count; i-- > 0;) {
-        const pm_node *node = &r->graph->nodes[i];
+    for (size_t i = r->pass.graph->node_count; i-- > 0;) {
+        const pm_node *node = &r->pass.graph->nodes[i];
         pm_oracle_shape shapes[2];
         const pm_real *values[2];
         pm_real *grad[2];
         int at = node->op == PM_OP_CONV ? r->configuration->hook_of[node->conv] : -1;
         if (at >= 0) {
-            pm_status status = hook(r, &r->result->layers[at], r->grad[i],
-                                    r->shapes[i].height * r->shapes[i].width);
+            pm_status status = hook(r, &r->result->layers[at], r->pass.grad[i],
+                                    r->pass.shapes[i].height * r->pass.shapes[i].width);
             if (status) return status;
         }
-        operands(r, node, shapes, values, grad);
-        PM_ORACLE(backward)(node, shapes, values, r->shapes[i], r->values[i], r->grad[i], grad);
+        PM_ORACLE(run_operands)(&r->pass, node, shapes, values, grad);
+        PM_ORACLE(backward)
+        (node, shapes, values, r->pass.shapes[i], r->pass.values[i], r->pass.grad[i], grad);
     }
     return PM_OK;
 }
@@ -181,7 +119,7 @@ static pm_status backward(run *r) {
 /* Logits, the predicted class, softmax at the target: also the seed of the backward pass. */
 static pm_status classify(run *r, int target) {
     pm_oracle_result *out = r->result;
-    const pm_real *logits = r->values[r->graph->output];
+    const pm_real *logits = r->pass.values[r->pass.graph->output];
     double sum = 0;
     for (size_t k = 0; k < out->classes; k++) out->logits[k] = (double)logits[k];
     for (size_t k = 1; k < out->classes; k++)
@@ -193,13 +131,13 @@ static pm_status classify(run *r, int target) {
         return pm_fail(PM_E_USAGE, "target %d is not one of %zu classes", target, out->classes);
     out->p_predicted = 1 / sum;
     out->p_target = exp(out->logits[out->target] - out->logits[out->predicted]) / sum;
-    r->grad[r->graph->output][out->target] = (pm_real)out->p_target;
+    r->pass.grad[r->pass.graph->output][out->target] = (pm_real)out->p_target;
     return PM_OK;
 }
 
 static void heat_map(run *r, size_t count) {
     const bool times_input = r->configuration->attribution.method == PM_METHOD_INPUTGRAD;
-    const pm_real *g = r->grad[0], *x = r->values[0];
+    const pm_real *g = r->pass.grad[0], *x = r->pass.values[0];
     for (size_t i = 0; i < count; i++) {
         double sum = 0;
         for (size_t k = i; k < 3 * count; k += count)
@@ -211,10 +149,14 @@ static void heat_map(run *r, size_t count) {
 pm_status PM_ORACLE(attribute)(const pm_configuration *configuration, int target,
                                const float *input, size_t height, size_t width,
                                pm_oracle_result **out) {
-    run r = {.graph = configuration->model->graph, .configuration = configuration};
-    pm_status status = run_init(&r, height, width);
+    run r = {.configuration = configuration};
+    pm_status status = PM_ORACLE(run_init)(configuration->model->graph, height, width, &r.pass);
+    pm_real *x = malloc(3 * height * width * sizeof *x);
+    if (!status && (!x || !result_init(&r, height, width)))
+        status = pm_fail(PM_E_MEMORY, "no memory for the oracle");
     if (!status) {
-        forward(&r, input);
+        for (size_t i = 0; i < 3 * height * width; i++) x[i] = (pm_real)input[i];
+        PM_ORACLE(run_forward)(&r.pass, x);
         status = classify(&r, target);
     }
     if (!status) status = backward(&r);
@@ -223,6 +165,8 @@ pm_status PM_ORACLE(attribute)(const pm_configuration *configuration, int target
         *out = r.result;
         r.result = NULL;
     }
-    run_fini(&r);
+    free(x);
+    PM_ORACLE(run_fini)(&r.pass);
+    pm_oracle_result_free(&r.result);
     return status;
 }

@@ -32,6 +32,12 @@ pm_status pm_oracle_attribute_f32(const pm_configuration *configuration, int tar
 pm_status pm_oracle_attribute_f64(const pm_configuration *configuration, int target,
                                   const float *input, size_t height, size_t width,
                                   pm_oracle_result **out);
+/* mean: [channels of all convolutions], density: [convolutions], logits: [classes], as
+ * pm_activations has them. PM_E_USAGE, PM_E_MEMORY. */
+pm_status pm_oracle_activations_f32(const pm_model *model, const float *input, size_t height,
+                                    size_t width, double *mean, double *density, double *logits);
+pm_status pm_oracle_activations_f64(const pm_model *model, const float *input, size_t height,
+                                    size_t width, double *mean, double *density, double *logits);
 void pm_oracle_result_free(pm_oracle_result **result);
 
 #endif

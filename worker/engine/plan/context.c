@@ -6,32 +6,29 @@
 
 #include "worker/engine/model.h"
 #include "worker/engine/partition.h"
-#include "worker/engine/plan/job.h"
+#include "worker/engine/plan/context.h"
 #include "worker/engine/plan/memory.h"
 
-struct pm_context {
-    const pm_model *model;
-    pm_plan plan;
-    pm_job *jobs; /* [batch]; one more for checks */
-    float *heat_maps, *channel_variances;
-    uint8_t *in_h;
-    pm_layer_gradient *layers;
-    float *logits;   /* [classes] */
-    float *gradient; /* [3, height, width] */
-    size_t *targets; /* [batch] of the round's jobs */
-    float *seeds;    /* [batch] */
-    pm_hook_scratch scratch;
-    void (*beat)(void *user);
-    void *beat_user;
-};
-
 /* ---- life ---- */
+
+static pm_status make_activations(pm_context *c) {
+    const pm_graph *graph = c->model->graph;
+    c->channel_of = calloc(graph->conv_count + 1, sizeof *c->channel_of);
+    c->densities = pm_floats_new(graph->conv_count);
+    c->measured = calloc(graph->conv_count, sizeof *c->measured);
+    if (c->channel_of == NULL || c->densities == NULL || c->measured == NULL)
+        return pm_fail(PM_E_MEMORY, "no memory for a context");
+    for (size_t i = 0; i < graph->conv_count; i++)
+        c->channel_of[i + 1] = c->channel_of[i] + graph->convs[i].channels;
+    c->activations = pm_floats_new(c->channel_of[graph->conv_count]);
+    if (c->activations == NULL) return pm_fail(PM_E_MEMORY, "no memory for a context");
+    return PM_OK;
+}
 
 static pm_status make_jobs(pm_context *c) {
     const pm_graph *graph = c->model->graph;
     const size_t jobs = c->plan.batch + 1, pixels = c->plan.height * c->plan.width;
-    size_t channels = 0;
-    for (size_t i = 0; i < graph->conv_count; i++) channels += graph->convs[i].channels;
+    const size_t channels = c->channel_of[graph->conv_count];
     c->jobs = calloc(jobs, sizeof *c->jobs);
     c->heat_maps = pm_floats_new(jobs * pixels);
     c->channel_variances = pm_floats_new(jobs * channels);
@@ -77,6 +74,7 @@ pm_status pm_context_new(const pm_model *model, size_t height, size_t width, siz
     if (c == NULL) return pm_fail(PM_E_MEMORY, "no memory for a context");
     c->model = model;
     pm_status status = pm_plan_init(model->packed, height, width, batch, &c->plan);
+    if (status == PM_OK) status = make_activations(c);
     if (status == PM_OK) status = make_jobs(c);
     if (status == PM_OK) status = make_scratch(c);
     if (status != PM_OK) {
@@ -100,6 +98,10 @@ void pm_context_free(pm_context **context) {
     free(c->gradient);
     free(c->targets);
     free(c->seeds);
+    free(c->channel_of);
+    free(c->activations);
+    free(c->densities);
+    free(c->measured);
     free(c->scratch.sum_h);
     free(c->scratch.sum_l);
     free(c->scratch.weight_h);
@@ -114,59 +116,6 @@ size_t pm_context_arena_bytes(const pm_context *context) {
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user) {
     context->beat = beat;
     context->beat_user = user;
-}
-
-static void beat(const pm_context *c) {
-    if (c->beat != NULL) c->beat(c->beat_user);
-}
-
-/* ---- forward ---- */
-
-/* [3, height, width] to PM_RGB_PITCH floats a pixel inside a border of zeros. */
-static void load_image(pm_context *c, const float *input) {
-    const pm_tensor *t = &c->plan.tensors[c->plan.image];
-    const size_t pixels = c->plan.height * c->plan.width;
-    float *base = c->plan.arena + t->offset;
-    memset(base, 0, t->floats * sizeof *base);
-    for (size_t y = 0; y < c->plan.height; y++) {
-        float *p = base + t->origin + (ptrdiff_t)y * t->row;
-        const float *in = input + y * c->plan.width;
-        for (size_t x = 0; x < c->plan.width; x++)
-            for (size_t k = 0; k < PM_RGB; k++) p[x * PM_RGB_PITCH + k] = in[k * pixels + x];
-    }
-}
-
-static void forward(pm_context *c, const float *input) {
-    load_image(c, input);
-    for (size_t i = 0; i < c->plan.forward_count; i++) {
-        pm_plan_run(&c->plan, i, 1, NULL, NULL);
-        beat(c);
-    }
-    const pm_span logits = pm_plan_span(&c->plan, c->plan.logits);
-    const size_t lanes = c->model->packed->kernels->lanes;
-    for (size_t i = 0; i < c->model->graph->classes; i++)
-        c->logits[i] = logits.at[(ptrdiff_t)(i / lanes) * logits.plane + (ptrdiff_t)(i % lanes)];
-}
-
-pm_status pm_context_logits(pm_context *context, const float *input, float *logits) {
-    forward(context, input);
-    memcpy(logits, context->logits, context->model->graph->classes * sizeof *logits);
-    return PM_OK;
-}
-
-static size_t argmax(const float *values, size_t count) {
-    size_t best = 0;
-    for (size_t i = 1; i < count; i++)
-        if (values[i] > values[best]) best = i;
-    return best;
-}
-
-/* softmax(logits)_k, in double. */
-static float probability(const pm_context *c, size_t predicted, size_t k) {
-    const double top = (double)c->logits[predicted];
-    double sum = 0;
-    for (size_t i = 0; i < c->model->graph->classes; i++) sum += exp((double)c->logits[i] - top);
-    return (float)(exp((double)c->logits[k] - top) / sum);
 }
 
 /* ---- backward ---- */
@@ -222,7 +171,7 @@ static void backward(pm_context *c, size_t jobs, const float *input) {
                 pm_job_hook(&c->plan, step, j, &c->jobs[j], &c->scratch);
         else
             pm_plan_run(&c->plan, i, jobs, c->targets, c->seeds);
-        beat(c);
+        pm_context_beat(c);
     }
     for (size_t j = 0; j < jobs; j++) {
         unpack_gradient(c, j);
@@ -273,7 +222,7 @@ static pm_status give_result(pm_context *c, size_t index, size_t job, size_t pre
                                           .target = (int)j->target,
                                           .predicted = (int)predicted,
                                           .p_target = c->seeds[job],
-                                          .p_predicted = probability(c, predicted, predicted),
+                                          .p_predicted = pm_context_probability(c, predicted),
                                           .logits = c->logits,
                                           .heat_map = j->heat_map,
                                           .height = c->plan.height,
@@ -295,7 +244,7 @@ static pm_status run_round(pm_context *c, const float *input, const pm_request *
         pm_job *job = &c->jobs[jobs];
         job->configuration = r->configuration;
         job->target = c->targets[jobs] = target_of(r, predicted);
-        c->seeds[jobs] = probability(c, predicted, job->target);
+        c->seeds[jobs] = pm_context_probability(c, job->target);
         pm_status status = pm_job_select(c->model, job);
         if (status != PM_OK) return status;
         jobs++;
@@ -312,8 +261,9 @@ static pm_status run_round(pm_context *c, const float *input, const pm_request *
 
 pm_status pm_context_attribute(pm_context *context, const float *input, const pm_request *requests,
                                size_t count, pm_result_fn give, void *user) {
-    forward(context, input);
-    size_t predicted = argmax(context->logits, context->model->graph->classes);
+    memset(context->measured, 0, context->model->graph->conv_count * sizeof *context->measured);
+    pm_context_forward(context, input);
+    size_t predicted = pm_context_argmax(context);
     pm_status status = check_requests(context, requests, count, predicted);
     for (size_t first = 0; first < count && status == PM_OK;)
         status = run_round(context, input, requests, count, &first, predicted, give, user);

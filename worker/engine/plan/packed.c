@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/engine/plan/memory.h"
 
@@ -298,8 +299,11 @@ static pm_status pack_affine(const pm_graph *graph, const pm_group *group, pm_pa
     out->scale = pm_floats_new(count);
     out->shift = pm_floats_new(count);
     if (normed) out->gradient_scale = pm_floats_new(count);
-    if (out->scale == NULL || out->shift == NULL || (normed && out->gradient_scale == NULL))
+    if (bias != NULL) out->bias = pm_floats_new(count);
+    if (out->scale == NULL || out->shift == NULL || (normed && out->gradient_scale == NULL) ||
+        (bias != NULL && out->bias == NULL))
         return no_memory(head);
+    if (bias != NULL) memcpy(out->bias, bias, head->channels * sizeof *bias);
     for (size_t c = 0; c < head->channels; c++) {
         double s = 1, t = 0;
         if (normed) {
@@ -365,6 +369,7 @@ void pm_packed_free(pm_packed **packed) {
         free(group->scale);
         free(group->shift);
         free(group->gradient_scale);
+        free(group->bias);
     }
     free(p->groups);
     pm_fusion_fini(&p->fusion);

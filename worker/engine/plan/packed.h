@@ -31,6 +31,7 @@ typedef struct pm_packed_group {
                               (a subpixels + b) 3 + c for pixel (a, b), color c; else 0 */
     float *scale, *shift;  /* [blocks v] of BatchNorm and bias; NULL where there is neither */
     float *gradient_scale; /* [blocks v]; NULL without BatchNorm */
+    float *bias;           /* conv: [blocks v], already part of shift; NULL without */
     float *memory;         /* all weights of the group */
     pm_tap *taps;
 } pm_packed_group;

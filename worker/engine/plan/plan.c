@@ -72,7 +72,8 @@ pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target) {
                       .add = PM_TENSOR_NONE,
                       .out = PM_TENSOR_NONE,
                       .scaled = PM_TENSOR_NONE,
-                      .scratch = PM_TENSOR_NONE};
+                      .scratch = PM_TENSOR_NONE,
+                      .raw = PM_TENSOR_NONE};
     return step;
 }
 
@@ -151,6 +152,8 @@ static void add_forward(pm_plan *plan) {
         pm_plan_use(plan, step->add, i);
         plan->value[i] = step->out =
             pm_plan_tensor(plan, 1, blocks, size[0], size[1], forward_border(plan, (int)i), i);
+        if (pm_plan_head(plan, (int)i)->op == PM_OP_CONV)
+            step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, i);
         const size_t pixels = blocks * size[0] * size[1];
         if (group->activation != PM_ACTIVATION_NONE)
             plan->mask[i] =

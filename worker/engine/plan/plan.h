@@ -43,6 +43,7 @@ typedef struct pm_step {
     bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
     int in, add, out, scaled; /* tensors */
     int scratch;              /* tensor: floats that only this step uses */
+    int raw;                  /* tensor: a convolution's raw output, of this step only */
     pm_conv *convs;           /* [conv_count] made ready */
     size_t conv_count;
     pm_winograd winograd;
@@ -81,6 +82,9 @@ void pm_plan_fini(pm_plan *plan);
  * and seed, for the last linear layer's backward. */
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values);
+
+/* Whether the next runs of a convolution's forward step fill its raw tensor. */
+void pm_plan_keep_raw(pm_plan *plan, size_t index, bool keep);
 
 /* Views of a tensor in the arena. */
 pm_span pm_plan_span(const pm_plan *plan, int tensor);

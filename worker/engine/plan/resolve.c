@@ -26,6 +26,8 @@ static pm_epilogue epilogue_of(const pm_plan *plan, const pm_step *step) {
         e.activation = plan->packed->fusion.groups[step->group].activation;
         e.channels = pm_plan_head(plan, step->group)->channels;
         e.kept = mask_span(plan, step->group);
+        e.raw = pm_plan_span(plan, step->raw);
+        e.bias = plan->packed->groups[step->group].bias;
     } else if (step->final) {
         const pm_activation undone = plan->packed->fusion.groups[step->target].activation;
         *(pm_activation_is_smooth(undone) ? &e.slope : &e.mask) = mask_span(plan, step->target);
@@ -254,6 +256,12 @@ pm_status pm_plan_resolve(pm_plan *plan) {
 }
 
 /* ---- running ---- */
+
+void pm_plan_keep_raw(pm_plan *plan, size_t index, bool keep) {
+    pm_step *step = &plan->steps[index];
+    for (size_t i = 0; i < step->conv_count; i++) step->convs[i].epilogue.keep_raw = keep;
+    step->map.epilogue.keep_raw = keep;
+}
 
 /* The arena is shared over time, so a border has to be cleared each time a tensor is written. */
 static void clear_border(const pm_plan *plan, int tensor, size_t images) {

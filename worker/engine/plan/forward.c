@@ -1,0 +1,88 @@
+/* Owns: one forward pass and what is read off it: logits, probabilities, activations. Must not know
+ * requests or methods. */
+#include <math.h>
+#include <string.h>
+
+#include "worker/engine/model.h"
+#include "worker/engine/plan/context.h"
+
+void pm_context_beat(const pm_context *c) {
+    if (c->beat != NULL) c->beat(c->beat_user);
+}
+
+/* [3, height, width] to PM_RGB_PITCH floats a pixel inside a border of zeros. */
+static void load_image(pm_context *c, const float *input) {
+    const pm_tensor *t = &c->plan.tensors[c->plan.image];
+    const size_t pixels = c->plan.height * c->plan.width;
+    float *base = c->plan.arena + t->offset;
+    memset(base, 0, t->floats * sizeof *base);
+    for (size_t y = 0; y < c->plan.height; y++) {
+        float *p = base + t->origin + (ptrdiff_t)y * t->row;
+        const float *in = input + y * c->plan.width;
+        for (size_t x = 0; x < c->plan.width; x++)
+            for (size_t k = 0; k < PM_RGB; k++) p[x * PM_RGB_PITCH + k] = in[k * pixels + x];
+    }
+}
+
+static void measure_activity(pm_context *c, const pm_step *step, size_t conv) {
+    const pm_tensor *t = &c->plan.tensors[step->raw];
+    const pm_span raw = pm_plan_span(&c->plan, step->raw);
+    pm_activity activity = {.raw = {raw.at, raw.image, raw.plane, raw.row, raw.pixel},
+                            .channels = c->model->graph->convs[conv].channels,
+                            .blocks = t->blocks,
+                            .height = t->height,
+                            .width = t->width,
+                            .mean = c->activations + c->channel_of[conv]};
+    c->plan.packed->kernels->activity(&activity);
+    c->densities[conv] = (float)((double)activity.positive /
+                                 (double)(activity.channels * activity.height * activity.width));
+}
+
+void pm_context_forward(pm_context *c, const float *input) {
+    load_image(c, input);
+    for (size_t i = 0; i < c->plan.forward_count; i++) {
+        const pm_step *step = &c->plan.steps[i];
+        const int conv = pm_plan_head(&c->plan, step->group)->conv;
+        const bool keep = step->raw != PM_TENSOR_NONE && c->measured[conv];
+        pm_plan_keep_raw(&c->plan, i, keep);
+        pm_plan_run(&c->plan, i, 1, NULL, NULL);
+        if (keep) measure_activity(c, step, (size_t)conv);
+        pm_context_beat(c);
+    }
+    const pm_span logits = pm_plan_span(&c->plan, c->plan.logits);
+    const size_t lanes = c->model->packed->kernels->lanes;
+    for (size_t i = 0; i < c->model->graph->classes; i++)
+        c->logits[i] = logits.at[(ptrdiff_t)(i / lanes) * logits.plane + (ptrdiff_t)(i % lanes)];
+}
+
+size_t pm_context_argmax(const pm_context *c) {
+    size_t best = 0;
+    for (size_t i = 1; i < c->model->graph->classes; i++)
+        if (c->logits[i] > c->logits[best]) best = i;
+    return best;
+}
+
+float pm_context_probability(const pm_context *c, size_t k) {
+    const double top = (double)c->logits[pm_context_argmax(c)];
+    double sum = 0;
+    for (size_t i = 0; i < c->model->graph->classes; i++) sum += exp((double)c->logits[i] - top);
+    return (float)(exp((double)c->logits[k] - top) / sum);
+}
+
+pm_status pm_context_logits(pm_context *context, const float *input, float *logits) {
+    memset(context->measured, 0, context->model->graph->conv_count * sizeof *context->measured);
+    pm_context_forward(context, input);
+    memcpy(logits, context->logits, context->model->graph->classes * sizeof *logits);
+    return PM_OK;
+}
+
+pm_status pm_context_activations(pm_context *context, const float *input, pm_activations *out) {
+    const size_t convs = context->model->graph->conv_count;
+    for (size_t i = 0; i < convs; i++) context->measured[i] = true;
+    pm_context_forward(context, input);
+    *out = (pm_activations){.mean = context->activations,
+                            .density = context->densities,
+                            .logits = context->logits,
+                            .channels = context->channel_of[convs]};
+    return PM_OK;
+}
