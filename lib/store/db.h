@@ -145,6 +145,15 @@ void pm_accumulators_trim(pm_store *store);
 /* Replace a configuration's plain channel_gradient rows by its sums. */
 pm_status pm_channels_write(pm_store *store, int64_t configuration_id);
 
+/* ---- curves (curves.c) ---- */
+
+/* PM_E_PROTOCOL: other rows than the evaluation asks for. */
+pm_status pm_curves_check(const pm_evaluation *evaluation, const pm_record_result *r);
+bool pm_curves_finite(const pm_record_result *r);
+/* Write the rows, in place of those of another evaluation. */
+pm_status pm_curves_put(pm_store *store, int64_t configuration_id, int64_t image_id,
+                        const pm_evaluation *evaluation, const pm_record_result *r);
+
 /* ---- one function for each kind of operation; they run inside a savepoint ---- */
 
 pm_status pm_apply_submit(pm_store *store, pm_op_submit *op);

@@ -23,18 +23,21 @@ static const struct {
                       " ORDER BY 1, 2"},
     {"configuration", "SELECT sha256, engine_version, text, label FROM configuration"
                       " ORDER BY 1, 2"},
-    {"run", "SELECT request_id, name, channels, heat_maps, state FROM run ORDER BY 1"},
+    {"run", "SELECT request_id, name, channels, heat_maps, evaluation, state FROM run"
+            " ORDER BY 1"},
     {"run_configuration", "SELECT run.request_id, rc.ordinal, c.sha256, c.engine_version"
                           " FROM run_configuration AS rc JOIN run USING (run_id)"
                           " JOIN configuration AS c USING (configuration_id) ORDER BY 1, 2"},
-    {"result", "SELECT c.sha256, c.engine_version, image.sha256, image.label, image.boxes_sha256,"
-               " r.target, r.predicted, r.p_target, r.p_predicted, r.mu_in, r.mu_in_w, r.mu_out,"
-               " r.mu_out_w, r.box_reason, r.channels_kept, r.heat_map_kept, r.stage, r.reason,"
-               " r.error FROM result AS r JOIN configuration AS c USING (configuration_id)"
-               " JOIN image USING (image_id) ORDER BY 1, 2, 3, 4, 5"},
+    {"result",
+     "SELECT c.sha256, c.engine_version, image.sha256, image.label, image.boxes_sha256,"
+     " r.target, r.predicted, r.p_target, r.p_predicted, r.mu_in, r.mu_in_w, r.mu_out,"
+     " r.mu_out_w, r.box_reason, r.channels_kept, r.heat_map_kept, r.stage, r.reason,"
+     " r.error, r.evaluation, r.deletion_auc, r.insertion_auc, r.pointing,"
+     " r.completeness_gap FROM result AS r JOIN configuration AS c USING (configuration_id)"
+     " JOIN image USING (image_id) ORDER BY 1, 2, 3, 4, 5"},
     {"perturbation", "SELECT c.sha256, c.engine_version, image.sha256, image.label,"
-                     " image.boxes_sha256, p.curve, p.ratio, p.aopc, p.lodds, p.fracdiff,"
-                     " p.correct FROM perturbation AS p JOIN configuration AS c"
+                     " image.boxes_sha256, p.curve, p.ratio, p.p_target, p.aopc, p.lodds,"
+                     " p.fracdiff, p.correct FROM perturbation AS p JOIN configuration AS c"
                      " USING (configuration_id) JOIN image USING (image_id)"
                      " ORDER BY 1, 2, 3, 4, 5, 6, 7"},
     {"layer_gradient", "SELECT c.sha256, c.engine_version, image.sha256, image.label,"

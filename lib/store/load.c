@@ -14,7 +14,8 @@ static pm_status read_run(pm_store *store, uint64_t run_id, pm_run_row *row, int
         " model.size_bytes, coalesce(statistics.size_bytes, 0), model.classes, run.channels,"
         " run.heat_maps, run.data_root, data_set.name, run.data_set_id, data_set.items,"
         " p.items_failed, run.submitted_ms,"
-        " (SELECT coalesce(sum(end_item - next_item), 0) FROM task WHERE task.run_id = run.run_id)"
+        " (SELECT coalesce(sum(end_item - next_item), 0) FROM task WHERE task.run_id = run.run_id),"
+        " run.evaluation"
         " FROM run JOIN model USING (model_id) JOIN data_set USING (data_set_id)"
         " JOIN run_progress AS p ON p.run = run.run_id"
         " LEFT JOIN statistics ON statistics.statistics_id = run.statistics_id"
@@ -50,6 +51,9 @@ static pm_status read_run(pm_store *store, uint64_t run_id, pm_run_row *row, int
     if (!status)
         status =
             pm_heat_maps_parse((const char *)sqlite3_column_text(statement, 9), &spec->heat_maps);
+    if (!status)
+        status = pm_evaluation_parse((const char *)sqlite3_column_text(statement, 17),
+                                     &spec->evaluation);
     if (!status) status = pm_db_copy_text(statement, 10, &row->data_set.root);
     if (!status) status = pm_db_copy_text(statement, 11, &row->data_set.name);
     pm_db_end(statement);

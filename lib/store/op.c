@@ -63,6 +63,7 @@ static void record_fini(pm_op_record *record) {
         free(result->channel_variance);
         free(result->in_h);
         free(result->heat_map);
+        free(result->perturbations);
         free(result->activations);
         free(result->density);
     }

@@ -17,6 +17,7 @@ typedef struct scene {
     int64_t model_id, image_id, now_ms;
     pm_channels channels;
     pm_heat_maps heat_maps;
+    pm_evaluation evaluation;
 } scene;
 
 static pm_status read_scene(pm_store *store, uint64_t task_id, uint64_t item, uint64_t worker_id,
@@ -32,7 +33,8 @@ static pm_status read_scene(pm_store *store, uint64_t task_id, uint64_t item, ui
     }
     sqlite3_stmt *statement = NULL;
     status = pm_db_begin(store,
-                         "SELECT run.model_id, i.image_id, run.channels, run.heat_maps"
+                         "SELECT run.model_id, i.image_id, run.channels, run.heat_maps,"
+                         " run.evaluation"
                          " FROM run JOIN data_set_item AS i USING (data_set_id)"
                          " WHERE run.run_id = ?1 AND i.item = ?2",
                          PM_BINDS(pm_id(s.task.run_id), pm_id(item)), &statement);
@@ -45,6 +47,9 @@ static pm_status read_scene(pm_store *store, uint64_t task_id, uint64_t item, ui
     }
     if (!status)
         status = pm_heat_maps_parse((const char *)sqlite3_column_text(statement, 3), &s.heat_maps);
+    if (!status)
+        status =
+            pm_evaluation_parse((const char *)sqlite3_column_text(statement, 4), &s.evaluation);
     pm_db_end(statement);
     if (status) {
         pm_task_row_fini(&s.task);
@@ -71,6 +76,7 @@ static bool is_finite(const pm_record_result *r) {
     }
     for (size_t i = 0; i < r->channel_count; i++)
         if (!isfinite(r->channel_variance[i])) return false;
+    if (!pm_curves_finite(r)) return false;
     for (size_t i = 0; i < r->activation_count; i++)
         if (!isfinite(r->activations[i])) return false;
     for (size_t i = 0; i < r->density_count; i++)
@@ -95,7 +101,7 @@ static pm_status check_result(const scene *s, const pm_record_result *r) {
                        channels);
     if (s->heat_maps != PM_HEAT_MAPS_NONE && (!r->heat_map_side || !r->heat_map))
         return pm_fail(PM_E_PROTOCOL, "a heat map is missing");
-    return PM_OK;
+    return pm_curves_check(&s->evaluation, r);
 }
 
 /* Exactly the task's configurations, each once. */
@@ -124,6 +130,7 @@ static pm_status check_results(const scene *s, const pm_op_record *op) {
 typedef struct existing {
     int64_t configuration_id;
     bool any, error, gathers;
+    bool evaluated; /* as the run wants it; so also where it wants nothing */
     int channels, heat_map;
 } existing;
 
@@ -134,7 +141,8 @@ static pm_status read_existing(pm_store *store, const scene *s, uint32_t configu
     pm_status status = pm_db_begin(
         store,
         "SELECT rc.configuration_id, r.image_id, r.error IS NOT NULL, r.channels_kept,"
-        " r.heat_map_kept, c.method = 'gather' FROM run_configuration AS rc"
+        " r.heat_map_kept, c.method = 'gather', run.evaluation IN ('', r.evaluation)"
+        " FROM run_configuration AS rc JOIN run USING (run_id)"
         " JOIN configuration AS c ON c.configuration_id = rc.configuration_id LEFT JOIN result AS r"
         " ON r.configuration_id = rc.configuration_id AND r.image_id = ?3"
         " WHERE rc.run_id = ?1 AND rc.ordinal = ?2",
@@ -150,6 +158,7 @@ static pm_status read_existing(pm_store *store, const scene *s, uint32_t configu
                           .any = any,
                           .error = any && sqlite3_column_int(statement, 2),
                           .gathers = sqlite3_column_int(statement, 5) != 0,
+                          .evaluated = sqlite3_column_int(statement, 6) != 0,
                           .channels = sqlite3_column_int(statement, 3),
                           .heat_map = sqlite3_column_int(statement, 4)};
     }
@@ -203,14 +212,16 @@ static pm_status put_numbers(pm_store *store, const scene *s, const existing *wa
         store,
         "INSERT INTO result (configuration_id, image_id, run_id, target, predicted, p_target,"
         " p_predicted, mu_in, mu_in_w, mu_out, mu_out_w, box_reason, compute_ms, worker_id,"
-        " recorded_ms, channels_kept, heat_map_kept) VALUES"
-        " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0, 0)",
+        " recorded_ms, pointing, completeness_gap, channels_kept, heat_map_kept) VALUES"
+        " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, 0, 0)",
         PM_BINDS(pm_int(was->configuration_id), pm_int(s->image_id), pm_id(s->task.run_id),
                  pm_int(r->target), pm_int(r->predicted), pm_real(r->p_target),
                  pm_real(r->p_predicted), pm_real_if(box, r->mu_in), pm_real_if(box, r->mu_in_w),
                  pm_real_if(box, r->mu_out), pm_real_if(box, r->mu_out_w),
                  pm_text(box ? NULL : r->box_reason), pm_real(r->compute_ms),
-                 pm_int_if(s->worker_id != 0, (int64_t)s->worker_id), pm_int(s->now_ms)));
+                 pm_int_if(s->worker_id != 0, (int64_t)s->worker_id), pm_int(s->now_ms),
+                 pm_int_if(r->has_pointing, r->pointing),
+                 pm_real_if(r->has_gap && isfinite(r->completeness_gap), r->completeness_gap)));
 }
 
 static pm_status layer_id(pm_store *store, const scene *s, const pm_record_layer *layer,
@@ -301,6 +312,8 @@ static pm_status put_result(pm_store *store, const scene *s, const existing *was
     if (!status) status = put_layers(store, s, was, r);
     if (!status && (int)s->heat_maps > (fresh ? 0 : was->heat_map))
         status = put_heat_map(store, s, was, r);
+    if (!status && s->evaluation.on && (fresh || !was->evaluated))
+        status = pm_curves_put(store, was->configuration_id, s->image_id, &s->evaluation, r);
     if (status) return status;
     return pm_db_run(store,
                      "UPDATE result SET channels_kept = max(channels_kept, ?3),"

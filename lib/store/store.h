@@ -16,6 +16,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
 #include "lib/spec/spec.h"
+#include "lib/stats/perturbation.h"
 
 typedef struct pm_store pm_store;
 
@@ -129,6 +130,9 @@ typedef struct pm_record_result {
     double p_target, p_predicted;
     char box_reason[16]; /* "" and the four hold; else why not */
     double mu_in, mu_in_w, mu_out, mu_out_w;
+    bool has_pointing, pointing;
+    bool has_gap;
+    double completeness_gap; /* of ig; NULL in the database where it is not finite */
     double compute_ms;
     size_t layer_count;
     pm_record_layer *layers; /* [layer_count] ascending conv */
@@ -138,6 +142,11 @@ typedef struct pm_record_result {
     uint32_t heat_map_side;  /* pixels; 0: not sent */
     size_t heat_map_size;
     uint8_t *heat_map; /* zstd of float16 or float32 LE [side][side], as the run's heat_maps says */
+    /* exactly the run's evaluation: morf by ratio, then lerf; none where it is off */
+    size_t perturbation_count;
+    pm_perturbation *perturbations; /* [perturbation_count] */
+    bool has_auc;                   /* the ratios have a range */
+    double deletion_auc, insertion_auc;
     /* method gather, and only that: */
     size_t activation_count; /* channels of all convolutions */
     float *activations;      /* [activation_count] */

@@ -151,7 +151,7 @@ static pm_status insert_configuration(pm_store *store, const pm_config *config, 
     case PM_TARGET_RULE_TOP: snprintf(target, sizeof target, "top"); break;
     case PM_TARGET_RULE_CLASS: snprintf(target, sizeof target, "%zu", config->target_class); break;
     }
-    return pm_db_run(
+    pm_status status = pm_db_run(
         store,
         "INSERT INTO configuration (sha256, engine_version, text, label, model_id, statistics_id,"
         " method, mask, quantile, alpha, p_value_threshold, test, layers, gamma, exact,"
@@ -167,6 +167,24 @@ static pm_status insert_configuration(pm_store *store, const pm_config *config, 
             pm_real_if(masked, a->gamma), pm_int_if(masked, a->exact),
             pm_int_if(masked, a->variance_conservation), pm_text(target), pm_id(config->resize),
             pm_id(config->crop), pm_text(pm_filter_name(config->filter))));
+    if (status) return status;
+    /* Canonical text has a key only where it means something. As in schema/sql/0003. */
+    return pm_db_run(
+        store,
+        "UPDATE configuration SET steps = json_extract(text, '$.steps'),"
+        " baseline = CASE WHEN json_extract(text, '$.baseline') = 'image'"
+        "  THEN 'image:' || json_extract(text, '$.baseline_image')"
+        "  ELSE json_extract(text, '$.baseline') END,"
+        " samples = json_extract(text, '$.samples'), sigma = json_extract(text, '$.sigma'),"
+        " seed = json_extract(text, '$.seed'), cam_layer = json_extract(text, '$.cam_layer'),"
+        " guided = CASE WHEN method <> 'gather'"
+        "  THEN coalesce(json_extract(text, '$.guided'), 0) END,"
+        " boxes = CASE WHEN method <> 'gather'"
+        "  THEN coalesce(json_extract(text, '$.boxes'), 'first') END,"
+        " input = coalesce(json_extract(text, '$.input'), 'none'),"
+        " transform_input = coalesce(json_extract(text, '$.transform_input'), 0)"
+        " WHERE configuration_id = ?1",
+        PM_BINDS(pm_int(inserted(store))));
 }
 
 static pm_status put_configuration(pm_store *store, const pm_op_submit *op, const pm_config *config,
@@ -235,9 +253,9 @@ static pm_status check(const pm_op_submit *op) {
         /* It records activations, and nothing of what the others record. */
         if (config->attribution.method == PM_METHOD_GATHER &&
             (spec->config_count > 1 || spec->channels != PM_CHANNELS_NONE ||
-             spec->heat_maps != PM_HEAT_MAPS_NONE))
-            return pm_fail(PM_E_USAGE, "method gather stands alone in a run without channels and "
-                                       "heat maps");
+             spec->heat_maps != PM_HEAT_MAPS_NONE || spec->evaluation.on))
+            return pm_fail(PM_E_USAGE, "method gather stands alone in a run without channels, "
+                                       "heat maps and evaluation");
     }
     return PM_OK;
 }
@@ -252,6 +270,8 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
     const pm_run_spec *spec = op->spec;
     int64_t model_id = 0, data_set_id = 0, statistics_id = 0;
     const pm_config *masked = NULL;
+    char evaluation[PM_EVALUATION_BYTES];
+    pm_evaluation_format(&spec->evaluation, evaluation);
     for (size_t i = 0; i < spec->config_count && !masked; i++)
         if (spec->configs[i].attribution.mask != PM_MASK_OFF) masked = &spec->configs[i];
     pm_status status = pm_model_put(store, spec, &model_id);
@@ -262,15 +282,17 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
             store,
             "INSERT INTO run (request_id, name, model_id, data_set_id, statistics_id,"
             " engine_version, channels, heat_maps, data_root, weights_path, statistics_path,"
-            " foreground, task_items, results_reused, state, items_dropped, submitted_ms) VALUES"
-            " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 'queued', 0, ?14)",
+            " foreground, task_items, results_reused, state, items_dropped, submitted_ms,"
+            " evaluation) VALUES"
+            " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 'queued', 0, ?14, ?15)",
             PM_BINDS(pm_text(request), pm_text(spec->name), pm_int(model_id), pm_int(data_set_id),
                      pm_int_if(masked != NULL, statistics_id), pm_text(op->engine_version),
                      pm_text(pm_channels_name(spec->channels)),
                      pm_text(pm_heat_maps_name(spec->heat_maps)),
                      pm_text(op->data_set->root ? op->data_set->root : ""),
                      pm_text(spec->weights_path), pm_text(spec->statistics_path),
-                     pm_int(op->foreground), pm_id(task_items(op)), pm_int(pm_clock_wall_ms())));
+                     pm_int(op->foreground), pm_id(task_items(op)), pm_int(pm_clock_wall_ms()),
+                     pm_text(evaluation)));
     op->run_id = (uint64_t)inserted(store);
     return status ? status : put_configurations(store, op, model_id);
 }

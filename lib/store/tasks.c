@@ -163,9 +163,10 @@ static pm_status gather(pm_store *store, uint64_t run_id, int64_t data_set_id, i
         " WHERE i.data_set_id = ?1 AND rc.run_id = ?2"
         " AND NOT EXISTS (SELECT 1 FROM data_set_item AS e WHERE e.image_id = i.image_id"
         "  AND e.data_set_id = i.data_set_id AND e.item < i.item)"
-        " AND NOT EXISTS (SELECT 1 FROM result AS r"
+        " AND NOT EXISTS (SELECT 1 FROM result AS r JOIN run ON run.run_id = ?2"
         "  WHERE r.configuration_id = rc.configuration_id AND r.image_id = i.image_id"
         "  AND CASE WHEN r.error IS NULL THEN r.channels_kept >= ?3 AND r.heat_map_kept >= ?4"
+        "    AND run.evaluation IN ('', r.evaluation)"
         "   ELSE NOT ?5 END)"
         " ORDER BY i.item, rc.ordinal",
         PM_BINDS(pm_int(data_set_id), pm_id(run_id), pm_int(channels), pm_int(heat_maps),

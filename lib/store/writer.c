@@ -62,6 +62,7 @@ static size_t op_bytes(const pm_op *op) {
             const pm_record_result *r = &op->record.results[i];
             bytes += sizeof *r + r->layer_count * sizeof *r->layers + r->heat_map_size +
                      r->channel_count * (sizeof *r->channel_variance + 1) +
+                     r->perturbation_count * sizeof *r->perturbations +
                      (r->activation_count + r->density_count) * sizeof *r->activations;
         }
     } else if (op->kind == PM_OP_SUBMIT) {

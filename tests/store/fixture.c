@@ -89,6 +89,8 @@ pm_op *submit_op(const plan *p) {
     spec->classes = 1000;
     spec->channels = p->channels;
     spec->heat_maps = p->heat_maps;
+    if (p->evaluation && pm_evaluation_parse(p->evaluation, &spec->evaluation))
+        fail_msg("%s", pm_error_text());
     spec->config_count = p->configs;
     spec->configs = calloc(p->configs, sizeof *spec->configs);
     for (size_t i = 0; i < p->configs; i++) {
@@ -146,6 +148,34 @@ static void fill_activations(pm_record_result *r, size_t image) {
     for (size_t l = 0; l < LAYERS; l++) r->density[l] = density_of(image, l);
 }
 
+pm_perturbation perturbation_of(size_t image, size_t config, pm_curve curve, double ratio) {
+    char name[80];
+    float v[4];
+    snprintf(name, sizeof name, "curve/%zu/%zu/%d/%.17g", image, config, (int)curve, ratio);
+    pm_synth(name, 0, v, 4);
+    return (pm_perturbation){.curve = curve,
+                             .ratio = ratio,
+                             .p_target = 0.5 + 0.4 * (double)v[0],
+                             .aopc = (double)v[1],
+                             .has_lodds = image % 5 != 0,
+                             .lodds = 3 * (double)v[2],
+                             .fracdiff = (double)v[3],
+                             .correct = v[0] > 0};
+}
+
+static void fill_curves(const plan *p, pm_record_result *r, size_t image) {
+    pm_evaluation e;
+    assert_int_equal(pm_evaluation_parse(p->evaluation, &e), PM_OK);
+    r->perturbation_count = PM_CURVE_COUNT * e.ratio_count;
+    r->perturbations = calloc(r->perturbation_count, sizeof *r->perturbations);
+    for (size_t i = 0; i < r->perturbation_count; i++)
+        r->perturbations[i] = perturbation_of(
+            image, r->configuration, (pm_curve)(i / e.ratio_count), e.ratios[i % e.ratio_count]);
+    r->has_auc = e.ratio_count > 1;
+    r->deletion_auc = 0.25 + (double)image;
+    r->insertion_auc = 0.5 + (double)image;
+}
+
 static void fill(const plan *p, pm_record_result *r, size_t image) {
     char name[64];
     float v[8];
@@ -160,6 +190,10 @@ static void fill(const plan *p, pm_record_result *r, size_t image) {
     r->mu_out = (double)v[3];
     r->mu_out_w = (double)v[4];
     if (image % 2 == 0) strcpy(r->box_reason, "no-box");
+    r->has_pointing = image % 2 != 0;
+    r->pointing = image % 4 == 1;
+    r->has_gap = image % 3 == 1;
+    r->completeness_gap = (double)v[5] / 1000;
     r->compute_ms = 12.5;
     if (p->gather) {
         fill_activations(r, image);
@@ -182,6 +216,7 @@ static void fill(const plan *p, pm_record_result *r, size_t image) {
     strcpy(r->layers[0].name, "layer4.0.conv1");
     strcpy(r->layers[1].name, "layer4.0.conv2");
     if (p->channels != PM_CHANNELS_NONE) fill_channels(r, image);
+    if (p->evaluation) fill_curves(p, r, image);
     if (p->heat_maps != PM_HEAT_MAPS_NONE) {
         r->heat_map_side = 224;
         r->heat_map_size = 64 + image % 7;

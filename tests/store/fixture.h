@@ -34,7 +34,8 @@ typedef struct plan {
     size_t task_items;
     size_t first_image; /* items show images first_image, first_image + 1, ... */
     const char *name;
-    bool gather; /* method gather; then configs is 1 and nothing else is recorded */
+    bool gather;            /* method gather; then configs is 1 and nothing else is recorded */
+    const char *evaluation; /* canonical text; NULL: none */
 } plan;
 
 pm_op *submit_op(const plan *p);
@@ -51,6 +52,9 @@ bool in_h_of(size_t image, size_t config, size_t channel);
 /* Activation of channel c, 0 .. CHANNELS - 1, and density of convolution 0 .. LAYERS - 1. */
 float activation_of(size_t image, size_t channel);
 float density_of(size_t image, size_t conv);
+
+/* A row of a perturbation curve as record_op gives it; every fifth has no lodds. */
+pm_perturbation perturbation_of(size_t image, size_t config, pm_curve curve, double ratio);
 
 /* Apply one op, want this status. */
 void apply(pm_store *store, pm_op *op, pm_status want);

@@ -83,7 +83,23 @@ static void result_wide_has_the_agreed_columns(void **state) {
                                        "mu_out_w",
                                        "ms",
                                        "worker",
-                                       "error"};
+                                       "error",
+                                       "energy_in",
+                                       "pointing",
+                                       "box_reason",
+                                       "evaluation",
+                                       "deletion_auc",
+                                       "insertion_auc",
+                                       "completeness_gap",
+                                       "steps",
+                                       "baseline",
+                                       "samples",
+                                       "sigma",
+                                       "seed",
+                                       "guided",
+                                       "cam_layer",
+                                       "boxes",
+                                       "input"};
     seen out;
     pm_store *store = open_store(s);
     whole_run(store, &small);

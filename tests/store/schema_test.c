@@ -135,6 +135,7 @@ static void the_agreed_tables_and_views_are_there(void **state) {
                                         "failure",
                                         "run_progress",
                                         "result_wide",
+                                        "curve",
                                         "layer_gradient_wide",
                                         "channel_gradient_summary"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
