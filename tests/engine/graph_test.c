@@ -187,6 +187,39 @@ static void inputs_that_leave_no_pixel_are_refused(void **state) {
     pm_builder_fini(&b);
 }
 
+/* Sizes that torch.nn.MaxPool2d(kernel, stride, pad, ceil_mode=True) gives for 1 to 12 pixels; 0
+ * where it refuses. */
+static void pools_that_hang_over_have_pytorchs_sizes(void **state) {
+    (void)state;
+    static const struct {
+        size_t kernel, stride, pad, sizes[12];
+    } pools[] = {
+        {3, 2, 0, {0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6}},
+        {2, 2, 0, {1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6}},
+        {3, 1, 1, {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}},
+        {3, 2, 1, {1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7}},
+        {2, 3, 1, {1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5}},
+        {3, 3, 1, {1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5}},
+        {2, 2, 1, {1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7}},
+    };
+    pm_arch_info info = {.name = "pool"};
+    for (size_t i = 0; i < sizeof pools / sizeof *pools; i++)
+        for (size_t n = 1; n <= 12; n++) {
+            const size_t k = pools[i].kernel, p = pools[i].pad, want = pools[i].sizes[n - 1];
+            pm_node nodes[2] = {{.op = PM_OP_INPUT, .input = {-1, -1}},
+                                {.op = PM_OP_MAXPOOL,
+                                 .input = {0, -1},
+                                 .kernel = {k, k},
+                                 .stride = pools[i].stride,
+                                 .pad = {p, p},
+                                 .ceil = true}};
+            const pm_graph graph = {.arch = &info, .nodes = nodes, .node_count = 2};
+            size_t sizes[2][2];
+            assert_int_equal(pm_graph_sizes(&graph, n, n, sizes), want ? PM_OK : PM_E_USAGE);
+            if (want) assert_int_equal(sizes[1][0], want);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(keys_shapes_and_default_hooks_are_pytorchs),
@@ -195,6 +228,7 @@ int main(void) {
         cmocka_unit_test(wrong_weights_are_named_with_what_was_expected),
         cmocka_unit_test(class_count_must_agree_between_weight_and_bias),
         cmocka_unit_test(inputs_that_leave_no_pixel_are_refused),
+        cmocka_unit_test(pools_that_hang_over_have_pytorchs_sizes),
     };
     return cmocka_run_group_tests_name("engine_graph", tests, NULL, NULL);
 }

@@ -32,20 +32,20 @@ static double dot(const double *a, const double *b, size_t count) {
 
 /* <r, f(x)> against its central difference along every input value; what stood in the gradient
  * before must stay in it. */
-static void check(const pm_node *node, pm_oracle_shape is, pm_oracle_shape os, size_t inputs) {
+static void check_pair(const pm_node *node, const pm_oracle_shape shapes[2], pm_oracle_shape os) {
     static double x[2][MOST], g[2][MOST], out[MOST], r[MOST];
     const double step = 1e-5, before = 0.25;
-    const pm_oracle_shape shapes[2] = {is, inputs > 1 ? is : (pm_oracle_shape){0}};
+    const size_t inputs = shapes[1].channels ? 2 : 1;
     const double *const in[2] = {x[0], inputs > 1 ? x[1] : NULL};
     double *const grad[2] = {g[0], inputs > 1 ? g[1] : NULL};
-    fill("x0", x[0], volume(is));
-    fill("x1", x[1], volume(is));
+    fill("x0", x[0], volume(shapes[0]));
+    fill("x1", x[1], volume(shapes[1]));
     fill("r", r, volume(os));
     for (size_t i = 0; i < MOST; i++) g[0][i] = g[1][i] = before;
     pm_oracle_forward_f64(node, shapes, in, os, out);
     pm_oracle_backward_f64(node, shapes, in, os, out, r, grad);
     for (size_t k = 0; k < inputs; k++)
-        for (size_t i = 0; i < volume(is); i++) {
+        for (size_t i = 0; i < volume(shapes[k]); i++) {
             double at = x[k][i];
             x[k][i] = at + step;
             pm_oracle_forward_f64(node, shapes, in, os, out);
@@ -58,6 +58,11 @@ static void check(const pm_node *node, pm_oracle_shape is, pm_oracle_shape os, s
                 fail_msg("op %d input %zu value %zu: %.9g, finite difference %.9g", (int)node->op,
                          k, i, g[k][i] - before, slope);
         }
+}
+
+static void check(const pm_node *node, pm_oracle_shape is, pm_oracle_shape os, size_t inputs) {
+    const pm_oracle_shape shapes[2] = {is, inputs > 1 ? is : (pm_oracle_shape){0}};
+    check_pair(node, shapes, os);
 }
 
 static float weights[MOST], bias[64], mean[64], var[64];
@@ -170,6 +175,42 @@ static void pools_and_the_cifar_shortcut(void **state) {
     check(&shortcut, (pm_oracle_shape){4, 6, 7}, (pm_oracle_shape){8, 3, 4}, 1);
 }
 
+static void windows_that_hang_over_or_count_their_padding(void **state) {
+    (void)state;
+    pm_node pool = {
+        .op = PM_OP_MAXPOOL, .channels = 2, .kernel = {3, 3}, .stride = 2, .ceil = true};
+    check(&pool, (pm_oracle_shape){2, 8, 6}, (pm_oracle_shape){2, 4, 3}, 1);
+    pool.pad[0] = pool.pad[1] = 1;
+    check(&pool, (pm_oracle_shape){2, 8, 6}, (pm_oracle_shape){2, 5, 4}, 1);
+    pm_node average = {
+        .op = PM_OP_AVGPOOL_WINDOW, .channels = 2, .kernel = {3, 3}, .stride = 1, .pad = {1, 1}};
+    check(&average, (pm_oracle_shape){2, 5, 6}, (pm_oracle_shape){2, 5, 6}, 1);
+    average = (pm_node){.op = PM_OP_AVGPOOL_WINDOW, .channels = 3, .kernel = {2, 2}, .stride = 2};
+    check(&average, (pm_oracle_shape){3, 7, 6}, (pm_oracle_shape){3, 3, 3}, 1);
+    average.kernel[0] = 3, average.stride = 3, average.pad[0] = 1; /* rows that none sees */
+    check(&average, (pm_oracle_shape){3, 6, 9}, (pm_oracle_shape){3, 2, 3}, 1);
+    /* By hand: of four ones, the corner window of three sees all, and divides by nine. */
+    const double ones[4] = {1, 1, 1, 1}, *const in[2] = {ones, NULL};
+    const pm_oracle_shape shapes[2] = {{1, 2, 2}, {0}};
+    double out[4];
+    average = (pm_node){
+        .op = PM_OP_AVGPOOL_WINDOW, .channels = 1, .kernel = {3, 3}, .stride = 1, .pad = {1, 1}};
+    pm_oracle_forward_f64(&average, shapes, in, shapes[0], out);
+    assert_true(fabs(out[0] - 4.0 / 9) < 1e-15);
+}
+
+static void channels_side_by_side(void **state) {
+    (void)state;
+    const pm_oracle_shape shapes[2] = {{3, 4, 5}, {2, 4, 5}};
+    check_pair(&(pm_node){.op = PM_OP_CONCAT, .channels = 5}, shapes, (pm_oracle_shape){5, 4, 5});
+    const double first[1] = {1}, second[2] = {2, 3}, *const in[2] = {first, second};
+    const pm_oracle_shape small[2] = {{1, 1, 1}, {2, 1, 1}};
+    double out[3];
+    pm_oracle_forward_f64(&(pm_node){.op = PM_OP_CONCAT}, small, in, (pm_oracle_shape){3, 1, 1},
+                          out);
+    assert_true(out[0] == 1 && out[1] == 2 && out[2] == 3);
+}
+
 static void linear_over_a_flattened_map(void **state) {
     (void)state;
     make_parameters();
@@ -212,6 +253,8 @@ int main(void) {
         cmocka_unit_test(convolution_forward_by_hand),
         cmocka_unit_test(batchnorm_activations_and_add),
         cmocka_unit_test(pools_and_the_cifar_shortcut),
+        cmocka_unit_test(windows_that_hang_over_or_count_their_padding),
+        cmocka_unit_test(channels_side_by_side),
         cmocka_unit_test(linear_over_a_flattened_map),
         cmocka_unit_test(ties_go_where_pytorch_sends_them),
     };

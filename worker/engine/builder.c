@@ -145,10 +145,30 @@ int pm_build_add(pm_builder *b, int first, int second) {
     return add_node(b, node, "");
 }
 
-int pm_build_maxpool(pm_builder *b, int input, size_t kernel, size_t stride, size_t pad) {
-    pm_node node = plain(PM_OP_MAXPOOL, input, channels_of(b, input));
-    set_window(&node, (size_t[2]){kernel, kernel}, stride, (size_t[2]){pad, pad});
+int pm_build_concat(pm_builder *b, int first, int second) {
+    pm_node node = plain(PM_OP_CONCAT, first, channels_of(b, first) + channels_of(b, second));
+    node.input[1] = second;
     return add_node(b, node, "");
+}
+
+static pm_node pool(pm_builder *b, pm_op op, int input, size_t kernel, size_t stride, size_t pad) {
+    pm_node node = plain(op, input, channels_of(b, input));
+    set_window(&node, (size_t[2]){kernel, kernel}, stride, (size_t[2]){pad, pad});
+    return node;
+}
+
+int pm_build_maxpool(pm_builder *b, int input, size_t kernel, size_t stride, size_t pad) {
+    return add_node(b, pool(b, PM_OP_MAXPOOL, input, kernel, stride, pad), "");
+}
+
+int pm_build_maxpool_ceil(pm_builder *b, int input, size_t kernel, size_t stride, size_t pad) {
+    pm_node node = pool(b, PM_OP_MAXPOOL, input, kernel, stride, pad);
+    node.ceil = true;
+    return add_node(b, node, "");
+}
+
+int pm_build_avgpool(pm_builder *b, int input, size_t kernel, size_t stride, size_t pad) {
+    return add_node(b, pool(b, PM_OP_AVGPOOL_WINDOW, input, kernel, stride, pad), "");
 }
 
 int pm_build_avgpool_to(pm_builder *b, int input, size_t height, size_t width) {

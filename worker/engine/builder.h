@@ -39,7 +39,11 @@ int pm_build_relu6(pm_builder *builder, int input);
 int pm_build_silu(pm_builder *builder, int input);
 int pm_build_sigmoid(pm_builder *builder, int input);
 int pm_build_add(pm_builder *builder, int a, int b);
+int pm_build_concat(pm_builder *builder, int a, int b);
 int pm_build_maxpool(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
+/* With PyTorch's ceil_mode. */
+int pm_build_maxpool_ceil(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
+int pm_build_avgpool(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
 int pm_build_avgpool_to(pm_builder *builder, int input, size_t height, size_t width);
 int pm_build_subsample_pad(pm_builder *builder, int input, size_t channels, size_t stride);
 int pm_build_linear(pm_builder *builder, int input, const char *name, size_t in_features,

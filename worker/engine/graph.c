@@ -73,10 +73,16 @@ void pm_graph_free(pm_graph **graph) {
     *graph = NULL;
 }
 
-/* Output pixels of a sliding window along one side (0 height, 1 width); 0 where it does not fit. */
+/* Output pixels of a sliding window along one side (0 height, 1 width); 0 where it does not fit.
+ * With `ceil` the last window may hang over, but must start inside the map or the padding before
+ * it: torch.nn.MaxPool2d. */
 static size_t windows(size_t size, const pm_node *node, int side) {
-    size_t padded = size + 2 * node->pad[side], kernel = node->kernel[side];
-    return padded < kernel ? 0 : (padded - kernel) / node->stride + 1;
+    size_t over = node->ceil ? node->stride - 1 : 0;
+    size_t padded = size + 2 * node->pad[side] + over, kernel = node->kernel[side];
+    if (padded < kernel) return 0;
+    size_t count = (padded - kernel) / node->stride + 1;
+    bool outside = (count - 1) * node->stride >= size + node->pad[side];
+    return node->ceil && outside ? count - 1 : count;
 }
 
 static pm_status node_size(const pm_graph *graph, const pm_node *node, const size_t (*sizes)[2],
@@ -86,6 +92,7 @@ static pm_status node_size(const pm_graph *graph, const pm_node *node, const siz
     case PM_OP_INPUT: return PM_OK; /* set by the caller */
     case PM_OP_CONV:
     case PM_OP_MAXPOOL:
+    case PM_OP_AVGPOOL_WINDOW:
     case PM_OP_SUBSAMPLE_PAD:
         out[0] = windows(in[0], node, 0);
         out[1] = windows(in[1], node, 1);
@@ -96,6 +103,13 @@ static pm_status node_size(const pm_graph *graph, const pm_node *node, const siz
     case PM_OP_SILU:
     case PM_OP_SIGMOID:
     case PM_OP_ADD: out[0] = in[0], out[1] = in[1]; return PM_OK;
+    case PM_OP_CONCAT: {
+        const size_t *other = sizes[node->input[1]];
+        out[0] = in[0], out[1] = in[1];
+        if (in[0] == other[0] && in[1] == other[1]) return PM_OK;
+        return pm_fail(PM_E_INTERNAL, "%s: maps of %zux%zu and %zux%zu pixels side by side",
+                       graph->arch->name, in[1], in[0], other[1], other[0]);
+    }
     case PM_OP_AVGPOOL_TO: out[0] = node->out_height, out[1] = node->out_width; return PM_OK;
     case PM_OP_LINEAR:
         out[0] = out[1] = 1;

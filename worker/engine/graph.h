@@ -13,15 +13,17 @@ typedef enum pm_op {
     PM_OP_CONV,      /* raw output (plus bias, if any): where ParchGrad acts */
     PM_OP_BATCHNORM, /* evaluation mode: s_c v + t_c, s = w / sqrt(var + eps), t = b - mean s */
     PM_OP_RELU,
-    PM_OP_RELU6,         /* min(max(v, 0), 6); its derivative at 0 and 6 is 0, as in PyTorch */
-    PM_OP_SILU,          /* v sigmoid(v) */
-    PM_OP_SIGMOID,       /* 1 / (1 + exp(-v)) */
-    PM_OP_ADD,           /* input[0] + input[1] */
-    PM_OP_MAXPOOL,       /* first maximum in row-major order wins, as in PyTorch */
-    PM_OP_AVGPOOL_TO,    /* adaptive average pool to out_height x out_width, PyTorch's bins */
-    PM_OP_SUBSAMPLE_PAD, /* CIFAR shortcut A: every stride-th pixel, zero channels added evenly
-                            before and behind */
-    PM_OP_LINEAR,        /* on [C, H, W] flattened C-major, as torch.flatten(x, 1) */
+    PM_OP_RELU6,          /* min(max(v, 0), 6); its derivative at 0 and 6 is 0, as in PyTorch */
+    PM_OP_SILU,           /* v sigmoid(v) */
+    PM_OP_SIGMOID,        /* 1 / (1 + exp(-v)) */
+    PM_OP_ADD,            /* input[0] + input[1] */
+    PM_OP_CONCAT,         /* the channels of input[0], then those of input[1] */
+    PM_OP_MAXPOOL,        /* first maximum in row-major order wins, as in PyTorch */
+    PM_OP_AVGPOOL_TO,     /* adaptive average pool to out_height x out_width, PyTorch's bins */
+    PM_OP_AVGPOOL_WINDOW, /* average of a window; zeros of the padding count, as in PyTorch */
+    PM_OP_SUBSAMPLE_PAD,  /* CIFAR shortcut A: every stride-th pixel, zero channels added evenly
+                             before and behind */
+    PM_OP_LINEAR,         /* on [C, H, W] flattened C-major, as torch.flatten(x, 1) */
 } pm_op;
 
 enum { PM_NODE_NONE = -1 };
@@ -31,8 +33,9 @@ typedef struct pm_node {
     int input[2];     /* node indices; PM_NODE_NONE where unused */
     const char *name; /* state-dict prefix ("layer1.0.conv1"); "" where it has no parameters */
     size_t channels;  /* of the output */
-    /* conv, maxpool, subsample: */
+    /* conv, maxpool, avgpool_window, subsample: */
     size_t kernel[2], stride, pad[2]; /* height, width */
+    bool ceil;                        /* maxpool: a last window may reach beyond the padding */
     size_t in_channels;               /* conv, linear: input channels or features */
     size_t out_height, out_width;     /* avgpool_to */
     bool depthwise;                   /* conv: channel c reads channel c of the input alone */

@@ -95,11 +95,13 @@ typedef struct pm_map {
     size_t images, blocks, height, width;
     size_t in_height, in_width;
     size_t kernel, stride, pad;
-    uint8_t *winner; /* pooling: [blocks][pooled height][pooled width][v], place in the window */
-    size_t channels, in_channels; /* subsample */
-    const float *weights;         /* row of a linear layer: as packed for forward */
-    size_t in_blocks, taps;       /* of those weights */
-    size_t out_blocks;            /* of those weights */
+    uint8_t *winner;    /* pooling: [blocks][pooled height][pooled width][v], place in the window */
+    size_t before;      /* subsample: channels of the wider map in front of the narrower one's */
+    size_t in_channels; /* subsample: of the map that is read */
+    size_t channels;    /* subsample_backward: of the map that is written */
+    const float *weights;   /* row of a linear layer: as packed for forward */
+    size_t in_blocks, taps; /* of those weights */
+    size_t out_blocks;      /* of those weights */
     pm_epilogue epilogue;
 } pm_map;
 
@@ -139,6 +141,8 @@ typedef struct pm_kernels {
     void (*maxpool_backward)(const pm_map *map);
     void (*avgpool)(const pm_map *map);
     void (*avgpool_backward)(const pm_map *map);
+    void (*avgpool_window)(const pm_map *map); /* zeros of the padding count */
+    void (*avgpool_window_backward)(const pm_map *map);
     void (*subsample)(const pm_map *map);
     void (*subsample_backward)(const pm_map *map);
     /* image n: values[n] times row rows[n] of a linear layer's weights; taps = height width */

@@ -167,7 +167,26 @@ void PM_ISA_SYMBOL(pm_avgpool_backward)(const pm_map *map) {
     each_strip(map, avgpool_backward, bins_of);
 }
 
-/* ---- CIFAR shortcut A: every stride-th pixel, channels moved up by half the difference ---- */
+/* Windows as max-pooling has them; each divides by its whole area, as torch.nn.AvgPool2d. */
+static void avgpool_window(const pm_map *map, strip *s) {
+    const float area = (float)(map->kernel * map->kernel);
+    for (size_t i = 0; i < s->count; i++) {
+        vec sum = {0};
+        for (size_t r = s->y0; r < s->y1; r++)
+            for (size_t c = s->x0[i]; c < s->x1[i]; c++) sum += in_pixel(map, s, r, c);
+        s->out[i] = sum / area;
+    }
+}
+
+void PM_ISA_SYMBOL(pm_avgpool_window)(const pm_map *map) {
+    each_strip(map, avgpool_window, window);
+}
+
+void PM_ISA_SYMBOL(pm_avgpool_window_backward)(const pm_map *map) {
+    each_strip(map, avgpool_window, holders);
+}
+
+/* ---- every stride-th pixel, channels moved up: CIFAR shortcut A, unaligned concatenation ---- */
 
 /* Row y of one channel of the input. */
 PM_INLINE const float *channel_row(const pm_map *map, const strip *s, size_t channel, size_t y) {
@@ -178,7 +197,7 @@ PM_INLINE const float *channel_row(const pm_map *map, const strip *s, size_t cha
 
 static void subsample(const pm_map *map, strip *s) {
     float *out = (float *)s->out;
-    const size_t before = (map->channels - map->in_channels) / 2, step = map->stride;
+    const size_t before = map->before, step = map->stride;
     memset(s->out, 0, sizeof s->out);
     for (size_t lane = 0; lane < PM_LANES; lane++) {
         const size_t channel = s->block * PM_LANES + lane;
@@ -191,10 +210,9 @@ static void subsample(const pm_map *map, strip *s) {
 
 void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map) { each_strip(map, subsample, NULL); }
 
-/* channels: of the map that was subsampled, in_channels: of the wider one whose gradient comes. */
 static void subsample_backward(const pm_map *map, strip *s) {
     float *out = (float *)s->out;
-    const size_t before = (map->in_channels - map->channels) / 2, step = map->stride;
+    const size_t before = map->before, step = map->stride;
     memset(s->out, 0, sizeof s->out);
     if (s->y % step != 0) return;
     for (size_t lane = 0; lane < PM_LANES; lane++) {

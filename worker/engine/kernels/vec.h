@@ -91,6 +91,8 @@ void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_avgpool)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_avgpool_backward)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_avgpool_window)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_avgpool_window_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_linear_row)(const pm_map *map, const size_t *rows, const float *values);

@@ -103,6 +103,28 @@ static void maxpool(const pm_node *node, shape is, const pm_real *in, shape os, 
             }
 }
 
+/* Zeros of the padding count: each window divides by its whole area. */
+static void avgpool_window(const pm_node *node, shape is, const pm_real *in, shape os, pm_real *out,
+                           const pm_real *grad_out, pm_real *grad_in) {
+    pm_real area = (pm_real)(node->kernel[0] * node->kernel[1]);
+    for (size_t c = 0; c < os.channels; c++)
+        for (size_t y = 0; y < os.height; y++)
+            for (size_t x = 0; x < os.width; x++) {
+                size_t o = (c * os.height + y) * os.width + x;
+                pm_real sum = 0;
+                for (size_t ky = 0; ky < node->kernel[0]; ky++)
+                    for (size_t kx = 0; kx < node->kernel[1]; kx++) {
+                        size_t iy = y * node->stride + ky - node->pad[0];
+                        size_t ix = x * node->stride + kx - node->pad[1];
+                        if (iy >= is.height || ix >= is.width) continue;
+                        size_t at = (c * is.height + iy) * is.width + ix;
+                        if (out) sum += in[at];
+                        if (grad_in) grad_in[at] += grad_out[o] / area;
+                    }
+                if (out) out[o] = sum / area;
+            }
+}
+
 /* PyTorch's adaptive bins: [floor(i n / m), ceil((i + 1) n / m)). */
 static void bin(size_t i, size_t n, size_t m, size_t *first, size_t *last) {
     *first = i * n / m;
@@ -180,7 +202,14 @@ void PM_ORACLE(forward)(const pm_node *node, const pm_oracle_shape in_shape[2],
     case PM_OP_ADD:
         for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] + in[1][i];
         return;
+    case PM_OP_CONCAT:
+        memcpy(out, in[0], volume(in_shape[0]) * sizeof *out);
+        memcpy(out + volume(in_shape[0]), in[1], volume(in_shape[1]) * sizeof *out);
+        return;
     case PM_OP_MAXPOOL: maxpool(node, in_shape[0], in[0], os, out, NULL, NULL); return;
+    case PM_OP_AVGPOOL_WINDOW:
+        avgpool_window(node, in_shape[0], in[0], os, out, NULL, NULL);
+        return;
     case PM_OP_AVGPOOL_TO: avgpool_to(in_shape[0], in[0], os, out, NULL, NULL); return;
     case PM_OP_SUBSAMPLE_PAD: subsample_pad(node, in_shape[0], in[0], os, out, NULL, NULL); return;
     case PM_OP_LINEAR: linear_forward(node, in[0], out); return;
@@ -215,7 +244,15 @@ void PM_ORACLE(backward)(const pm_node *node, const pm_oracle_shape in_shape[2],
         for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += g[i];
         for (size_t i = 0; i < volume(os); i++) grad_in[1][i] += g[i];
         return;
+    case PM_OP_CONCAT:
+        for (size_t i = 0; i < volume(in_shape[0]); i++) grad_in[0][i] += g[i];
+        for (size_t i = 0; i < volume(in_shape[1]); i++)
+            grad_in[1][i] += g[volume(in_shape[0]) + i];
+        return;
     case PM_OP_MAXPOOL: maxpool(node, in_shape[0], in[0], os, NULL, g, grad_in[0]); return;
+    case PM_OP_AVGPOOL_WINDOW:
+        avgpool_window(node, in_shape[0], in[0], os, NULL, g, grad_in[0]);
+        return;
     case PM_OP_AVGPOOL_TO: avgpool_to(in_shape[0], in[0], os, NULL, g, grad_in[0]); return;
     case PM_OP_SUBSAMPLE_PAD:
         subsample_pad(node, in_shape[0], in[0], os, NULL, g, grad_in[0]);

@@ -3,9 +3,10 @@
  * The groups are walked from the last to the first. When a group's turn comes, the gradient of its
  * value is complete: every reader has added its share. A share is either computed (by the reader's
  * step, which adds what is there already) or is a tensor that exists (a residual hands its reader's
- * gradient on as it is). The step that brings the last share applies the group's own epilogue
- * backwards: the activation's derivative, then the BatchNorm's scale, so that the gradient at the
- * convolution's output is stored once and ParchGrad finds it there. */
+ * gradient on as it is, a concatenation the blocks of its own). The step that brings the last share
+ * applies the group's own epilogue backwards: the activation's derivative, then the BatchNorm's
+ * scale, so that the gradient at the convolution's output is stored once and ParchGrad finds it
+ * there. */
 #include <stdlib.h>
 
 #include "worker/engine/plan/plan.h"
@@ -67,7 +68,7 @@ static int gradient_tensor(pm_plan *plan, const pm_step *step, int group, size_t
 static void finish_target(pm_plan *plan, pm_step *step, int group) {
     const pm_group *g = &plan->packed->fusion.groups[group];
     step->final = true;
-    if (g->residual != PM_GROUP_NONE)
+    if (g->residual != PM_GROUP_NONE && g->kind != PM_GROUP_CONCAT)
         plan->grad[group] = step->out = gradient_tensor(plan, step, group, 0);
     plan->delta[group] = step->scaled =
         gradient_tensor(plan, step, group, delta_border(plan, group));
@@ -84,6 +85,11 @@ static void use_all(pm_plan *plan, const pm_step *step) {
 
 /* Sum two waiting shares; where nothing else is to come, that completes the gradient. */
 static void join(pm_plan *plan, pending *p, int group, bool final) {
+    if (final && p->count == 1 && plan->packed->fusion.groups[group].kind == PM_GROUP_CONCAT) {
+        plan->delta[group] = p->tensor[0]; /* nothing of its own to undo */
+        p->count = 0;
+        return;
+    }
     pm_step *step = pm_plan_step(plan, PM_DO_POINTWISE, group, group);
     step->in = p->tensor[0];
     if (p->count == 2) step->add = p->tensor[1];
@@ -104,7 +110,7 @@ static void give(pm_plan *plan, pending *all, int group, int tensor) {
 }
 
 /* The reader's step computes a share of `group`'s gradient and adds one that waits. */
-static void compute(pm_plan *plan, pending *all, pm_step_op op, int reader, int group) {
+static pm_step *compute(pm_plan *plan, pending *all, pm_step_op op, int reader, int group) {
     pending *p = &all[group];
     if (p->count == 2) join(plan, p, group, false);
     pm_step *step = pm_plan_step(plan, op, reader, group);
@@ -117,6 +123,7 @@ static void compute(pm_plan *plan, pending *all, pm_step_op op, int reader, int 
     use_all(plan, step);
     p->count = step->final ? 0 : 1;
     p->tensor[0] = step->out;
+    return step;
 }
 
 /* Weights of a point that fit into half the second-level cache stay there for a short chunk; larger
@@ -166,9 +173,38 @@ static void hook(pm_plan *plan, int group) {
     use_all(plan, step);
 }
 
+/* Each part's share is its blocks of the gradient, unless its channels begin inside one. */
+static void split(pm_plan *plan, pending *all, int index) {
+    const pm_group *group = &plan->packed->fusion.groups[index];
+    const size_t lanes = plan->packed->kernels->lanes;
+    const size_t boundary = pm_plan_head(plan, group->input)->channels;
+    const int parts[2] = {group->input, group->residual};
+    for (size_t k = 0; k < 2; k++) {
+        const size_t before = k == 0 ? 0 : boundary;
+        const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, parts[k])->channels);
+        if (boundary % lanes == 0)
+            give(plan, all, parts[k],
+                 pm_plan_view(plan, plan->delta[index], before / lanes, blocks));
+        else
+            compute(plan, all, PM_DO_SUBSAMPLE_BACKWARD, index, parts[k])->before = before;
+    }
+}
+
+/* The gradient of the logits, where the last group is no linear layer that reads its own rows. */
+static void seed(pm_plan *plan) {
+    const int output = plan->packed->fusion.output;
+    if (plan->packed->fusion.groups[output].kind == PM_GROUP_LINEAR) return;
+    pm_step *step = pm_plan_step(plan, PM_DO_SEED, output, output);
+    step->out = plan->delta[output] = gradient_tensor(plan, step, output, 0);
+}
+
 static void add_group(pm_plan *plan, pending *all, int index) {
     const pm_fusion *fusion = &plan->packed->fusion;
     const pm_group *group = &fusion->groups[index];
+    if (group->kind == PM_GROUP_CONCAT) {
+        split(plan, all, index);
+        return;
+    }
     if (group->residual >= 0) give(plan, all, group->residual, plan->grad[index]);
     switch (group->kind) {
     case PM_GROUP_CONV:
@@ -184,9 +220,13 @@ static void add_group(pm_plan *plan, pending *all, int index) {
         return;
     case PM_GROUP_MAXPOOL: compute(plan, all, PM_DO_MAXPOOL_BACKWARD, index, group->input); return;
     case PM_GROUP_AVGPOOL: compute(plan, all, PM_DO_AVGPOOL_BACKWARD, index, group->input); return;
+    case PM_GROUP_AVGPOOL_WINDOW:
+        compute(plan, all, PM_DO_AVGPOOL_WINDOW_BACKWARD, index, group->input);
+        return;
     case PM_GROUP_SUBSAMPLE:
         compute(plan, all, PM_DO_SUBSAMPLE_BACKWARD, index, group->input);
         return;
+    case PM_GROUP_CONCAT: return; /* done above */
     case PM_GROUP_POINTWISE: give(plan, all, group->input, plan->delta[index]); return;
     }
 }
@@ -200,6 +240,7 @@ pm_status pm_plan_add_backward(pm_plan *plan) {
         if (group->input >= 0) all[group->input].readers++;
         if (group->residual >= 0) all[group->residual].readers++;
     }
+    seed(plan);
     for (size_t i = fusion->count; i-- > 0;) add_group(plan, all, (int)i);
     free(all);
     return PM_OK;

@@ -90,6 +90,10 @@ static void take(builder *b, int node) {
     case PM_OP_CONV: (void)start(b, PM_GROUP_CONV, node); return;
     case PM_OP_LINEAR: (void)start(b, PM_GROUP_LINEAR, node); return;
     case PM_OP_MAXPOOL: (void)start(b, PM_GROUP_MAXPOOL, node); return;
+    case PM_OP_CONCAT:
+        start(b, PM_GROUP_CONCAT, node)->residual = tail_of(b, b->graph->nodes[node].input[1]);
+        return;
+    case PM_OP_AVGPOOL_WINDOW: (void)start(b, PM_GROUP_AVGPOOL_WINDOW, node); return;
     case PM_OP_AVGPOOL_TO: (void)start(b, PM_GROUP_AVGPOOL, node); return;
     case PM_OP_SUBSAMPLE_PAD: (void)start(b, PM_GROUP_SUBSAMPLE, node); return;
     case PM_OP_BATCHNORM: take_batchnorm(b, node); return;
@@ -139,10 +143,13 @@ static pm_status check(const pm_graph *graph, const pm_fusion *fusion) {
         readers += group->kind == PM_GROUP_CONV ? 1 : 2;
     }
     const pm_group *output = &fusion->groups[fusion->output];
-    if (readers != 1 || output->kind != PM_GROUP_LINEAR || output->activation != PM_ACTIVATION_NONE)
+    const pm_node *last = &graph->nodes[output->last];
+    bool ends = (output->kind == PM_GROUP_LINEAR && output->activation == PM_ACTIVATION_NONE) ||
+                (output->kind == PM_GROUP_AVGPOOL && last->out_height == 1 && last->out_width == 1);
+    if (readers != 1 || !ends)
         return pm_fail(PM_E_UNSUPPORTED,
                        "%s: the engine runs networks from one first convolution to one last linear "
-                       "layer",
+                       "layer or average over all pixels",
                        graph->arch->name);
     return PM_OK;
 }

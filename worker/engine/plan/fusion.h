@@ -11,7 +11,9 @@ typedef enum pm_group_kind {
     PM_GROUP_LINEAR,
     PM_GROUP_MAXPOOL,
     PM_GROUP_AVGPOOL,
+    PM_GROUP_AVGPOOL_WINDOW,
     PM_GROUP_SUBSAMPLE,
+    PM_GROUP_CONCAT,    /* the channels of `input`, then those of `residual` */
     PM_GROUP_POINTWISE, /* BatchNorm, addition or activation with nothing to join */
 } pm_group_kind;
 
@@ -33,8 +35,8 @@ typedef struct pm_fusion {
     int output; /* the group that gives the logits */
 } pm_fusion;
 
-/* PM_E_UNSUPPORTED (a graph that does not start with a convolution or does not end with a linear
- * layer), PM_E_MEMORY. */
+/* PM_E_UNSUPPORTED (a graph that does not start with a convolution, or ends with neither a linear
+ * layer nor an average over all pixels), PM_E_MEMORY. */
 pm_status pm_fusion_init(const pm_graph *graph, pm_fusion *out);
 void pm_fusion_fini(pm_fusion *fusion);
 

@@ -28,6 +28,7 @@ static int add_tensor(pm_plan *plan, pm_tensor tensor) {
     if (plan->tensor_count == plan->tensor_room) abort(); /* counted in pm_plan_init */
     tensor.floats = (tensor.floats + LINE_FLOATS - 1) / LINE_FLOATS * LINE_FLOATS;
     tensor.last = tensor.first;
+    tensor.base = PM_TENSOR_NONE;
     plan->tensors[plan->tensor_count] = tensor;
     return (int)plan->tensor_count++;
 }
@@ -56,9 +57,20 @@ int pm_plan_scratch(pm_plan *plan, const pm_step *step, size_t floats) {
     return add_tensor(plan, (pm_tensor){.floats = floats, .first = (size_t)(step - plan->steps)});
 }
 
+int pm_plan_view(pm_plan *plan, int tensor, size_t first, size_t blocks) {
+    pm_tensor view = plan->tensors[tensor];
+    const int base = view.base == PM_TENSOR_NONE ? tensor : view.base;
+    view.blocks = blocks;
+    view.block += first;
+    const int out = add_tensor(plan, view);
+    plan->tensors[out].base = base;
+    return out;
+}
+
 void pm_plan_use(pm_plan *plan, int tensor, size_t time) {
     if (tensor == PM_TENSOR_NONE) return;
     pm_tensor *t = &plan->tensors[tensor];
+    if (t->base != PM_TENSOR_NONE) t = &plan->tensors[t->base];
     if (t->last < time) t->last = time;
 }
 
@@ -130,36 +142,109 @@ static pm_step_op forward_op(pm_group_kind kind) {
     case PM_GROUP_LINEAR: return PM_DO_CONV;
     case PM_GROUP_MAXPOOL: return PM_DO_MAXPOOL;
     case PM_GROUP_AVGPOOL: return PM_DO_AVGPOOL;
+    case PM_GROUP_AVGPOOL_WINDOW: return PM_DO_AVGPOOL_WINDOW;
     case PM_GROUP_SUBSAMPLE: return PM_DO_SUBSAMPLE;
+    case PM_GROUP_CONCAT: /* has no step where its parts lie in place */
     case PM_GROUP_POINTWISE: break;
     }
     return PM_DO_POINTWISE;
+}
+
+/* A part lies inside the concatenation, so that nothing is copied, where its channels begin and end
+ * between blocks. The last concatenation that reads a value has it: so the chain of them in a dense
+ * block is one tensor that grows. */
+static void find_homes(pm_plan *plan) {
+    const pm_fusion *fusion = &plan->packed->fusion;
+    const size_t lanes = plan->packed->kernels->lanes;
+    for (size_t i = 0; i < fusion->count; i++)
+        plan->homes[i] = (pm_home){PM_GROUP_NONE, 0, forward_border(plan, (int)i)};
+    for (size_t i = fusion->count; i-- > 0;) {
+        const pm_group *group = &fusion->groups[i];
+        if (group->kind != PM_GROUP_CONCAT) continue;
+        const size_t first = pm_plan_head(plan, group->input)->channels;
+        if (first % lanes != 0) continue;
+        pm_home *home[2] = {&plan->homes[group->input], &plan->homes[group->residual]};
+        for (size_t k = 0; k < 2; k++)
+            if (home[k]->concat == PM_GROUP_NONE) {
+                home[k]->concat = (int)i;
+                home[k]->block = k == 0 ? 0 : first / lanes;
+            }
+    }
+    for (size_t i = 0; i < fusion->count; i++) { /* parts stand before their concatenation */
+        if (plan->homes[i].concat == PM_GROUP_NONE) continue;
+        pm_home *outer = &plan->homes[plan->homes[i].concat];
+        if (outer->border < plan->homes[i].border) outer->border = plan->homes[i].border;
+    }
+}
+
+/* The tensor of a group's value, made when the first step writes into it. */
+static int value_tensor(pm_plan *plan, int index) {
+    if (plan->value[index] != PM_TENSOR_NONE) return plan->value[index];
+    const pm_home *home = &plan->homes[index];
+    const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, index)->channels);
+    const size_t *size = pm_plan_size(plan, index);
+    plan->value[index] =
+        home->concat == PM_GROUP_NONE
+            ? pm_plan_tensor(plan, 1, blocks, size[0], size[1], home->border, plan->step_count)
+            : pm_plan_view(plan, value_tensor(plan, home->concat), home->block, blocks);
+    return plan->value[index];
+}
+
+/* Copy what does not lie in place. */
+static void add_concat(pm_plan *plan, int index) {
+    const pm_group *group = &plan->packed->fusion.groups[index];
+    const size_t lanes = plan->packed->kernels->lanes;
+    const int parts[2] = {group->input, group->residual}, whole = value_tensor(plan, index);
+    const size_t boundary = pm_plan_head(plan, group->input)->channels;
+    for (size_t k = 0; k < 2; k++) {
+        const size_t before = k == 0 ? 0 : boundary;
+        const pm_home *home = &plan->homes[parts[k]];
+        if (home->concat == index && home->block * lanes == before) continue;
+        const size_t time = plan->step_count;
+        const bool apart = boundary % lanes == 0;
+        pm_step *step =
+            pm_plan_step(plan, apart ? PM_DO_POINTWISE : PM_DO_SUBSAMPLE, index, parts[k]);
+        step->forward = true;
+        step->in = plan->value[parts[k]];
+        step->before = before;
+        step->out = apart
+                        ? pm_plan_view(plan, whole, before / lanes, plan->tensors[step->in].blocks)
+                        : whole;
+        if (!apart && k == 1) step->add = whole; /* in place: the block that both share */
+        pm_plan_use(plan, step->in, time);
+        pm_plan_use(plan, step->out, time);
+    }
 }
 
 static void add_forward(pm_plan *plan) {
     const pm_fusion *fusion = &plan->packed->fusion;
     const pm_kernels *kernels = plan->packed->kernels;
     plan->image = image_tensor(plan);
+    find_homes(plan);
     for (size_t i = 0; i < fusion->count; i++) {
         const pm_group *group = &fusion->groups[i];
-        const size_t *size = plan->sizes[group->last];
+        if (group->kind == PM_GROUP_CONCAT) {
+            add_concat(plan, (int)i);
+            continue;
+        }
+        const size_t *size = plan->sizes[group->last], time = plan->step_count;
         const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, (int)i)->channels);
+        plan->value[i] = value_tensor(plan, (int)i);
         pm_step *step = pm_plan_step(plan, forward_op(group->kind), (int)i, (int)i);
         step->forward = true;
         step->in = group->input == PM_GROUP_IMAGE ? plan->image : plan->value[group->input];
         if (group->residual >= 0) step->add = plan->value[group->residual];
-        pm_plan_use(plan, step->in, i);
-        pm_plan_use(plan, step->add, i);
-        plan->value[i] = step->out =
-            pm_plan_tensor(plan, 1, blocks, size[0], size[1], forward_border(plan, (int)i), i);
+        step->out = plan->value[i];
+        pm_plan_use(plan, step->in, time);
+        pm_plan_use(plan, step->add, time);
         if (pm_plan_head(plan, (int)i)->op == PM_OP_CONV)
-            step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, i);
+            step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, time);
         const size_t pixels = blocks * size[0] * size[1];
         if (group->activation != PM_ACTIVATION_NONE)
             plan->mask[i] =
-                kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), i);
+                kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), time);
         if (group->kind == PM_GROUP_MAXPOOL)
-            plan->winner[i] = kept_tensor(plan, pixels * kernels->lanes, i);
+            plan->winner[i] = kept_tensor(plan, pixels * kernels->lanes, time);
     }
     plan->forward_count = plan->step_count;
     plan->logits = plan->value[fusion->output];
@@ -185,11 +270,13 @@ static size_t place(pm_plan *plan, pm_tensor **order) {
     qsort(order, plan->tensor_count, sizeof *order, larger_first);
     for (size_t i = 0; i < plan->tensor_count; i++) {
         pm_tensor *t = order[i];
+        if (t->base != PM_TENSOR_NONE) continue;
         t->offset = 0;
         for (bool moved = true; moved;) {
             moved = false;
             for (size_t k = 0; k < i; k++) {
                 const pm_tensor *o = order[k];
+                if (o->base != PM_TENSOR_NONE) continue;
                 bool apart =
                     t->offset + t->floats <= o->offset || o->offset + o->floats <= t->offset;
                 if (apart || !overlap_in_time(t, o)) continue;
@@ -211,6 +298,11 @@ static pm_status make_arena(pm_plan *plan) {
     }
     plan->arena_floats = place(plan, order);
     free(order);
+    for (size_t i = 0; i < plan->tensor_count; i++) {
+        pm_tensor *t = &plan->tensors[i];
+        if (t->base != PM_TENSOR_NONE)
+            t->offset = plan->tensors[t->base].offset + t->block * (size_t)t->plane;
+    }
     plan->arena = pm_floats_new(plan->arena_floats);
     if (plan->arena == NULL)
         return pm_fail(PM_E_MEMORY, "no memory for an arena of %zu MB: take a smaller batch",
@@ -229,13 +321,14 @@ static pm_status make_rooms(pm_plan *plan) {
     plan->sizes = calloc(nodes, sizeof *plan->sizes);
     plan->tensors = calloc(plan->tensor_room, sizeof *plan->tensors);
     plan->steps = calloc(plan->step_room, sizeof *plan->steps);
+    plan->homes = calloc(groups, sizeof *plan->homes);
     int **const lists[] = {&plan->value, &plan->mask, &plan->winner, &plan->grad, &plan->delta};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         *lists[i] = malloc(groups * sizeof **lists[i]);
         if (*lists[i] == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
         for (size_t g = 0; g < groups; g++) (*lists[i])[g] = PM_TENSOR_NONE;
     }
-    if (plan->sizes == NULL || plan->tensors == NULL || plan->steps == NULL)
+    if (plan->sizes == NULL || plan->tensors == NULL || plan->steps == NULL || plan->homes == NULL)
         return pm_fail(PM_E_MEMORY, "no memory for the plan");
     return PM_OK;
 }
@@ -269,6 +362,7 @@ void pm_plan_fini(pm_plan *plan) {
     free(plan->steps);
     free(plan->convs);
     free(plan->taps);
+    free(plan->homes);
     free(plan->value);
     free(plan->mask);
     free(plan->winner);

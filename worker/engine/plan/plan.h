@@ -18,7 +18,17 @@ typedef struct pm_tensor {
     ptrdiff_t origin;                   /* of pixel (0, 0) of the first image */
     size_t first, last;                 /* times between which it holds something */
     size_t offset;                      /* in the arena, floats */
+    int base; /* the tensor that this one is blocks `block` .. of, or PM_TENSOR_NONE */
+    size_t block;
 } pm_tensor;
+
+/* Where a group's forward value lies: a tensor of its own, or blocks `block` .. of the value of a
+ * concatenation that it is part of. */
+typedef struct pm_home {
+    int concat; /* group, or PM_GROUP_NONE */
+    size_t block;
+    size_t border; /* zeros that the readers of what lies there want around it */
+} pm_home;
 
 typedef enum pm_step_op {
     PM_DO_CONV,
@@ -29,19 +39,24 @@ typedef enum pm_step_op {
     PM_DO_MAXPOOL_BACKWARD,
     PM_DO_AVGPOOL,
     PM_DO_AVGPOOL_BACKWARD,
-    PM_DO_SUBSAMPLE,
+    PM_DO_AVGPOOL_WINDOW,
+    PM_DO_AVGPOOL_WINDOW_BACKWARD,
+    PM_DO_SUBSAMPLE, /* also a concatenation's parts whose channels begin inside a block */
     PM_DO_SUBSAMPLE_BACKWARD,
     PM_DO_LINEAR_ROW,
+    PM_DO_SEED, /* the gradient of the logits themselves, where no linear layer gives them */
     PM_DO_HOOK, /* the gradient at a convolution's output stands in `in`: measure, scale */
 } pm_step_op;
 
 typedef struct pm_step {
     pm_step_op op;
     int group;                /* the group whose forward or backward this is */
-    int target;               /* backward: the group whose gradient is written; the forward
-                                 group itself; PM_GROUP_IMAGE */
+    int target;               /* backward: the group whose gradient is written, or
+                                 PM_GROUP_IMAGE; forward: the group itself, or the part of a
+                                 concatenation that is copied */
     bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
     int in, add, out, scaled; /* tensors */
+    size_t before;            /* concatenation: channels in front of the part's */
     int scratch;              /* tensor: floats that only this step uses */
     int raw;                  /* tensor: a convolution's raw output, of this step only */
     pm_conv *convs;           /* [conv_count] made ready */
@@ -64,6 +79,7 @@ typedef struct pm_plan {
     int image;       /* tensor: the input, PM_RGB_PITCH floats a pixel */
     int logits;      /* tensor */
     int gradient;    /* tensor: the input's gradient in sub-pixels, [batch] */
+    pm_home *homes;  /* [groups] */
     int *value;      /* [groups] tensors: forward value, */
     int *mask;       /* the activation's derivative: bits, or floats where it is smooth, */
     int *winner;     /* pooling winners, */
@@ -79,7 +95,7 @@ pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, siz
 void pm_plan_fini(pm_plan *plan);
 
 /* Run step `index` for `images` requests (forward: 1). Not for hooks. rows, values: [images] class
- * and seed, for the last linear layer's backward. */
+ * and seed, for the step that starts backward. */
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values);
 
@@ -97,6 +113,8 @@ int pm_plan_tensor(pm_plan *plan, size_t images, size_t blocks, size_t height, s
                    size_t border, size_t first);
 /* `floats` of room at the time of `step` alone. */
 int pm_plan_scratch(pm_plan *plan, const pm_step *step, size_t floats);
+/* Blocks first .. first + blocks - 1 of a tensor. */
+int pm_plan_view(pm_plan *plan, int tensor, size_t first, size_t blocks);
 void pm_plan_use(pm_plan *plan, int tensor, size_t time);
 pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target);
 size_t pm_plan_blocks(const pm_plan *plan, size_t channels);

@@ -193,10 +193,11 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
     /* What is read: the input's value forward, the group's own gradient backward. */
     const size_t *there = pm_plan_size(
         plan, step->forward ? plan->packed->fusion.groups[step->group].input : step->group);
+    const pm_tensor *written = &plan->tensors[step->out >= 0 ? step->out : step->scaled];
     pm_map *m = &step->map;
     *m = (pm_map){.in = as_const(pm_plan_span(plan, step->in)),
                   .images = 1,
-                  .blocks = pm_plan_blocks(plan, target->channels),
+                  .blocks = written->blocks,
                   .height = here[0],
                   .width = here[1],
                   .in_height = there[0],
@@ -206,9 +207,12 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
                   .pad = head->pad[0],
                   .channels = target->channels,
                   .epilogue = epilogue_of(plan, step)};
-    m->in_channels = head->channels;
-    if (step->forward && step->op == PM_DO_SUBSAMPLE)
-        m->in_channels = plan->packed->graph->nodes[head->input[0]].channels;
+    m->before = step->before;
+    m->in_channels = target->channels; /* a concatenation's part, forward */
+    if (head->op == PM_OP_SUBSAMPLE_PAD) {
+        m->before = (head->channels - head->in_channels) / 2;
+        m->in_channels = head->in_channels;
+    }
     if (plan->winner[step->group] != PM_TENSOR_NONE)
         m->winner = (uint8_t *)(plan->arena + plan->tensors[plan->winner[step->group]].offset);
     if (step->op == PM_DO_LINEAR_ROW) {
@@ -249,7 +253,7 @@ pm_status pm_plan_resolve(pm_plan *plan) {
             resolve_images(plan, step, &next);
         else if (step->op == PM_DO_WINOGRAD)
             resolve_winograd(plan, step);
-        else if (step->op != PM_DO_HOOK)
+        else if (step->op != PM_DO_HOOK && step->op != PM_DO_SEED)
             resolve_map(plan, step);
     }
     return PM_OK;
@@ -281,6 +285,18 @@ static void clear_border(const pm_plan *plan, int tensor, size_t images) {
         }
 }
 
+/* One image's gradient of the logits: its seed at its class. */
+static void seed(const pm_plan *plan, const pm_step *step, size_t images, const size_t *rows,
+                 const float *values) {
+    const pm_tensor *t = &plan->tensors[step->out];
+    const size_t lanes = plan->packed->kernels->lanes;
+    for (size_t n = 0; n < images; n++) {
+        float *p = plan->arena + t->offset + n * (size_t)t->image;
+        memset(p, 0, t->blocks * (size_t)t->plane * sizeof *p);
+        p[rows[n] / lanes * (size_t)t->plane + rows[n] % lanes] = values[n];
+    }
+}
+
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values) {
     const pm_kernels *kernels = plan->packed->kernels;
@@ -300,6 +316,7 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     case PM_DO_CONV:
     case PM_DO_CONV_IMAGES:
     case PM_DO_HOOK: return;
+    case PM_DO_SEED: seed(plan, step, images, rows, values); return;
     case PM_DO_WINOGRAD:
         step->winograd.images = images;
         step->winograd.chunk_tiles = pm_plan_chunk_tiles(plan, step, images);
@@ -310,6 +327,8 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     case PM_DO_MAXPOOL_BACKWARD: kernels->maxpool_backward(&step->map); return;
     case PM_DO_AVGPOOL: kernels->avgpool(&step->map); return;
     case PM_DO_AVGPOOL_BACKWARD: kernels->avgpool_backward(&step->map); return;
+    case PM_DO_AVGPOOL_WINDOW: kernels->avgpool_window(&step->map); return;
+    case PM_DO_AVGPOOL_WINDOW_BACKWARD: kernels->avgpool_window_backward(&step->map); return;
     case PM_DO_SUBSAMPLE: kernels->subsample(&step->map); return;
     case PM_DO_SUBSAMPLE_BACKWARD: kernels->subsample_backward(&step->map); return;
     case PM_DO_LINEAR_ROW: kernels->linear_row(&step->map, rows, values); return;
