@@ -103,6 +103,7 @@ static void send_run_info(pm_broker *b, const pm_action *action) {
     if (!run || !run->spec) return;
     const pm_run_spec *spec = run->spec;
     Pm__Wire__RunInfo info = PM__WIRE__RUN_INFO__INIT;
+    char evaluation[PM_EVALUATION_BYTES];
     Pm__Wire__Blob statistics;
     Pm__Wire__Blob weights =
         blob(&spec->configs[0].weights, spec->weights_size, spec->weights_path);
@@ -120,6 +121,8 @@ static void send_run_info(pm_broker *b, const pm_action *action) {
     info.data_root = run->data_set->root;
     info.channels = (char *)pm_channels_name(spec->channels);
     info.heat_maps = (char *)pm_heat_maps_name(spec->heat_maps);
+    pm_evaluation_format(&spec->evaluation, evaluation);
+    if (spec->evaluation.on) info.evaluation = evaluation;
     Pm__Wire__Message message = pm_wire_run_info(&info);
     pm_broker_send(b, &peer, &message, NULL, 0);
 }

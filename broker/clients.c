@@ -52,6 +52,8 @@ static pm_status read_spec(const Pm__Wire__Submit *submit, pm_run_spec *spec) {
                            sizeof spec->statistics_path);
     if (!status) status = pm_channels_parse(submit->channels, &spec->channels);
     if (!status) status = pm_heat_maps_parse(submit->heat_maps, &spec->heat_maps);
+    if (!status && submit->evaluation)
+        status = pm_evaluation_parse(submit->evaluation, &spec->evaluation);
     if (status) return status;
     if (!submit->n_configurations) return pm_fail(PM_E_USAGE, "submit: no configuration");
     spec->classes = submit->classes;

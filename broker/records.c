@@ -98,7 +98,37 @@ static pm_status make_values(const Pm__Wire__Result *from, pm_record_result *to)
     to->mu_in_w = from->mu_in_w;
     to->mu_out = from->mu_out;
     to->mu_out_w = from->mu_out_w;
+    to->has_pointing = from->has_pointing;
+    to->pointing = from->pointing;
+    to->has_gap = from->has_completeness_gap;
+    to->completeness_gap = from->completeness_gap;
     to->compute_ms = from->compute_ms;
+    return PM_OK;
+}
+
+static pm_status make_curves(const Pm__Wire__Result *from, pm_record_result *to) {
+    if (from->n_perturbations > PM_CURVE_COUNT * PM_RATIOS_MAX)
+        return pm_fail(PM_E_PROTOCOL, "too many rows of curves");
+    to->perturbations = calloc(from->n_perturbations + 1, sizeof *to->perturbations);
+    if (!to->perturbations) return no_memory();
+    to->perturbation_count = from->n_perturbations;
+    for (size_t i = 0; i < from->n_perturbations; i++) {
+        const Pm__Wire__Perturbation *in = from->perturbations[i];
+        pm_curve curve = PM_CURVE_MORF;
+        while (curve < PM_CURVE_COUNT && strcmp(in->curve, pm_curve_name(curve)) != 0) curve++;
+        if (curve == PM_CURVE_COUNT) return pm_fail(PM_E_PROTOCOL, "no curve '%.40s'", in->curve);
+        to->perturbations[i] = (pm_perturbation){.curve = curve,
+                                                 .ratio = in->ratio,
+                                                 .p_target = in->p_target,
+                                                 .aopc = in->aopc,
+                                                 .has_lodds = in->has_lodds,
+                                                 .lodds = in->lodds,
+                                                 .fracdiff = in->fracdiff,
+                                                 .correct = in->correct};
+    }
+    to->has_auc = from->has_deletion_auc && from->has_insertion_auc;
+    to->deletion_auc = from->deletion_auc;
+    to->insertion_auc = from->insertion_auc;
     return PM_OK;
 }
 
@@ -108,6 +138,7 @@ static pm_status make_result(const Pm__Wire__Result *from, frames *left, const p
     to->configuration = from->configuration;
     if (from->failure) return make_failure(from->failure, to);
     pm_status status = make_values(from, to);
+    if (!status) status = make_curves(from, to);
     if (!status) status = make_layers(from, to, &channels);
     if (!status && spec->channels != PM_CHANNELS_NONE) status = make_channels(left, channels, to);
     if (!status && spec->heat_maps != PM_HEAT_MAPS_NONE) status = make_heat_map(left, from, to);

@@ -185,6 +185,8 @@ static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, c
     *stage = "compute";
     pm_status status = pm_channels_parse(info->channels, &ready->channels);
     if (!status) status = pm_heat_maps_parse(info->heat_maps, &ready->heat_maps);
+    if (!status && info->evaluation)
+        status = pm_evaluation_parse(info->evaluation, &ready->evaluation);
     if (!status) status = get_model(models, work, lease, cache, &ready->loaded, stage);
     if (!status) status = get_statistics(work, lease, cache, ready, stage);
     if (!status) {

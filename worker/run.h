@@ -42,6 +42,7 @@ struct pm_run_ready {
     pm_statistics *statistics; /* may be NULL */
     pm_channels channels;
     pm_heat_maps heat_maps;
+    pm_evaluation evaluation;
     size_t count;
     pm_ready_configuration *configurations; /* [count] by ordinal */
 };

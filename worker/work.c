@@ -160,6 +160,7 @@ static bool same_run(const Pm__Wire__RunInfo *a, const Pm__Wire__RunInfo *b) {
     bool same = same_text(a->arch, b->arch) && same_blob(a->weights, b->weights) &&
                 same_blob(a->statistics, b->statistics) && same_text(a->data_root, b->data_root) &&
                 same_text(a->channels, b->channels) && same_text(a->heat_maps, b->heat_maps) &&
+                same_text(a->evaluation ? a->evaluation : "", b->evaluation ? b->evaluation : "") &&
                 a->n_configurations == b->n_configurations;
     for (size_t i = 0; same && i < a->n_configurations; i++)
         same = same_text(a->configurations[i], b->configurations[i]);

@@ -273,6 +273,7 @@ pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_
     Pm__Wire__Submit submit = PM__WIRE__SUBMIT__INIT;
     Pm__Wire__Blob weights, statistics;
     const pm_sha256 *statistics_hash = statistics_of(spec);
+    char evaluation[PM_EVALUATION_BYTES];
     pm_status status;
     if (spec->config_count == 0)
         return pm_fail(PM_E_USAGE, "submit: a run needs a configuration at least");
@@ -300,6 +301,8 @@ pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_
     submit.configurations = configurations;
     submit.channels = (char *)pm_channels_name(spec->channels);
     submit.heat_maps = (char *)pm_heat_maps_name(spec->heat_maps);
+    pm_evaluation_format(&spec->evaluation, evaluation);
+    if (spec->evaluation.on) submit.evaluation = evaluation;
     submit.data_root = data_set->root;
     submit.data_name = data_set->name;
     submit.data_hash = (ProtobufCBinaryData){PM_SHA256_BYTES, data_hash.bytes};

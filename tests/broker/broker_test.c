@@ -82,6 +82,32 @@ static void run_is_done_when_its_last_item_is_recorded(void **state) {
     worker_leave(&w);
 }
 
+static void curves_go_from_submit_to_rows(void **state) {
+    scene *s = *state;
+    worker w = {0};
+    s->evaluation = "noise@7:0,0.5,1";
+    pm_accepted accepted = submit(s, 2, "curves");
+    kill_broker(s);
+    start_broker(s); /* so what is announced came from the database */
+    worker_join(s, &w, NULL);
+    worker_credit(&w, 1);
+    do_task(&w);
+    await_state(s, accepted.run, "done");
+    assert_string_equal(w.evaluation, s->evaluation);
+    assert_int_equal(ask(s, "SELECT count(*) FROM run WHERE evaluation = 'noise@7:0,0.5,1'"), 1);
+    assert_int_equal(ask(s, "SELECT count(*) FROM result WHERE pointing = 1 AND deletion_auc = 0.5"
+                            " AND insertion_auc = 0.625 AND completeness_gap = -0.0625"),
+                     2);
+    assert_int_equal(ask(s, "SELECT count(*) FROM perturbation"), 2 * 6);
+    assert_int_equal(ask(s, "SELECT count(*) FROM perturbation WHERE p_target = 0.25"
+                            " AND fracdiff = 0.75 AND aopc = CASE curve WHEN 'morf' THEN 0 ELSE"
+                            " 0.375 END + 0.25 * ratio AND correct = (aopc = 0.125)"),
+                     2 * 6);
+    assert_int_equal(ask(s, "SELECT count(*) FROM perturbation WHERE lodds = -0.5"), 2 * 3);
+    assert_int_equal(ask(s, "SELECT count(*) FROM perturbation WHERE lodds IS NULL"), 2 * 3);
+    worker_leave(&w);
+}
+
 static void acknowledged_submit_survives_kill_9(void **state) {
     scene *s = *state;
     uint64_t done, failed;
@@ -344,6 +370,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roles_say_only_their_verbs),
         SCENE(run_is_done_when_its_last_item_is_recorded),
+        SCENE(curves_go_from_submit_to_rows),
         SCENE(acknowledged_submit_survives_kill_9),
         SCENE(recorded_items_survive_kill_9_and_are_not_given_again),
         SCENE(wrong_token_is_refused_and_revoked),

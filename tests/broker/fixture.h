@@ -19,6 +19,7 @@ typedef struct scene {
     pid_t broker;
     int lifeline; /* our end */
     pm_client *client;
+    const char *evaluation; /* of what is submitted, canonical; NULL: none */
 } scene;
 
 int scene_set_up(void **state);
@@ -45,6 +46,7 @@ typedef struct worker {
     uint64_t task, run, first, items;
     uint8_t token[16];
     bool knows_run;
+    char evaluation[64]; /* as the broker announced it */
 } worker;
 
 /* Connect and say hello; `crashed` NULL, or the worker that died in front of this one. */
