@@ -4,6 +4,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/image/inputs.h"
 #include "tools/attribute_report.h"
 #include "tools/command.h"
 #include "tools/dataset/class_names.h"
@@ -15,7 +16,8 @@ typedef struct job {
     const pm_options *options;
     pm_order order;
     pm_class_names names;
-    pm_image photograph;
+    pm_sha256 hash; /* of the photograph's file */
+    pm_image crop;  /* as the network sees it */
     pm_attribute_report report;
 } job;
 
@@ -51,15 +53,23 @@ static pm_status check_single(const pm_options *options) {
     return PM_OK;
 }
 
+/* The photograph, resized, cropped and changed as --input says. */
 static pm_status load(job *j, const char *path) {
+    const pm_config *config = &j->order.spec.configs[0];
     uint8_t *bytes = NULL;
     size_t size;
+    pm_image photograph = {0};
     const size_t limit_bytes = (size_t)256 << 20;
     pm_status status = pm_file_read(path, limit_bytes, &bytes, &size);
-    if (!status)
-        status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &j->photograph);
+    if (status) return status;
+    j->hash = pm_sha256_of(bytes, size);
+    status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &photograph);
     free(bytes);
-    return status;
+    if (!status)
+        status = pm_image_crop(&photograph, &j->order.preprocessing, &j->crop, &j->report.geometry);
+    pm_image_fini(&photograph);
+    if (status) return status;
+    return pm_image_input(&config->input, config->attribution.seed, &j->hash, &j->crop);
 }
 
 static pm_status take(void *user, const pm_attribution_result *result) {
@@ -89,9 +99,7 @@ static pm_status attribute(job *j, const char *path) {
     float *input = malloc(3 * side * side * sizeof *input);
     if (!input) return pm_fail(PM_E_MEMORY, "no memory for an input of %zu pixels a side", side);
     pm_status status = load(j, path);
-    if (!status)
-        status =
-            pm_image_tensor(&j->photograph, &j->order.preprocessing, input, &j->report.geometry);
+    if (!status) pm_image_normalise(&j->crop, &j->order.preprocessing, input);
     j->report.prepare_ms = (double)(pm_clock_us() - start_us) / 1e3;
     if (!status) status = compute(j, input);
     free(input);
@@ -99,12 +107,9 @@ static pm_status attribute(job *j, const char *path) {
 }
 
 static pm_status write_overlay(job *j, const char *path) {
-    pm_image crop = {0}, overlay = {0};
-    pm_geometry geometry;
-    pm_status status = pm_image_crop(&j->photograph, &j->order.preprocessing, &crop, &geometry);
-    if (!status) status = pm_image_overlay(&crop, j->report.heat_map, NULL, &overlay);
+    pm_image overlay = {0};
+    pm_status status = pm_image_overlay(&j->crop, j->report.heat_map, NULL, &overlay);
     if (!status) status = pm_image_write_png(path, &overlay);
-    pm_image_fini(&crop);
     pm_image_fini(&overlay);
     return status;
 }
@@ -152,6 +157,7 @@ int pm_cmd_attribute(const pm_options *options) {
     if (!status) status = form_of(out, &form);
     if (!status) status = check_single(options);
     if (!status) status = pm_image_setup("parchmill");
+    if (!status) status = pm_order_check(options);
     if (!status && classes) status = pm_class_names_read(classes, &j.names);
     if (!status) status = pm_order_open(options, &j.order);
     if (!status) status = pm_order_grid(options, j.names.names, j.names.count, false, &j.order);
@@ -164,7 +170,7 @@ int pm_cmd_attribute(const pm_options *options) {
     if (!status) status = show(&j, out);
     int code = status ? pm_command_failed("attribute", status) : PM_EXIT_OK;
     pm_attribute_report_fini(&j.report);
-    pm_image_fini(&j.photograph);
+    pm_image_fini(&j.crop);
     pm_order_fini(&j.order);
     pm_class_names_fini(&j.names);
     return code;

@@ -148,7 +148,7 @@ int pm_cmd_demo(const pm_options *options) {
     if (status) return pm_command_failed("demo", status);
     if (!pm_options_flag(options, PM_OPT_IMAGES_ONLY))
         return whole_demo(dir, count, pm_options_text(options, PM_OPT_WORKERS));
-    status = pm_options_size(options, PM_OPT_SEED, 0, SIZE_MAX / 4, &seed);
+    status = pm_options_size(options, PM_OPT_PICTURES_SEED, 0, SIZE_MAX / 4, &seed);
     if (!status) status = pm_demo_write_images(dir, seed, count);
     if (status) return pm_command_failed("demo", status);
     printf("%zu pictures and labels.csv in %s\n", count, dir);

@@ -3,9 +3,11 @@
 
 #include <jansson.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/image/inputs.h"
 #include "tools/progress.h"
 
 enum {
@@ -44,7 +46,8 @@ double pm_dry_run_bytes(const pm_order *order, size_t items) {
 typedef struct pace {
     const pm_order *order;
     pm_context *context;
-    pm_request *requests;
+    pm_request *requests; /* [spec.config_count], of one tensor at a time */
+    bool *done;           /* [spec.config_count] */
     float *input;
     double seconds;
     size_t images;
@@ -56,33 +59,49 @@ static pm_status ignore(void *user, const pm_attribution_result *result) {
     return PM_OK;
 }
 
+static int target_of(const pm_config *config, const pm_item *item) {
+    if (config->target_rule == PM_TARGET_RULE_CLASS) return (int)config->target_class;
+    if (config->target_rule == PM_TARGET_RULE_LABEL && item->label >= 0) return item->label;
+    return PM_TARGET_TOP;
+}
+
+/* All configurations that share the tensor of number `first`. */
+static pm_status attribute_group(pace *p, const pm_image *image, const pm_item *item,
+                                 size_t first) {
+    const pm_config *configs = p->order->spec.configs, *like = &configs[first];
+    size_t count = 0;
+    pm_geometry geometry;
+    for (size_t i = first; i < p->order->spec.config_count; i++) {
+        if (p->done[i] || !pm_config_same_tensor(like, &configs[i])) continue;
+        p->done[i] = true;
+        p->requests[count++] = (pm_request){.configuration = p->order->configurations[i],
+                                            .target = target_of(&configs[i], item)};
+    }
+    pm_status status =
+        pm_image_input_tensor(image, &p->order->preprocessing, &like->input, like->attribution.seed,
+                              &item->sha256, p->input, &geometry);
+    if (status) return status;
+    return pm_context_attribute(p->context, p->input, p->requests, count, ignore, NULL);
+}
+
 /* Images that cannot be read are for the run to report; they are left out here. */
 static pm_status measure_one(pace *p, const char *root, const pm_item *item) {
     char path[8192];
     uint8_t *bytes = NULL;
-    size_t size;
+    size_t size, count = p->order->spec.config_count;
     pm_image image = {0};
-    pm_geometry geometry;
     int64_t start_us = pm_clock_us();
     snprintf(path, sizeof path, "%s/%s", root, item->path);
     pm_status status = pm_file_read(path, (size_t)256 << 20, &bytes, &size);
     if (!status)
         status = pm_image_decode(item->path, bytes, size, &pm_image_default_limits, &image);
-    if (!status) status = pm_image_tensor(&image, &p->order->preprocessing, p->input, &geometry);
     free(bytes);
-    pm_image_fini(&image);
     if (status) return PM_OK;
-    for (size_t i = 0; i < p->order->spec.config_count; i++) {
-        const pm_config *config = &p->order->spec.configs[i];
-        int target = PM_TARGET_TOP;
-        if (config->target_rule == PM_TARGET_RULE_CLASS) target = (int)config->target_class;
-        if (config->target_rule == PM_TARGET_RULE_LABEL && item->label >= 0) target = item->label;
-        p->requests[i] =
-            (pm_request){.configuration = p->order->configurations[i], .target = target};
-    }
-    status = pm_context_attribute(p->context, p->input, p->requests, p->order->spec.config_count,
-                                  ignore, NULL);
-    if (status == PM_E_NOT_FOUND) return PM_OK;
+    memset(p->done, 0, count * sizeof *p->done);
+    for (size_t i = 0; i < count && !status; i++)
+        if (!p->done[i]) status = attribute_group(p, &image, item, i);
+    pm_image_fini(&image);
+    if (status == PM_E_NOT_FOUND || status == PM_E_LIMIT) return PM_OK;
     if (status) return status;
     /* The first touches fresh memory; where there are others it does not count. */
     if (p->images == 1) p->seconds = 0;
@@ -95,8 +114,9 @@ static pm_status measure(const pm_order *order, const pm_data_set *data_set, dou
     size_t side = order->preprocessing.crop, count = order->spec.config_count;
     pace p = {.order = order};
     p.requests = calloc(count, sizeof *p.requests);
+    p.done = calloc(count, sizeof *p.done);
     p.input = malloc(3 * side * side * sizeof *p.input);
-    pm_status status = p.requests && p.input ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
+    pm_status status = p.requests && p.done && p.input ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
     if (!status)
         status = pm_context_new(order->model, side, side, count < BATCH_MAX ? count : BATCH_MAX,
                                 &p.context);
@@ -105,6 +125,7 @@ static pm_status measure(const pm_order *order, const pm_data_set *data_set, dou
         status = measure_one(&p, data_set->root, &data_set->items[i]);
     pm_context_free(&p.context);
     free(p.requests);
+    free(p.done);
     free(p.input);
     if (!status) *per_image = p.images ? p.seconds / (double)(p.images > 1 ? p.images - 1 : 1) : 0;
     return status;

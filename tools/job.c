@@ -44,7 +44,7 @@ static pm_status open_data_set(const pm_options *options, size_t limit, size_t c
     pm_data_set_options how = {
         .images = pm_options_text(options, PM_OPT_IMAGES),
         .classes = pm_options_text(options, PM_OPT_CLASSES),
-        .boxes = pm_options_text(options, PM_OPT_BOXES),
+        .boxes = pm_boxes_folder(options),
         .limit = limit,
         .class_count = class_count,
         .progress = show_reading,

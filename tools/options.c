@@ -116,6 +116,17 @@ static pm_status find(const pm_options *options, const char *name, size_t length
 
 /* ---- values ---- */
 
+/* Of the first value in a list. */
+static size_t value_length(const pm_option *option, const char *text) {
+    size_t length = strcspn(text, ",");
+    while (option->kind == PM_OPTION_KEYED && length > 0 && text[length]) {
+        const char *next = text + length + 1;
+        if (next[strcspn(next, ":=,")] != '=') break;
+        length += 1 + strcspn(next, ",");
+    }
+    return length;
+}
+
 static pm_status add_value(pm_options *options, pm_option_id id, const char *text) {
     const pm_option *option = pm_option_at(id);
     value_list *list = &options->lists[id];
@@ -125,7 +136,7 @@ static pm_status add_value(pm_options *options, pm_option_id id, const char *tex
         return list_add(list, text, strlen(text));
     }
     for (const char *p = text;;) {
-        size_t length = strcspn(p, ",");
+        size_t length = value_length(option, p);
         if (length == 0)
             return pm_fail(PM_E_USAGE, "--%s '%.80s' has an empty value in its list", option->name,
                            text);
@@ -220,7 +231,9 @@ static pm_status add_json(pm_options *options, pm_option_id id, const json_t *va
     case JSON_NULL: break;
     }
     return pm_fail(PM_E_USAGE, "%s: \"%s\" needs a string or a number%s", path, option->name,
-                   option->kind == PM_OPTION_GRID ? ", or a list of them" : "");
+                   option->kind == PM_OPTION_GRID || option->kind == PM_OPTION_KEYED
+                       ? ", or a list of them"
+                       : "");
 }
 
 /* A list of three numbers is one value for --mean and --std. */
@@ -239,7 +252,7 @@ static pm_status add_json_list(pm_options *options, pm_option_id id, const json_
         pm_buffer_fini(&text);
         return status;
     }
-    if (option->kind != PM_OPTION_GRID && option->kind != PM_OPTION_SWITCH)
+    if (option->kind == PM_OPTION_ONE || option->kind == PM_OPTION_FLAG)
         return pm_fail(PM_E_USAGE, "%s: \"%s\" takes one value, not a list", path, option->name);
     pm_status status = PM_OK;
     for (size_t i = 0; i < json_array_size(list) && !status; i++)

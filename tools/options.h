@@ -2,7 +2,8 @@
  *
  * Use: pm_options_parse on a command's arguments, then the getters. `--help`, near names and the
  * JSON form (`--spec FILE.json`: keys are option names, lists make grids) all come from the table.
- * A grid option takes a comma list and may be repeated; every other option may stand once.
+ * A grid option takes a comma list and may be repeated; every other option may stand once. Two
+ * rows may bear one name where no command takes both.
  * Failures: PM_E_USAGE with one line that says what, where and what to do. */
 #ifndef PM_TOOLS_OPTIONS_H
 #define PM_TOOLS_OPTIONS_H
@@ -34,7 +35,14 @@ typedef enum pm_option_id {
     PM_OPT_IMAGES,
     PM_OPT_CLASSES,
     PM_OPT_BOXES,
+    PM_OPT_BOX_RULE,
     PM_OPT_METHOD,
+    PM_OPT_GUIDED,
+    PM_OPT_STEPS,
+    PM_OPT_BASELINE,
+    PM_OPT_SAMPLES,
+    PM_OPT_SIGMA,
+    PM_OPT_CAM_LAYER,
     PM_OPT_MASK,
     PM_OPT_QUANTILE,
     PM_OPT_ALPHA,
@@ -53,6 +61,8 @@ typedef enum pm_option_id {
     PM_OPT_FILTER,
     PM_OPT_MEAN,
     PM_OPT_STD,
+    PM_OPT_INPUT,
+    PM_OPT_SEED,
     PM_OPT_DB,
     PM_OPT_BROKER,
     PM_OPT_INSECURE,
@@ -64,7 +74,7 @@ typedef enum pm_option_id {
     PM_OPT_DRY_RUN,
     PM_OPT_OUT,
     PM_OPT_IMAGES_ONLY,
-    PM_OPT_SEED,
+    PM_OPT_PICTURES_SEED,
     PM_OPT_FORMAT,
     PM_OPT_WATCH,
     PM_OPT_QUIET,
@@ -74,9 +84,10 @@ typedef enum pm_option_id {
 } pm_option_id;
 
 typedef enum pm_option_kind {
-    PM_OPTION_FLAG,   /* stands alone */
-    PM_OPTION_ONE,    /* one value, taken whole */
-    PM_OPTION_GRID,   /* comma list or repeated */
+    PM_OPTION_FLAG,  /* stands alone */
+    PM_OPTION_ONE,   /* one value, taken whole */
+    PM_OPTION_GRID,  /* comma list or repeated */
+    PM_OPTION_KEYED, /* the same of values like NAME:KEY=V,KEY=V: KEY=V belongs to what is before */
     PM_OPTION_SWITCH, /* grid of on, off; alone it is on */
 } pm_option_kind;
 

@@ -30,30 +30,54 @@ static const pm_option table[PM_OPT_COUNT] = {
                         "need it.",
                         HOW, PM_OPTION_ONE, what},
     [PM_OPT_BOXES] = {"boxes", "DIR", NULL,
-                      "Folder of Pascal VOC XML files, joined to the photographs by name.", SPEC,
-                      PM_OPTION_ONE, what},
+                      "Folder of Pascal VOC XML files, joined to the photographs by name. The "
+                      "words first and all stand for --box-rule.",
+                      SPEC, PM_OPTION_ONE, what},
+    [PM_OPT_BOX_RULE] = {"box-rule", "RULE", "first",
+                         "Which boxes of a photograph a heat map is scored by: first, all (their "
+                         "union).",
+                         SPEC, PM_OPTION_GRID, how},
     [PM_OPT_METHOD] = {"method", "NAME", "grad",
-                       "How the heat map is made: grad (mean of |g|), inputgrad (mean of |x g|).",
+                       "How the heat map is made: grad (mean of |g|), inputgrad (mean of |x g|), "
+                       "ig (integrated gradients), smoothgrad, vargrad, gradcam.",
                        HOW, PM_OPTION_GRID, how},
+    [PM_OPT_GUIDED] = {"guided", "on|off", "off",
+                       "Clamp the gradient to 0 and above at every ReLU (guided backpropagation).",
+                       HOW, PM_OPTION_SWITCH, how},
+    [PM_OPT_STEPS] = {"steps", "N", "25", "ig: steps from the baseline to the photograph.", HOW,
+                      PM_OPTION_GRID, how},
+    [PM_OPT_BASELINE] = {"baseline", "WHAT", "zero",
+                         "ig: where it starts: zero (the mean color), blur (the photograph, "
+                         "blurred), or a photograph's file.",
+                         HOW, PM_OPTION_GRID, how},
+    [PM_OPT_SAMPLES] = {"samples", "N", "25", "smoothgrad, vargrad: noisy draws.", HOW,
+                        PM_OPTION_GRID, how},
+    [PM_OPT_SIGMA] = {"sigma", "S", "0.15",
+                      "smoothgrad, vargrad: the noise's standard deviation, as a share of the "
+                      "input's range.",
+                      HOW, PM_OPTION_GRID, how},
+    [PM_OPT_CAM_LAYER] = {"cam-layer", "NAME", "default",
+                          "gradcam: which convolution; default is what the last pooling reads.",
+                          HOW, PM_OPTION_GRID, how},
     [PM_OPT_MASK] = {"mask", "NAME", "off",
-                     "Which channels are set apart: off (none), cls (by class statistics; needs "
-                     "--stats).",
+                     "Which channels are set apart: off (none), cls (by class statistics), ins (by "
+                     "the photograph's own activations); both need --stats.",
                      HOW, PM_OPTION_GRID, how},
     [PM_OPT_QUANTILE] = {"quantile", "Q", "0.1",
-                         "Set apart the share Q of a layer's channels with the smallest class "
-                         "p-values, 0 < Q <= 1.",
+                         "Set apart the share Q of a layer's channels with the smallest p-values "
+                         "(of the class for cls, of the photograph for ins), 0 < Q <= 1.",
                          HOW, PM_OPTION_GRID, how},
     [PM_OPT_ALPHA] = {"alpha", "A", NULL,
-                      "Instead of --quantile: set apart the channels whose class p-value is at "
-                      "most A.",
+                      "Instead of --quantile: set apart the channels whose p-value is at most A "
+                      "(cls) or below A (ins).",
                       HOW, PM_OPTION_GRID, how},
     [PM_OPT_P_VALUE_THRESHOLD] = {"p-value-threshold", "T", "0.05",
                                   "Only channels whose Shapiro-Wilk p is below T can be set apart.",
                                   HOW, PM_OPTION_GRID, how},
-    [PM_OPT_TEST] = {"test", "NAME", "welch", "Which class p-values: welch, student.", HOW,
+    [PM_OPT_TEST] = {"test", "NAME", "welch", "cls: which class p-values: welch, student.", HOW,
                      PM_OPTION_GRID, how},
     [PM_OPT_STATS] = {"stats", "FILE", NULL,
-                      "Channel statistics of the model, .safetensors; for --mask cls.", HOW,
+                      "Channel statistics of the model, .safetensors; for --mask cls and ins.", HOW,
                       PM_OPTION_ONE, how},
     [PM_OPT_LAYERS] = {"layers", "WHICH", "default",
                        "Convolutions to act on: default, ratio:R, or names and globs joined by + "
@@ -85,6 +109,14 @@ static const pm_option table[PM_OPT_COUNT] = {
                      HOW, PM_OPTION_ONE, input},
     [PM_OPT_STD] = {"std", "R,G,B", NULL, "Divided by after that (the architecture's).", HOW,
                     PM_OPTION_ONE, input},
+    [PM_OPT_INPUT] = {"input", "WHAT", "none",
+                      "What is done to the photograph first: none, jigsaw:grid=4,swaps=8, "
+                      "blur:radius=3, noise:sigma=0.1.",
+                      HOW, PM_OPTION_KEYED, input},
+    [PM_OPT_SEED] = {"seed", "S", "0",
+                     "Of all random numbers: --input jigsaw and noise, --method smoothgrad and "
+                     "vargrad.",
+                     HOW, PM_OPTION_GRID, how},
     [PM_OPT_CHANNELS] = {"channels", "WHAT", "summary",
                          "Gradient variance of channels: none, summary (merged per "
                          "configuration), full (every image's as well).",
@@ -105,8 +137,8 @@ static const pm_option table[PM_OPT_COUNT] = {
                     PM_CMD_ATTRIBUTE | PM_CMD_DEMO, PM_OPTION_ONE, where},
     [PM_OPT_IMAGES_ONLY] = {"images-only", NULL, NULL, "Only draw the pictures and labels.csv.",
                             PM_CMD_DEMO, PM_OPTION_FLAG, what},
-    [PM_OPT_SEED] = {"seed", "S", "2", "Which stream of pictures --images-only draws.", PM_CMD_DEMO,
-                     PM_OPTION_ONE, what},
+    [PM_OPT_PICTURES_SEED] = {"seed", "S", "2", "Which stream of pictures --images-only draws.",
+                              PM_CMD_DEMO, PM_OPTION_ONE, what},
     [PM_OPT_WORKERS] = {"workers", "N", "1", "Worker processes to start.", PM_CMD_RUN | PM_CMD_DEMO,
                         PM_OPTION_ONE, much},
     [PM_OPT_THREADS] = {"threads", "N", NULL,

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/base/file.h"
 #include "lib/base/text.h"
 
 static pm_status triple(const pm_options *options, pm_option_id id, float out[3]) {
@@ -69,10 +70,17 @@ static pm_status file_of(const char *what, const char *path, char absolute[4096]
     return pm_sha256_file(absolute, hash);
 }
 
+/* The first mask that needs statistics, or NULL. */
+static const char *mask_with_statistics(const pm_options *options) {
+    for (size_t i = 0; i < pm_options_count(options, PM_OPT_MASK); i++) {
+        const char *mask = pm_options_value(options, PM_OPT_MASK, i);
+        if (strcmp(mask, "off") != 0) return mask;
+    }
+    return NULL;
+}
+
 static bool wants_statistics(const pm_options *options) {
-    for (size_t i = 0; i < pm_options_count(options, PM_OPT_MASK); i++)
-        if (strcmp(pm_options_value(options, PM_OPT_MASK, i), "off") != 0) return true;
-    return false;
+    return mask_with_statistics(options) != NULL;
 }
 
 /* --stats: a file for now. A bare name that is no file would be one in the database. */
@@ -80,13 +88,45 @@ static pm_status check_statistics(const pm_options *options) {
     struct stat info;
     const char *stats = pm_options_text(options, PM_OPT_STATS);
     if (!stats && wants_statistics(options))
-        return pm_fail(PM_E_USAGE, "--mask cls needs --stats FILE: the class statistics of this "
-                                   "model");
+        return pm_fail(PM_E_USAGE, "--mask %.80s needs --stats FILE: the statistics of this model",
+                       mask_with_statistics(options));
     if (!stats || stat(stats, &info) == 0 || strchr(stats, '/') || strchr(stats, '.')) return PM_OK;
     return pm_fail(PM_E_USAGE,
                    "--stats %.80s: there is no such file; statistics kept by name in a database "
                    "are not there yet, give a .safetensors file",
                    stats);
+}
+
+/* The one photograph among the values of --baseline, or NULL. */
+static pm_status find_baseline(const pm_options *options, const char **out) {
+    const char *found = NULL;
+    for (size_t i = 0; i < pm_options_count(options, PM_OPT_BASELINE); i++) {
+        const char *text = pm_options_value(options, PM_OPT_BASELINE, i);
+        if (!pm_baseline_is_file(text)) continue;
+        if (found && strcmp(found, text) != 0)
+            return pm_fail(PM_E_USAGE, "--baseline %.80s,%.80s: one run takes one photograph",
+                           found, text);
+        found = text;
+    }
+    *out = found;
+    return PM_OK;
+}
+
+static pm_status open_baseline(const pm_options *options, pm_order *order, pm_config *base) {
+    const size_t limit_bytes = (size_t)256 << 20;
+    const char *path = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    pm_run_spec *spec = &order->spec;
+    pm_status status = find_baseline(options, &path);
+    if (status || !path) return status;
+    status = file_of("--baseline", path, spec->baseline_path, &spec->baseline_size,
+                     &base->baseline_image);
+    if (!status) status = pm_file_read(spec->baseline_path, limit_bytes, &bytes, &size);
+    if (!status)
+        status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &order->baseline);
+    free(bytes);
+    return status ? pm_fail_in(status, "--baseline is zero, blur or a photograph") : PM_OK;
 }
 
 static pm_status open_statistics(const pm_options *options, pm_order *order, pm_config *base) {
@@ -156,6 +196,8 @@ static pm_status set_base(const pm_options *options, pm_order *order, const pm_a
     if (!status) status = pm_order_preprocessing(options, *arch, &order->preprocessing);
     if (!status) status = set_record(options, &order->spec);
     if (!status) status = check_statistics(options);
+    const char *baseline;
+    if (!status) status = find_baseline(options, &baseline);
     if (status) return status;
     *base = (pm_config){0};
     snprintf(base->arch, sizeof base->arch, "%s", (*arch)->name);
@@ -188,6 +230,7 @@ pm_status pm_order_open(const pm_options *options, pm_order *out) {
     if (!status) status = pm_options_need(options, PM_OPT_WEIGHTS);
     if (!status) status = open_model(options, arch, out, &out->base);
     if (!status && wants_statistics(options)) status = open_statistics(options, out, &out->base);
+    if (!status) status = open_baseline(options, out, &out->base);
     return status;
 }
 
@@ -207,6 +250,7 @@ void pm_order_fini(pm_order *order) {
     free(order->configurations);
     pm_statistics_free(&order->statistics);
     pm_model_free(&order->model);
+    pm_image_fini(&order->baseline);
     pm_run_spec_fini(&order->spec);
     *order = (pm_order){0};
 }

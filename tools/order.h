@@ -20,6 +20,7 @@ typedef struct pm_order {
     pm_configuration **configurations; /* [spec.config_count] the same, ready for the engine */
     pm_config base;                    /* what all configurations share */
     pm_preprocessing preprocessing;    /* shared by all of them */
+    pm_image baseline;                 /* the photograph of --baseline FILE; else empty */
 } pm_order;
 
 /* Model and statistics. PM_E_USAGE, PM_E_NOT_FOUND, PM_E_MISMATCH, and whatever opening the files
@@ -40,6 +41,11 @@ pm_status pm_order_check(const pm_options *options);
 pm_status pm_grid_make(const pm_options *options, const pm_config *base, pm_target_rule rule,
                        char *const *class_names, size_t class_name_count, pm_config **configs,
                        size_t *count);
+
+/* Whether a value of --baseline is a photograph's file, and no word. */
+bool pm_baseline_is_file(const char *text);
+/* The folder behind --boxes; NULL where there is none, or a word for --box-rule. */
+const char *pm_boxes_folder(const pm_options *options);
 
 /* The architecture's preprocessing, with what the options set. */
 pm_status pm_order_preprocessing(const pm_options *options, const pm_arch_info *arch,

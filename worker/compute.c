@@ -10,7 +10,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
-#include "lib/image/image.h"
+#include "lib/image/inputs.h"
 #include "worker/fault.h"
 #include "worker/reply.h"
 
@@ -148,12 +148,6 @@ static pm_status get_context(pm_compute *compute, pm_loaded *loaded, size_t side
 
 /* ---- engine ---- */
 
-static bool same_preprocessing(const pm_config *a, const pm_config *b) {
-    return a->resize == b->resize && a->crop == b->crop && a->filter == b->filter &&
-           memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
-           memcmp(a->std, b->std, sizeof a->std) == 0;
-}
-
 /* False: the class is none of the model's. */
 static bool choose_target(const in_work *w, const pm_config *config, int *target) {
     size_t classes = pm_model_classes(w->ready->loaded->model);
@@ -203,7 +197,7 @@ static pm_status attribute(in_work *w, pm_context *context, const float *tensor)
     return status;
 }
 
-/* The requests of all open configurations that share `first`'s preprocessing. */
+/* The requests of all open configurations that share `first`'s tensor. */
 static pm_status gather(in_work *w, size_t first, bool *done) {
     const pm_ready_configuration *configurations = w->ready->configurations;
     const pm_config *like = &configurations[w->task->configurations[first]].config;
@@ -212,7 +206,7 @@ static pm_status gather(in_work *w, size_t first, bool *done) {
         const pm_ready_configuration *c = &configurations[w->task->configurations[k]];
         pm_status status = PM_OK;
         int target = 0;
-        if (done[k] || (c->engine && !same_preprocessing(like, &c->config))) continue;
+        if (done[k] || (c->engine && !pm_config_same_tensor(like, &c->config))) continue;
         done[k] = true;
         if (!c->engine) {
             status = pm_reply_fail(w->reply, k, "compute", "configuration", c->text);
@@ -238,7 +232,10 @@ static pm_status make_tensor(in_work *w, const pm_config *config, float **tensor
     memcpy(how.std, config->std, sizeof how.std);
     float *out = malloc(3 * config->crop * config->crop * sizeof *out);
     if (!out) return pm_fail(PM_E_MEMORY, "input: no memory");
-    pm_status status = pm_image_tensor(&w->image, &how, out, &geometry);
+    pm_sha256 hash;
+    memcpy(hash.bytes, w->item->sha256.data, sizeof hash.bytes);
+    pm_status status = pm_image_input_tensor(&w->image, &how, &config->input,
+                                             config->attribution.seed, &hash, out, &geometry);
     if (status) {
         free(out);
         return status;
@@ -252,7 +249,7 @@ static pm_status make_tensor(in_work *w, const pm_config *config, float **tensor
     return PM_OK;
 }
 
-/* Those configurations of the item that are preprocessed alike. */
+/* Those configurations of the item that share a tensor. */
 static pm_status compute_group(in_work *w, const pm_config *config) {
     float *tensor = NULL;
     pm_context *context = NULL;

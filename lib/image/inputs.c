@@ -93,6 +93,17 @@ pm_status pm_image_input(const pm_input *how, uint64_t seed, const pm_sha256 *im
     return PM_OK;
 }
 
+pm_status pm_image_input_tensor(const pm_image *photograph, const pm_preprocessing *how,
+                                const pm_input *input, uint64_t seed, const pm_sha256 *image,
+                                float *out, pm_geometry *geometry) {
+    pm_image crop = {0};
+    pm_status status = pm_image_crop(photograph, how, &crop, geometry);
+    if (!status) status = pm_image_input(input, seed, image, &crop);
+    if (!status) pm_image_normalise(&crop, how, out);
+    pm_image_fini(&crop);
+    return status;
+}
+
 pm_status pm_image_blur_tensor(const float *in, size_t side, double sigma, float *out) {
     size_t pixels = side * side;
     double *planes = malloc(3 * pixels * sizeof *planes);

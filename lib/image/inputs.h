@@ -23,6 +23,12 @@
 pm_status pm_image_input(const pm_input *how, uint64_t seed, const pm_sha256 *image,
                          pm_image *picture);
 
+/* From a photograph to the tensor: pm_image_crop, pm_image_input, pm_image_normalise.
+ * out: [3][crop][crop]. What these three give. */
+pm_status pm_image_input_tensor(const pm_image *photograph, const pm_preprocessing *how,
+                                const pm_input *input, uint64_t seed, const pm_sha256 *image,
+                                float *out, pm_geometry *geometry);
+
 /* The blurred baseline of integrated gradients: pixels at the network's input. Wide enough that no
  * shape of an object is left at 224 pixels. */
 #define PM_BASELINE_BLUR_SIGMA 10.0

@@ -271,6 +271,13 @@ pm_status pm_config_check(const pm_config *config) {
     return check_attribution(&c->attribution);
 }
 
+bool pm_config_same_tensor(const pm_config *a, const pm_config *b) {
+    return a->resize == b->resize && a->crop == b->crop && a->filter == b->filter &&
+           memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
+           memcmp(a->std, b->std, sizeof a->std) == 0 && pm_input_equal(&a->input, &b->input) &&
+           (!pm_input_is_random(&a->input) || a->attribution.seed == b->attribution.seed);
+}
+
 /* "ig25 blur guided ", "" for grad. */
 static void method_label(const pm_config *c, char *out, size_t size) {
     const pm_attribution *a = &c->attribution;

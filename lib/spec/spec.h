@@ -48,6 +48,9 @@ pm_status pm_config_format(const pm_config *config, char **text, pm_sha256 *hash
 pm_status pm_config_parse(const char *text, pm_config *out);
 /* Ranges and combinations that need no model; PM_E_USAGE. */
 pm_status pm_config_check(const pm_config *config);
+/* Whether both show the network the same tensor of an image: preprocessing, input and, where that
+ * draws, its seed. */
+bool pm_config_same_tensor(const pm_config *a, const pm_config *b);
 /* One short line for people: "cls q0.1 t0.05 default gamma inf vc on". */
 void pm_config_label(const pm_config *config, char *out, size_t size);
 
@@ -100,7 +103,9 @@ typedef struct pm_run_spec {
     char name[128];                                 /* for people; may be "" */
     char weights_path[4096], statistics_path[4096]; /* absolute; statistics "" where none */
     uint64_t weights_size, statistics_size;         /* bytes */
-    size_t classes;                                 /* of the model */
+    char baseline_path[4096]; /* absolute; the one photograph of PM_BASELINE_IMAGE, "" where none */
+    uint64_t baseline_size;   /* bytes */
+    size_t classes;           /* of the model */
     size_t config_count;
     pm_config *configs; /* all of the same arch and weights */
     pm_channels channels;

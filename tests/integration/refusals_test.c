@@ -66,7 +66,13 @@ static void options_that_do_not_combine(void **state) {
     const char *w = fixture.weights, *i = fixture.images;
     assert_refused(w, i, "--quantile 0.1 --alpha 0.1", 2, "use one of them");
     assert_refused(w, i, "--mask cls", 2, "--stats");
-    assert_refused(w, i, "--method ig", 2, "grad");
+    assert_refused(w, i, "--mask off,ins", 2, "--mask ins needs --stats");
+    assert_refused(w, i, "--method lime", 2, "grad, inputgrad, ig");
+    assert_refused(w, i, "--steps 50", 2, "--method ig");
+    assert_refused(w, i, "--method ig --baseline a.png,b.png", 2, "one photograph");
+    assert_refused(w, i, "--method ig --baseline zeor", 1, "zero, blur or a photograph");
+    assert_refused(w, i, "--input jigsaw:grid=64", 2, "a crop of 32 pixels");
+    assert_refused(w, i, "--input blur:radius=0", 2, "more than 0, at most 100");
     assert_refused(w, i, "--target 10", 2, "0 to 9");
     assert_refused(w, i, "--layers nothing*", 2, "nothing*");
     assert_refused(w, i, "--wrokers 2", 2, "did you mean --workers?");

@@ -1,4 +1,5 @@
 /* parchmill run, end to end with real broker and workers: every row once, whatever is killed. */
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -258,6 +259,46 @@ static void attribute_and_run_agree(void **state) {
     assert_true(p_alone > 0 && p_alone - p_row < 1e-8 && p_row - p_alone < 1e-8);
 }
 
+static double number_behind(const char *text, const char *key) {
+    const char *at = strstr(text, key);
+    if (!at) fail_msg("no %s in: %s", key, text);
+    return strtod(at + strlen(key), NULL);
+}
+
+/* A run over inputs: none gives what a run without gives, and each row is what attribute says of
+ * the photograph with that input. */
+static void inputs_are_a_grid_and_attribute_agrees(void **state) {
+    (void)state;
+    static const char *const inputs[] = {"none", "jigsaw:grid=4,swaps=8", "blur:radius=2",
+                                         "noise:sigma=0.1"};
+    char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program run, one, row;
+    double p[4];
+    pm_fixture_path(&fixture, "inputs.db", db);
+    snprintf(line, sizeof line,
+             "run --model cifar_resnet20 --weights %s --images %s --db %s --threads 1 --limit 8 "
+             "--target 7 --seed 3 --input none,jigsaw:grid=4,swaps=8,blur:radius=2 --input "
+             "noise:sigma=0.1",
+             fixture.weights, fixture.images, db);
+    assert_ended_with((pm_program_run(&run, line), &run), 0);
+    assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM result WHERE stage IS NULL"), 32);
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(line, sizeof line,
+                 "attribute --model cifar_resnet20 --weights %s %s/p0007.png --target 7 --json "
+                 "--input %s%s",
+                 fixture.weights, fixture.images, inputs[i], i % 2 ? " --seed 3" : "");
+        assert_ended_with((pm_program_run(&one, line), &one), 0);
+        snprintf(line, sizeof line,
+                 "sql 'SELECT p_target FROM result_wide WHERE image = \"p0007.png\" AND"
+                 " configuration = %zu' --format json --db %s",
+                 i + 1, db);
+        assert_ended_with((pm_program_run(&row, line), &row), 0);
+        p[i] = number_behind(row.out, "\"p_target\": ");
+        assert_true(fabs(p[i] - number_behind(one.out, "\"p_target\": ")) < 1e-8);
+        for (size_t k = 0; k < i; k++) assert_true(fabs(p[i] - p[k]) > 1e-6);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_gives_every_row_once),
@@ -268,6 +309,7 @@ int main(void) {
         cmocka_unit_test(adding_configurations_computes_only_what_is_missing),
         cmocka_unit_test(a_run_that_was_all_computed_before_ends_at_once),
         cmocka_unit_test(attribute_and_run_agree),
+        cmocka_unit_test(inputs_are_a_grid_and_attribute_agrees),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }

@@ -116,13 +116,77 @@ static void what_does_not_combine_is_refused_in_one_line(void **state) {
     assert_refused("--mask cls --alpha -1", "out of range");
     assert_refused("--mask cls --gamma 0", "above 0");
     assert_refused("--mask cls --exact", "finite --gamma");
-    assert_refused("--mask ins", "off, cls");
-    assert_refused("--method ig", "grad");
-    assert_refused("--method smoothgrad", "grad");
+    assert_refused("--mask inst", "off, cls, ins");
+    assert_refused("--method lime", "grad, inputgrad, ig, smoothgrad, vargrad, gradcam");
+    assert_refused("--method gather", "no heat map");
     assert_refused("--test z", "welch, student");
+    assert_refused("--method ig --steps 0", "1 to 1000");
+    assert_refused("--method ig --steps 2.5", "not a whole number");
+    assert_refused("--method vargrad --samples 1", "2 to 1000");
+    assert_refused("--method smoothgrad --sigma 0", "sigma 0");
+    assert_refused("--method smoothgrad --sigma much", "not a number");
+    assert_refused("--method smoothgrad --seed -1", "not a whole number");
+    assert_refused("--input smear", "there are: none, jigsaw");
+    assert_refused("--input none,jigsaw:grid=1", "2 to 64");
+    assert_refused("--box-rule some", "first or all");
+    assert_refused("--boxes all --box-rule first", "use one of them");
     assert_refused("--target bird", "class index");
     assert_refused("--target cat", "2 classes");
     assert_refused("--target -1", "class index");
+}
+
+/* What is typed and heeded by nothing is a mistake; a default is none. */
+static void options_that_nothing_heeds_are_refused(void **state) {
+    (void)state;
+    assert_refused("--steps 50", "for --method ig");
+    assert_refused("--method grad,smoothgrad --baseline blur", "for --method ig");
+    assert_refused("--method ig --samples 50", "--method smoothgrad and vargrad");
+    assert_refused("--method gradcam --sigma 0.1", "--method smoothgrad and vargrad");
+    assert_refused("--cam-layer layer4", "--method gradcam");
+    assert_refused("--seed 1", "--input jigsaw and noise");
+    assert_refused("--input blur:radius=2 --seed 1", "--input jigsaw and noise");
+    assert_int_equal(grid_count("--method grad,ig --steps 10,50"), 3);
+    assert_int_equal(grid_count("--method smoothgrad,vargrad --samples 5,10 --sigma 0.1,0.2"), 8);
+    assert_int_equal(grid_count("--method grad,gradcam --cam-layer default,layer3.1.conv2"), 3);
+    assert_int_equal(grid_count("--input none,blur:radius=2,noise:sigma=0.1 --seed 1,2,3"), 5);
+    assert_int_equal(grid_count("--method grad,ig --baseline zero,blur,photo.png --guided on,off"),
+                     8);
+    assert_int_equal(grid_count("--box-rule first,all --method grad,inputgrad"), 4);
+}
+
+static void every_later_field_reaches_its_place(void **state) {
+    (void)state;
+    pm_config *configs = NULL;
+    size_t count = 0;
+    assert_int_equal(grid("--method ig --steps 7 --baseline photo.png --guided --boxes all "
+                          "--input jigsaw:grid=3,swaps=2 --seed 5",
+                          names, 3, &configs, &count),
+                     PM_OK);
+    assert_int_equal(count, 1);
+    const pm_attribution *a = &configs[0].attribution;
+    assert_int_equal(a->method, PM_METHOD_IG);
+    assert_int_equal(a->steps, 7);
+    assert_int_equal(a->baseline, PM_BASELINE_IMAGE);
+    assert_true(a->guided && configs[0].all_boxes);
+    assert_int_equal(configs[0].input.kind, PM_INPUT_JIGSAW);
+    assert_int_equal(configs[0].input.grid, 3);
+    assert_int_equal(configs[0].input.swaps, 2);
+    assert_true(a->seed == 5);
+    free(configs);
+    assert_int_equal(
+        grid("--method vargrad,gradcam --samples 9 --sigma 0.25 --seed 6 --boxes folder "
+             "--cam-layer features.28 --mask ins --alpha 0.01",
+             names, 3, &configs, &count),
+        PM_OK);
+    assert_int_equal(count, 2);
+    a = &configs[0].attribution;
+    assert_int_equal(a->method, PM_METHOD_VARGRAD);
+    assert_int_equal(a->mask, PM_MASK_INS);
+    assert_int_equal(a->samples, 9);
+    assert_true(a->sigma == 0.25 && a->seed == 6 && !configs[0].all_boxes);
+    assert_int_equal(configs[1].attribution.method, PM_METHOD_GRADCAM);
+    assert_string_equal(configs[1].attribution.cam_layer, "features.28");
+    free(configs);
 }
 
 static void a_grid_has_a_limit(void **state) {
@@ -140,6 +204,8 @@ int main(void) {
         cmocka_unit_test(mask_off_with_mask_options_is_one_configuration),
         cmocka_unit_test(every_field_reaches_its_place),
         cmocka_unit_test(what_does_not_combine_is_refused_in_one_line),
+        cmocka_unit_test(options_that_nothing_heeds_are_refused),
+        cmocka_unit_test(every_later_field_reaches_its_place),
         cmocka_unit_test(a_grid_has_a_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -73,6 +73,48 @@ static void a_switch_stands_alone_or_takes_on_and_off(void **state) {
     assert_refused("--exact=maybe", "on or off");
 }
 
+static void keys_belong_to_the_value_before_them(void **state) {
+    (void)state;
+    static const struct {
+        const char *line;
+        size_t count;
+        const char *values[4];
+    } cases[] = {
+        {"--input none,blur:radius=3", 2, {"none", "blur:radius=3"}},
+        {"--input jigsaw:grid=4,swaps=8", 1, {"jigsaw:grid=4,swaps=8"}},
+        {"--input jigsaw:grid=4,swaps=8,blur,noise:sigma=0.1,none",
+         4,
+         {"jigsaw:grid=4,swaps=8", "blur", "noise:sigma=0.1", "none"}},
+        {"--input blur:radius=1,blur:radius=2 --input jigsaw:swaps=1,grid=2",
+         3,
+         {"blur:radius=1", "blur:radius=2", "jigsaw:swaps=1,grid=2"}},
+        {"--input swaps=8,none", 2, {"swaps=8", "none"}},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        pm_options *options = NULL;
+        assert_int_equal(parse(PM_CMD_RUN, cases[i].line, &options), PM_OK);
+        assert_int_equal(pm_options_count(options, PM_OPT_INPUT), cases[i].count);
+        for (size_t k = 0; k < cases[i].count; k++)
+            assert_string_equal(pm_options_value(options, PM_OPT_INPUT, k), cases[i].values[k]);
+        pm_options_free(&options);
+    }
+    assert_refused("--input none,", "empty value");
+    assert_refused("--input jigsaw:grid=4,,swaps=8", "empty value");
+}
+
+static void one_name_is_another_option_for_another_command(void **state) {
+    (void)state;
+    pm_options *options = NULL;
+    assert_int_equal(parse(PM_CMD_RUN, "--seed 3,4", &options), PM_OK);
+    assert_int_equal(pm_options_count(options, PM_OPT_SEED), 2);
+    assert_false(pm_options_given(options, PM_OPT_PICTURES_SEED));
+    pm_options_free(&options);
+    assert_int_equal(parse(PM_CMD_DEMO, "--seed 5", &options), PM_OK);
+    assert_string_equal(pm_options_text(options, PM_OPT_PICTURES_SEED), "5");
+    assert_false(pm_options_given(options, PM_OPT_SEED));
+    pm_options_free(&options);
+}
+
 static void words_that_are_wrong_are_refused_with_what_to_do(void **state) {
     (void)state;
     assert_refused("--modle resnet18", "did you mean --model?");
@@ -127,13 +169,15 @@ static void spec_file_equals_the_same_flags(void **state) {
     write_spec(path, "{\"model\": \"resnet18\", \"mask\": [\"off\", \"cls\"],"
                      " \"quantile\": [0.05, 0.1], \"exact\": true, \"quiet\": true,"
                      " \"variance-conservation\": [true, false], \"limit\": 7,"
-                     " \"mean\": [0.5, 0.25, 0.125], \"layers\": \"default,ratio:0.5\"}");
+                     " \"mean\": [0.5, 0.25, 0.125], \"layers\": \"default,ratio:0.5\","
+                     " \"input\": [\"none\", \"jigsaw:grid=2,swaps=1\"], \"seed\": [1, 2]}");
     snprintf(line, sizeof line, "--spec %s", path);
     assert_int_equal(parse(PM_CMD_RUN, line, &file), PM_OK);
     assert_int_equal(parse(PM_CMD_RUN,
                            "--model resnet18 --mask off,cls --quantile 0.05,0.1 --exact --quiet"
                            " --variance-conservation on,off --limit 7 --mean 0.5,0.25,0.125"
-                           " --layers default --layers ratio:0.5",
+                           " --layers default --layers ratio:0.5"
+                           " --input none,jigsaw:grid=2,swaps=1 --seed 1,2",
                            &flags),
                      PM_OK);
     assert_same_options(flags, file);
@@ -187,6 +231,8 @@ int main(void) {
         cmocka_unit_test(comma_list_and_repetition_make_the_same_grid),
         cmocka_unit_test(defaults_stand_where_nothing_is_given),
         cmocka_unit_test(a_switch_stands_alone_or_takes_on_and_off),
+        cmocka_unit_test(keys_belong_to_the_value_before_them),
+        cmocka_unit_test(one_name_is_another_option_for_another_command),
         cmocka_unit_test(words_that_are_wrong_are_refused_with_what_to_do),
         cmocka_unit_test(numbers_are_checked_against_their_range),
         cmocka_unit_test(spec_file_equals_the_same_flags),

@@ -17,7 +17,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/random.h"
-#include "lib/image/image.h"
+#include "lib/image/inputs.h"
 #include "lib/net/net.h"
 #include "lib/spec/heat_map.h"
 #include "lib/spec/spec.h"
@@ -319,8 +319,7 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
     char path[128];
     uint8_t *bytes = NULL;
     size_t size = 0, side = f->config.crop;
-    pm_image picture = {0};
-    pm_geometry geometry;
+    pm_image picture = {0}, crop = {0};
     pm_weights *weights = NULL;
     pm_model *model = NULL;
     pm_configuration *configuration = NULL;
@@ -333,7 +332,11 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
     assert_int_equal(pm_image_decode(path, bytes, size, &pm_image_default_limits, &picture), PM_OK);
     float *input = malloc(3 * side * side * sizeof *input);
     assert_non_null(input);
-    assert_int_equal(pm_image_tensor(&picture, &how, input, &geometry), PM_OK);
+    assert_int_equal(pm_image_crop(&picture, &how, &crop, NULL), PM_OK);
+    assert_int_equal(
+        pm_image_input(&f->config.input, f->config.attribution.seed, &f->hashes[image], &crop),
+        PM_OK);
+    pm_image_normalise(&crop, &how, input);
     assert_int_equal(pm_weights_open(f->weights, &weights), PM_OK);
     assert_int_equal(pm_model_new(f->config.arch, weights, &model), PM_OK);
     assert_int_equal(pm_configuration_new(model, &f->config.attribution, NULL, &configuration),
@@ -347,6 +350,7 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
     pm_model_free(&model);
     pm_weights_free(&weights);
     pm_image_fini(&picture);
+    pm_image_fini(&crop);
     free(input);
     free(bytes);
 }
@@ -363,6 +367,24 @@ static void items_are_answered_in_order_as_the_engine_says(void **state) {
         assert_true(message.body->item_result->ordinal == i);
         assert_int_equal(message.body->item_result->width, SIDE);
         assert_memory_equal(message.body->item_result->token.data, f->token, PM_TOKEN_BYTES);
+        expect_as_direct(f, i, &message);
+        pm_message_fini(&message);
+        acknowledge(f, 1, i);
+    }
+}
+
+static void inputs_change_the_photograph_by_its_hash_and_the_seed(void **state) {
+    fixture *f = *state;
+    pm_sha256 hash;
+    free(f->config_text);
+    assert_int_equal(pm_input_parse("noise:sigma=0.3", &f->config.input), PM_OK);
+    f->config.attribution.seed = 9;
+    assert_int_equal(pm_config_format(&f->config, &f->config_text, &hash), PM_OK);
+    begin(f, NULL);
+    send_task(f, 1, 0, 2);
+    for (size_t i = 0; i < 2; i++) {
+        pm_message message;
+        expect(f, PM__WIRE__MESSAGE__BODY_ITEM_RESULT, &message);
         expect_as_direct(f, i, &message);
         pm_message_fini(&message);
         acknowledge(f, 1, i);
@@ -499,6 +521,7 @@ static void hang_is_replaced_when_the_lease_ends(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(items_are_answered_in_order_as_the_engine_says),
+        WITH(inputs_change_the_photograph_by_its_hash_and_the_seed),
         WITH(bad_images_are_failures_and_the_rest_goes_on),
         WITH(leases_are_offered_to_a_broker_that_restarted),
         WITH(sigterm_gives_tasks_back_and_ends_with_zero),
