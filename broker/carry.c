@@ -127,7 +127,16 @@ static void send_run_info(pm_broker *b, const pm_action *action) {
     pm_broker_send(b, &peer, &message, NULL, 0);
 }
 
-static void put_item(const pm_item *from, uint64_t ordinal, Pm__Wire__Item *to) {
+static bool scores_all_boxes(const pm_run_spec *spec) {
+    for (size_t i = 0; i < spec->config_count; i++)
+        if (spec->configs[i].all_boxes) return true;
+    return false;
+}
+
+/* A box is four doubles, corners first and last, wherever it stands. */
+_Static_assert(sizeof(pm_spec_box) == 4 * sizeof(double), "corners of boxes lie one by one");
+
+static void put_item(const pm_item *from, uint64_t ordinal, bool all_boxes, Pm__Wire__Item *to) {
     pm__wire__item__init(to);
     to->ordinal = ordinal;
     to->path = from->path;
@@ -141,6 +150,9 @@ static void put_item(const pm_item *from, uint64_t ordinal, Pm__Wire__Item *to) 
     to->ymin = from->boxes[0].ymin;
     to->xmax = from->boxes[0].xmax;
     to->ymax = from->boxes[0].ymax;
+    if (!all_boxes || from->box_count < 2) return;
+    to->n_corners = 4 * (from->box_count - 1);
+    to->corners = &from->boxes[1].xmin;
 }
 
 /* Without memory nothing is sent; the lease ends when the worker's beats do not name it. */
@@ -155,11 +167,13 @@ static void send_task(pm_broker *b, const pm_action *action) {
     }
     Pm__Wire__Item *items = calloc(count, sizeof *items),
                    **pointers = calloc(count, sizeof *pointers);
+    const bool all_boxes = scores_all_boxes(task->run->spec);
     if (items && pointers) {
         Pm__Wire__Task out = PM__WIRE__TASK__INIT;
         for (size_t i = 0; i < count; i++) {
             pointers[i] = &items[i];
-            put_item(&task->run->data_set->items[action->first + i], action->first + i, &items[i]);
+            put_item(&task->run->data_set->items[action->first + i], action->first + i, all_boxes,
+                     &items[i]);
         }
         out.task = action->task;
         out.token = (ProtobufCBinaryData){sizeof action->token, (uint8_t *)action->token.bytes};

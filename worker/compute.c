@@ -10,8 +10,8 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
-#include "lib/image/inputs.h"
 #include "worker/fault.h"
+#include "worker/input.h"
 #include "worker/reply.h"
 
 enum {
@@ -50,8 +50,7 @@ typedef struct in_work {
     pm_request *requests; /* [n_configurations] of one call of the engine */
     size_t *positions;    /* request -> position in the task's configurations */
     size_t request_count;
-    bool has_box;
-    pm_crop_box box;
+    pm_item_input input; /* of those requests */
 } in_work;
 
 static void beat(void *user) {
@@ -166,8 +165,11 @@ static bool choose_target(const in_work *w, const pm_config *config, int *target
 
 static pm_status take_result(void *user, const pm_attribution_result *result) {
     in_work *w = user;
-    return pm_reply_fill(w->reply, w->positions[result->request], w->ready->loaded->model, result,
-                         w->has_box ? &w->box : NULL, w->ready->channels, w->ready->heat_maps);
+    size_t position = w->positions[result->request];
+    const pm_config *config = &w->ready->configurations[w->task->configurations[position]].config;
+    return pm_reply_fill(w->reply, position, w->ready->loaded->model, result, w->input.boxes,
+                         pm_item_input_boxes(&w->input, config), w->ready->channels,
+                         w->ready->heat_maps);
 }
 
 /* A failure of one configuration is a row of its own. */
@@ -177,9 +179,9 @@ static pm_status fail_request(in_work *w, size_t position, pm_status status) {
 }
 
 /* All requests on one forward pass; where the engine refuses one of them, each alone. */
-static pm_status attribute(in_work *w, pm_context *context, const float *tensor) {
-    pm_status status =
-        pm_context_attribute(context, tensor, w->requests, w->request_count, take_result, w);
+static pm_status attribute(in_work *w, pm_context *context) {
+    pm_status status = pm_context_attribute(context, w->input.tensor, w->requests, w->request_count,
+                                            take_result, w);
     if (status != PM_E_NOT_FOUND && status != PM_E_USAGE) return status;
     if (w->request_count == 1) return fail_request(w, w->positions[0], status);
     size_t count = w->request_count, *positions = w->positions;
@@ -189,7 +191,7 @@ static pm_status attribute(in_work *w, pm_context *context, const float *tensor)
     for (size_t i = 0; i < count && !status; i++) {
         w->requests = requests + i;
         w->positions = positions + i;
-        status = attribute(w, context, tensor);
+        status = attribute(w, context);
     }
     w->requests = requests;
     w->positions = positions;
@@ -224,44 +226,18 @@ static pm_status gather(in_work *w, size_t first, bool *done) {
     return PM_OK;
 }
 
-static pm_status make_tensor(in_work *w, const pm_config *config, float **tensor) {
-    pm_preprocessing how = {
-        .resize = config->resize, .crop = config->crop, .filter = config->filter};
-    pm_geometry geometry;
-    memcpy(how.mean, config->mean, sizeof how.mean);
-    memcpy(how.std, config->std, sizeof how.std);
-    float *out = malloc(3 * config->crop * config->crop * sizeof *out);
-    if (!out) return pm_fail(PM_E_MEMORY, "input: no memory");
-    pm_sha256 hash;
-    memcpy(hash.bytes, w->item->sha256.data, sizeof hash.bytes);
-    pm_status status = pm_image_input_tensor(&w->image, &how, &config->input,
-                                             config->attribution.seed, &hash, out, &geometry);
-    if (status) {
-        free(out);
-        return status;
-    }
-    const Pm__Wire__Item *item = w->item;
-    w->has_box = item->has_xmin && item->has_ymin && item->has_xmax && item->has_ymax;
-    if (w->has_box)
-        w->box =
-            pm_geometry_box(&geometry, &(pm_box){item->xmin, item->ymin, item->xmax, item->ymax});
-    *tensor = out;
-    return PM_OK;
-}
-
 /* Those configurations of the item that share a tensor. */
 static pm_status compute_group(in_work *w, const pm_config *config) {
-    float *tensor = NULL;
     pm_context *context = NULL;
     const char *stage = "preprocess";
-    pm_status status = make_tensor(w, config, &tensor);
+    pm_status status = pm_item_input_make(w->item, &w->image, config, &w->input);
     if (!status) {
         stage = "compute";
         status =
             get_context(w->compute, w->ready->loaded, config->crop, w->request_count, &context);
     }
-    if (!status) status = attribute(w, context, tensor);
-    free(tensor);
+    if (!status) status = attribute(w, context);
+    pm_item_input_fini(&w->input);
     if (!status) return PM_OK;
     char text[512];
     snprintf(text, sizeof text, "%s", pm_error_text());

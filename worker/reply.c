@@ -8,7 +8,6 @@
 #include <string.h>
 
 #include "lib/spec/heat_map.h"
-#include "lib/stats/boxes.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are written as memory has them");
 
@@ -172,11 +171,11 @@ static pm_status fill_channels(pm_reply *reply, size_t k, const pm_attribution_r
 }
 
 static pm_status fill_box(Pm__Wire__Result *wire, const pm_attribution_result *result,
-                          const pm_crop_box *box) {
+                          const pm_pixel_box *boxes, size_t box_count) {
     pm_box_score score = {.reason = "no-box"};
-    if (box)
-        score = pm_box_score_of(result->heat_map, result->height, result->width, box->xmin,
-                                box->ymin, box->xmax, box->ymax);
+    if (box_count)
+        score =
+            pm_boxes_score_of(result->heat_map, result->height, result->width, boxes, box_count);
     if (score.reason) {
         wire->box_reason = strdup(score.reason);
         return wire->box_reason ? PM_OK : no_memory();
@@ -200,8 +199,8 @@ static bool is_finite(const pm_attribution_result *result) {
 }
 
 pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
-                        const pm_attribution_result *result, const pm_crop_box *box,
-                        pm_channels channels, pm_heat_maps heat_maps) {
+                        const pm_attribution_result *result, const pm_pixel_box *boxes,
+                        size_t box_count, pm_channels channels, pm_heat_maps heat_maps) {
     Pm__Wire__Result *wire = reply->wire->results[k];
     if (!is_finite(result))
         return pm_reply_fail(reply, k, "compute", "not-finite",
@@ -213,7 +212,7 @@ pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
     wire->p_target = (double)result->p_target;
     wire->p_predicted = (double)result->p_predicted;
     pm_status status = fill_layers(wire, model, result);
-    if (!status) status = fill_box(wire, result, box);
+    if (!status) status = fill_box(wire, result, boxes, box_count);
     if (!status && channels != PM_CHANNELS_NONE) status = fill_channels(reply, k, result);
     if (!status && heat_maps != PM_HEAT_MAPS_NONE) {
         uint8_t *bytes = NULL;

@@ -3,8 +3,8 @@
 #ifndef PM_WORKER_REPLY_H
 #define PM_WORKER_REPLY_H
 
-#include "lib/image/image.h"
 #include "lib/spec/spec.h"
+#include "lib/stats/boxes.h"
 #include "parchgrad.h"
 #include "worker/work.h"
 
@@ -23,11 +23,11 @@ pm_status pm_reply_fail(pm_reply *reply, size_t k, const char *stage, const char
 pm_status pm_reply_fail_open(pm_reply *reply, const char *stage, const char *reason,
                              const char *text);
 
-/* Result k from the engine's answer; `box` in pixels of the heat map, NULL where the item has
+/* Result k from the engine's answer; its boxes in pixels of the heat map, none where the item has
  * none. A heat map with values that are not finite becomes a failure. PM_E_MEMORY. */
 pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
-                        const pm_attribution_result *result, const pm_crop_box *box,
-                        pm_channels channels, pm_heat_maps heat_maps);
+                        const pm_attribution_result *result, const pm_pixel_box *boxes,
+                        size_t box_count, pm_channels channels, pm_heat_maps heat_maps);
 
 /* The finished reply as something to send; *reply is gone. Open results are our bug. */
 pm_status pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out);

@@ -299,6 +299,43 @@ static void inputs_are_a_grid_and_attribute_agrees(void **state) {
     }
 }
 
+static void link_photograph(const char *name, const char *folder) {
+    char from[PM_FIXTURE_PATH + 32], to[PM_FIXTURE_PATH + 32];
+    snprintf(from, sizeof from, "%s/%s", fixture.images, name);
+    snprintf(to, sizeof to, "%s/%s", folder, name);
+    assert_int_equal(link(from, to), 0);
+}
+
+/* One box and two boxes: the rule matters to the second photograph only. */
+static void box_rules_are_a_grid(void **state) {
+    (void)state;
+    static const char labels[] = "path,label,xmin,ymin,xmax,ymax\n"
+                                 "p0000.png,1,0,0,16,16\n"
+                                 "p0001.png,2,0,0,16,16\n"
+                                 "p0001.png,2,8,8,32,32\n";
+    char db[PM_FIXTURE_PATH], folder[PM_FIXTURE_PATH], path[PM_FIXTURE_PATH + 32], line[LINE_BYTES];
+    pm_program program;
+    pm_fixture_path(&fixture, "boxes.db", db);
+    pm_fixture_path(&fixture, "boxed", folder);
+    assert_int_equal(pm_dir_make(folder), PM_OK);
+    link_photograph("p0000.png", folder);
+    link_photograph("p0001.png", folder);
+    snprintf(path, sizeof path, "%s/labels.csv", folder);
+    assert_int_equal(pm_file_write(path, labels, sizeof labels - 1), PM_OK);
+    snprintf(line, sizeof line,
+             "run --model cifar_resnet20 --weights %s --images %s --db %s --threads 1 "
+             "--box-rule first,all",
+             fixture.weights, folder, db);
+    assert_ended_with((pm_program_run(&program, line), &program), 0);
+    assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM result WHERE mu_in IS NOT NULL"), 4);
+    assert_int_equal(
+        pm_ask_number(db, "SELECT count(*) FROM result_wide AS a JOIN result_wide AS b ON"
+                          " a.image = b.image AND a.configuration = 1 AND b.configuration = 2"
+                          " WHERE (a.image = 'p0000.png' AND a.mu_in = b.mu_in)"
+                          " OR (a.image = 'p0001.png' AND a.mu_in < b.mu_in)"),
+        2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_gives_every_row_once),
@@ -310,6 +347,7 @@ int main(void) {
         cmocka_unit_test(a_run_that_was_all_computed_before_ends_at_once),
         cmocka_unit_test(attribute_and_run_agree),
         cmocka_unit_test(inputs_are_a_grid_and_attribute_agrees),
+        cmocka_unit_test(box_rules_are_a_grid),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }

@@ -1,6 +1,7 @@
 /* A real parchmill-worker process against a broker that this test plays: results equal to the
  * engine called directly, failures as rows, leases across a broker restart, drain, crash. */
 #include <dirent.h>
+#include <math.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -39,6 +40,8 @@ typedef struct fixture {
     uint64_t weights_size;
     pm_config config;
     char *config_text;
+    uint64_t run;
+    bool boxed; /* items carry three boxes */
 } fixture;
 
 /* ---- what there is to compute ---- */
@@ -113,6 +116,7 @@ static int set_up(void **state) {
     make_configuration(f);
     open_router(f);
     pm_random_bytes(f->token, sizeof f->token);
+    f->run = 7;
     *state = f;
     return 0;
 }
@@ -214,7 +218,7 @@ static void send_run(fixture *f) {
     weights.sha256 = (ProtobufCBinaryData){PM_SHA256_BYTES, f->weights_hash.bytes};
     weights.size_bytes = f->weights_size;
     weights.path = f->weights;
-    info.run = 7;
+    info.run = f->run;
     info.arch = f->config.arch;
     info.weights = &weights;
     info.n_configurations = 1;
@@ -224,6 +228,18 @@ static void send_run(fixture *f) {
     info.heat_maps = (char *)"f32";
     Pm__Wire__Message message = pm_wire_run_info(&info);
     send_to_worker(f, &message);
+}
+
+/* One outside of the crop between two that overlap; the crop is the middle 32 of 40 pixels. */
+static void put_boxes(Pm__Wire__Item *item) {
+    static double corners[8] = {0, 0, 3, 3, 15, 15, 30, 25};
+    item->has_xmin = item->has_ymin = item->has_xmax = item->has_ymax = true;
+    item->xmin = 10;
+    item->ymin = 12;
+    item->xmax = 20;
+    item->ymax = 22;
+    item->n_corners = 8;
+    item->corners = corners;
 }
 
 static void send_task(fixture *f, uint64_t id, size_t first, size_t count) {
@@ -239,11 +255,12 @@ static void send_task(fixture *f, uint64_t id, size_t first, size_t count) {
         items[i].size_bytes = f->sizes[image];
         items[i].has_label = image == 1;
         items[i].label = 3;
+        if (f->boxed) put_boxes(&items[i]);
         pointers[i] = &items[i];
     }
     task.task = id;
     task.token = (ProtobufCBinaryData){PM_TOKEN_BYTES, f->token};
-    task.run = 7;
+    task.run = f->run;
     task.n_configurations = 1;
     task.configurations = &configuration;
     task.n_items = count;
@@ -391,6 +408,46 @@ static void inputs_change_the_photograph_by_its_hash_and_the_seed(void **state) 
     }
 }
 
+/* Share of the map in the boxes of put_boxes, moved by the crop's offset of 4. */
+static double share_inside(const pm_message *message, bool all) {
+    enum { CROP = 32 };
+    static float map[CROP * CROP];
+    double inside = 0, total = 0;
+    assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, message->frames[2].bytes,
+                                        message->frames[2].size, CROP, map),
+                     PM_OK);
+    for (size_t y = 0; y < CROP; y++)
+        for (size_t x = 0; x < CROP; x++) {
+            bool first = x >= 6 && x < 16 && y >= 8 && y < 18;
+            bool second = x >= 11 && x < 26 && y >= 11 && y < 21;
+            total += (double)map[y * CROP + x];
+            if (first || (all && second)) inside += (double)map[y * CROP + x];
+        }
+    return inside / total;
+}
+
+static void all_boxes_or_the_first_score_the_map(void **state) {
+    fixture *f = *state;
+    pm_sha256 hash;
+    f->boxed = true;
+    begin(f, NULL);
+    for (int all = 0; all < 2; all++) {
+        pm_message message;
+        send_task(f, f->run, 0, 1);
+        expect(f, PM__WIRE__MESSAGE__BODY_ITEM_RESULT, &message);
+        const Pm__Wire__Result *got = message.body->item_result->results[0];
+        assert_true(got->has_mu_in);
+        assert_true(fabs(got->mu_in - share_inside(&message, all)) < 1e-12);
+        pm_message_fini(&message);
+        acknowledge(f, f->run, 0);
+        f->run++;
+        f->config.all_boxes = true;
+        free(f->config_text);
+        assert_int_equal(pm_config_format(&f->config, &f->config_text, &hash), PM_OK);
+        send_run(f);
+    }
+}
+
 static void bad_images_are_failures_and_the_rest_goes_on(void **state) {
     fixture *f = *state;
     char path[128];
@@ -461,6 +518,9 @@ static void sigterm_gives_tasks_back_and_ends_with_zero(void **state) {
     fixture *f = *state;
     pm_message message;
     begin(f, NULL);
+    /* Before it has read Welcome there is nobody to say goodbye to. */
+    expect(f, PM__WIRE__MESSAGE__BODY_CREDIT, &message);
+    pm_message_fini(&message);
     kill(f->worker, SIGTERM);
     expect(f, PM__WIRE__MESSAGE__BODY_GOODBYE, &message);
     pm_message_fini(&message);
@@ -522,6 +582,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(items_are_answered_in_order_as_the_engine_says),
         WITH(inputs_change_the_photograph_by_its_hash_and_the_seed),
+        WITH(all_boxes_or_the_first_score_the_map),
         WITH(bad_images_are_failures_and_the_rest_goes_on),
         WITH(leases_are_offered_to_a_broker_that_restarted),
         WITH(sigterm_gives_tasks_back_and_ends_with_zero),
