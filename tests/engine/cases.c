@@ -64,6 +64,15 @@ static const entry table[] = {
     {"cifar_resnet32_32_all", "cifar_resnet32", 32, 32, 100, CLS(0.1), .layers = "*"},
     {"cifar_resnet56_32_gamma3_exact", "cifar_resnet56", 32, 32, 10, CLS(0.1), .gamma = 3,
      .exact = true},
+    {"convnext_tiny_64_ratio0.5", "convnext_tiny", 64, 64, 1000, CLS(0.1), .layers = "ratio:0.5"},
+    {"convnext_tiny_96_off", "convnext_tiny", 96, 96, 1000, OFF},
+    {"convnext_tiny_96_cls", "convnext_tiny", 96, 96, 1000, CLS(0.1)},
+    {"convnext_small_47x70_gamma2", "convnext_small", 47, 70, 1000, CLS(0.1), .gamma = 2,
+     .layers = "features.0.0,features.4.1,features.5.2?.block.0"},
+    {"convnext_base_64_cls", "convnext_base", 64, 64, 100, CLS(0.1),
+     .layers = "features.6.1,features.7.*"},
+    {"convnext_large_32_cls", "convnext_large", 32, 32, 10, CLS(0.1),
+     .layers = "features.5.26.*,features.7.[02].*"},
 };
 
 /* Gains of the synthetic weights: they keep softmax away from 0 and 1, where parity says
@@ -72,13 +81,12 @@ static const struct gain {
     const char *arch;
     float conv, linear;
 } gains[] = {
-    {"resnet18", 1.4f, 0.3f},        {"resnet34", 1.2f, 0.1f},
-    {"resnet50", 1.0f, 1.3f},        {"resnet101", 0.8f, 1.0f},
-    {"resnet152", 0.8f, 1.0f},       {"vgg11", 1.5f, 1.0f},
-    {"vgg13_bn", 1.5f, 1.0f},        {"vgg16", 1.5f, 1.0f},
-    {"vgg16_bn", 1.5f, 1.0f},        {"vgg19", 1.5f, 1.0f},
-    {"cifar_resnet20", 1.2f, 0.3f},  {"cifar_resnet32", 1.2f, 0.3f},
-    {"cifar_resnet56", 1.0f, 0.05f}, {NULL, 1.4f, 0.3f},
+    {"resnet18", 1.4f, 0.3f},        {"resnet34", 1.2f, 0.1f},       {"resnet50", 1.0f, 1.3f},
+    {"resnet101", 0.8f, 1.0f},       {"resnet152", 0.8f, 1.0f},      {"vgg11", 1.5f, 1.0f},
+    {"vgg13_bn", 1.5f, 1.0f},        {"vgg16", 1.5f, 1.0f},          {"vgg16_bn", 1.5f, 1.0f},
+    {"vgg19", 1.5f, 1.0f},           {"cifar_resnet20", 1.2f, 0.3f}, {"cifar_resnet32", 1.2f, 0.3f},
+    {"cifar_resnet56", 1.0f, 0.05f}, {"convnext_tiny", 1.4f, 3.0f},  {"convnext_small", 1.4f, 3.0f},
+    {"convnext_base", 1.4f, 3.0f},   {"convnext_large", 1.4f, 2.0f}, {NULL, 1.4f, 0.3f},
 };
 
 size_t pm_case_count(void) { return sizeof table / sizeof table[0]; }
@@ -98,7 +106,9 @@ static pm_status synthesize(void *user, const char *name, const size_t *shape, s
     pm_synth(name, 0, out, count);
     float fan = (float)sqrt(3.0 / ((double)count / (double)shape[0]));
     for (size_t i = 0; i < count; i++) {
-        if (rank > 1)
+        if (ends_with(name, ".layer_scale"))
+            out[i] = 0.5f + 0.2f * out[i];
+        else if (rank > 1)
             out[i] = out[i] * fan * (rank == 4 ? gain->conv : gain->linear);
         else if (ends_with(name, ".bias"))
             out[i] = 0.1f * out[i];

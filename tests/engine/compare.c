@@ -46,6 +46,12 @@ static double relative(double a, double want) {
     return want == 0 ? fabs(a) : fabs(a - want) / fabs(want);
 }
 
+/* The spread of a sum over all channels. Where it cancels, as it does in front of a LayerNorm, it
+ * is rounding alone, and held to that of its parts. */
+static double relative_spread(double a, double want, double part) {
+    return fabs(want) < part ? fabs(a - want) / part : relative(a, want);
+}
+
 static pm_status compare_maps(const pm_case *c, const pm_oracle_result *r, pm_case_distance *out) {
     size_t count = r->height * r->width;
     double *exact = NULL, *torch = NULL, *logits = NULL, largest = 0;
@@ -85,8 +91,9 @@ static pm_status compare_layer(const pm_case *c, const pm_oracle_layer *layer,
     }
     worst(&out->scales, relative(layer->scale_h, scales[2]));
     worst(&out->scales, relative(layer->scale_l, scales[3]));
-    worst(&out->spread, relative(layer->variance_before, spread[0]));
-    worst(&out->spread, relative(layer->variance_after, spread[1]));
+    const double part = layer->partitioned ? scales[0] : 0;
+    worst(&out->spread, relative_spread(layer->variance_before, spread[0], part));
+    worst(&out->spread, relative_spread(layer->variance_after, spread[1], part));
     char leaf[160];
     snprintf(leaf, sizeof leaf, "%s/channel_variance_double", name);
     if (pm_weights_find(c->vectors, leaf)) {

@@ -9,23 +9,7 @@
 
 #include <cmocka.h>
 
-#include "lib/base/random.h"
-#include "worker/engine/kernels/kernels.h"
-
-static const pm_kernels *kernels_of(size_t index) {
-    static const char *const names[] = {"avx512", "avx2", "baseline"};
-    const pm_kernels *k = pm_kernels_named(names[index]);
-    assert_non_null(k);
-    return k->usable() ? k : NULL;
-}
-
-/* Aligned, filled from the counter hash; freed by the caller. */
-static float *filled(const char *name, size_t count) {
-    float *p = aligned_alloc(64, (count * sizeof *p / 64 + 1) * 64);
-    assert_non_null(p);
-    pm_synth(name, 0, p, count);
-    return p;
-}
+#include "tests/engine/kernels_of.h"
 
 /* ---- convolution and epilogue ---- */
 
@@ -266,6 +250,11 @@ static double activated(pm_activation activation, double v, double *slope) {
     case PM_ACTIVATION_RELU6: *slope = v > 0 && v < 6; return fmin(fmax(v, 0), 6);
     case PM_ACTIVATION_SILU: *slope = s + v * s * (1 - s); return v * s;
     case PM_ACTIVATION_SIGMOID: *slope = s * (1 - s); return s;
+    case PM_ACTIVATION_GELU: {
+        const double share = 0.5 * erfc(-v / sqrt(2));
+        *slope = share + v * exp(-v * v / 2) / sqrt(2 * acos(-1));
+        return v * share;
+    }
     }
     *slope = 1;
     return v;
@@ -328,176 +317,10 @@ static void check_activation(const pm_kernels *k, pm_activation activation) {
 static void activations_and_their_derivatives_are_the_definitions(void **state) {
     (void)state;
     static const pm_activation all[] = {PM_ACTIVATION_RELU, PM_ACTIVATION_RELU6, PM_ACTIVATION_SILU,
-                                        PM_ACTIVATION_SIGMOID};
+                                        PM_ACTIVATION_SIGMOID, PM_ACTIVATION_GELU};
     for (size_t i = 0; i < 3; i++)
         for (size_t a = 0; a < sizeof all / sizeof *all; a++)
             if (kernels_of(i) != NULL) check_activation(kernels_of(i), all[a]);
-}
-
-/* ---- pooling ---- */
-
-static void first_maximum_in_row_major_order_wins(void **state) {
-    (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        const pm_kernels *k = kernels_of(i);
-        if (k == NULL) continue;
-        enum { SIDE = 5, POOLED = 3 };
-        const ptrdiff_t v = (ptrdiff_t)k->lanes;
-        float *in = filled("in", SIDE * SIDE * k->lanes), *out = filled("o", POOLED * POOLED * 16);
-        uint8_t winner[POOLED * POOLED * 16];
-        for (size_t p = 0; p < SIDE * SIDE * k->lanes; p++) in[p] = p % 2 ? -INFINITY : -1.0F;
-        pm_map m = {.in = {in, 0, 0, SIDE * v, v},
-                    .images = 1,
-                    .blocks = 1,
-                    .height = POOLED,
-                    .width = POOLED,
-                    .in_height = SIDE,
-                    .in_width = SIDE,
-                    .kernel = 3,
-                    .stride = 2,
-                    .pad = 1,
-                    .winner = winner};
-        m.epilogue.out = (pm_span){out, 0, 0, POOLED * v, v};
-        k->maxpool(&m);
-        for (size_t o = 0; o < POOLED * POOLED * k->lanes; o++) {
-            const size_t pixel = o / k->lanes, y = pixel / POOLED, x = pixel % POOLED;
-            assert_int_equal(winner[o], (y == 0 ? 3 : 0) + (x == 0 ? 1 : 0));
-            assert_true(out[o] == in[o % k->lanes]); /* never the zero of a border */
-        }
-        free(in);
-        free(out);
-    }
-}
-
-/* A map of `blocks` blocks with nothing around it. */
-static pm_span dense(float *at, const pm_kernels *k, size_t blocks, size_t height, size_t width) {
-    const size_t plane = height * width * k->lanes;
-    return (pm_span){at, (ptrdiff_t)(blocks * plane), (ptrdiff_t)plane,
-                     (ptrdiff_t)(width * k->lanes), (ptrdiff_t)k->lanes};
-}
-
-static double at(const pm_kernels *k, const pm_span *s, size_t image, size_t channel, size_t y,
-                 size_t x) {
-    return (double)
-        s->at[(ptrdiff_t)image * s->image + (ptrdiff_t)(channel / k->lanes) * s->plane +
-              (ptrdiff_t)y * s->row + (ptrdiff_t)x * s->pixel + (ptrdiff_t)(channel % k->lanes)];
-}
-
-/* Average of windows: what out(y, x) takes of in(iy, ix), forward. */
-static double share(const pm_map *m, size_t y, size_t x, size_t iy, size_t ix) {
-    const size_t dy = iy + m->pad - y * m->stride, dx = ix + m->pad - x * m->stride; /* wrap */
-    return dy < m->kernel && dx < m->kernel ? 1.0 / (double)(m->kernel * m->kernel) : 0;
-}
-
-static void check_window(const pm_kernels *k, size_t kernel, size_t stride, size_t pad,
-                         size_t height, size_t width) {
-    enum { IMAGES = 2, BLOCKS = 2 };
-    const size_t high = (height + 2 * pad - kernel) / stride + 1;
-    const size_t wide = (width + 2 * pad - kernel) / stride + 1;
-    float *large = filled("large", IMAGES * BLOCKS * height * width * k->lanes);
-    float *small = filled("small", IMAGES * BLOCKS * high * wide * k->lanes);
-    const pm_span map = dense(large, k, BLOCKS, height, width);
-    const pm_span pooled = dense(small, k, BLOCKS, high, wide);
-    for (int forward = 0; forward < 2; forward++) {
-        const pm_span *from = forward ? &map : &pooled, *to = forward ? &pooled : &map;
-        const size_t ih = forward ? height : high, iw = forward ? width : wide;
-        const size_t oh = forward ? high : height, ow = forward ? wide : width;
-        pm_map m = {.in = {from->at, from->image, from->plane, from->row, from->pixel},
-                    .images = IMAGES,
-                    .blocks = BLOCKS,
-                    .height = oh,
-                    .width = ow,
-                    .in_height = ih,
-                    .in_width = iw,
-                    .kernel = kernel,
-                    .stride = stride,
-                    .pad = pad};
-        m.epilogue.out = *to;
-        (forward ? k->avgpool_window : k->avgpool_window_backward)(&m);
-        for (size_t o = 0; o < IMAGES * BLOCKS * k->lanes * oh * ow; o++) {
-            const size_t x = o % ow, y = o / ow % oh, c = o / ow / oh % (BLOCKS * k->lanes);
-            const size_t n = o / ow / oh / (BLOCKS * k->lanes);
-            double want = 0;
-            for (size_t iy = 0; iy < ih; iy++)
-                for (size_t ix = 0; ix < iw; ix++)
-                    want += at(k, from, n, c, iy, ix) *
-                            (forward ? share(&m, y, x, iy, ix) : share(&m, iy, ix, y, x));
-            assert_true(fabs(at(k, to, n, c, y, x) - want) < 1e-6);
-        }
-    }
-    free(large);
-    free(small);
-}
-
-static void windows_average_as_plain_loops_say(void **state) {
-    (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        const pm_kernels *k = kernels_of(i);
-        if (k == NULL) continue;
-        check_window(k, 3, 1, 1, 5, 21);
-        check_window(k, 2, 2, 0, 7, 8);
-        check_window(k, 3, 2, 1, 6, 9);
-        check_window(k, 2, 3, 0, 7, 5); /* pixels that no window sees */
-        check_window(k, 1, 1, 0, 1, 1);
-    }
-}
-
-/* Channels that move up by `before` and every stride-th pixel; and the way back. */
-static void check_moved(const pm_kernels *k, size_t before, size_t channels, size_t stride) {
-    enum { HEIGHT = 5, WIDTH = 19 };
-    const size_t high = (HEIGHT - 1) / stride + 1, wide = (WIDTH - 1) / stride + 1;
-    const size_t all = before + channels + 3, blocks = (all + k->lanes - 1) / k->lanes;
-    const size_t few = (channels + k->lanes - 1) / k->lanes;
-    float *large = filled("large", few * HEIGHT * WIDTH * k->lanes);
-    float *small = filled("small", blocks * high * wide * k->lanes);
-    pm_span narrow = dense(large, k, few, HEIGHT, WIDTH),
-            moved = dense(small, k, blocks, high, wide);
-    pm_map m = {.in = {narrow.at, narrow.image, narrow.plane, narrow.row, narrow.pixel},
-                .images = 1,
-                .blocks = blocks,
-                .height = high,
-                .width = wide,
-                .in_height = HEIGHT,
-                .in_width = WIDTH,
-                .stride = stride,
-                .before = before,
-                .in_channels = channels};
-    m.epilogue.out = moved;
-    k->subsample(&m);
-    for (size_t c = 0; c < blocks * k->lanes; c++)
-        for (size_t y = 0; y < high; y++)
-            for (size_t x = 0; x < wide; x++) {
-                bool there = c >= before && c < before + channels;
-                double want = there ? at(k, &narrow, 0, c - before, y * stride, x * stride) : 0;
-                assert_true(at(k, &moved, 0, c, y, x) == want);
-            }
-    m.in = (pm_const_span){moved.at, moved.image, moved.plane, moved.row, moved.pixel};
-    m.blocks = few, m.height = HEIGHT, m.width = WIDTH, m.in_height = high, m.in_width = wide;
-    m.channels = channels;
-    m.epilogue.out = narrow;
-    k->subsample_backward(&m);
-    for (size_t c = 0; c < few * k->lanes; c++)
-        for (size_t y = 0; y < HEIGHT; y++)
-            for (size_t x = 0; x < WIDTH; x++) {
-                bool there = c < channels && y % stride == 0 && x % stride == 0;
-                double want = there ? at(k, &moved, 0, c + before, y / stride, x / stride) : 0;
-                assert_true(at(k, &narrow, 0, c, y, x) == want);
-            }
-    free(large);
-    free(small);
-}
-
-static void channels_move_lane_by_lane(void **state) {
-    (void)state;
-    for (size_t i = 0; i < 3; i++) {
-        const pm_kernels *k = kernels_of(i);
-        if (k == NULL) continue;
-        check_moved(k, 0, 21, 1);
-        check_moved(k, 21, 13, 1);
-        check_moved(k, 7, 33, 1);
-        check_moved(k, 8, 16, 2);
-        check_moved(k, 5, 20, 3);
-    }
 }
 
 /* ---- measures ---- */
@@ -609,9 +432,6 @@ int main(void) {
         cmocka_unit_test(long_sums_and_wide_maps_are_what_plain_loops_say),
         cmocka_unit_test(no_taps_give_what_the_epilogue_adds),
         cmocka_unit_test(activations_and_their_derivatives_are_the_definitions),
-        cmocka_unit_test(first_maximum_in_row_major_order_wins),
-        cmocka_unit_test(windows_average_as_plain_loops_say),
-        cmocka_unit_test(channels_move_lane_by_lane),
         cmocka_unit_test(measures_are_the_plain_sums_and_unbiased_variances),
         cmocka_unit_test(activity_is_the_mean_of_relu_and_the_count_above_zero),
         cmocka_unit_test(an_unknown_isa_is_one_line),

@@ -219,6 +219,40 @@ static void linear_over_a_flattened_map(void **state) {
     check(&node, (pm_oracle_shape){2, 3, 4}, (pm_oracle_shape){7, 1, 1}, 1);
 }
 
+static void layernorm_linear_map_layer_scale_and_gelu(void **state) {
+    (void)state;
+    const pm_oracle_shape s = {6, 3, 4};
+    make_parameters();
+    pm_node norm = {
+        .op = PM_OP_LAYERNORM, .channels = 6, .eps = 1e-6f, .weight = weights, .bias = bias};
+    check(&norm, s, s, 1);
+    norm.eps = 0.5f;
+    check(&norm, s, s, 1);
+    pm_node map = {
+        .op = PM_OP_LINEAR_MAP, .channels = 5, .in_channels = 6, .weight = weights, .bias = bias};
+    check(&map, s, (pm_oracle_shape){5, 3, 4}, 1);
+    check(&(pm_node){.op = PM_OP_LAYER_SCALE, .channels = 6, .weight = weights}, s, s, 1);
+    check(&(pm_node){.op = PM_OP_GELU, .channels = 6}, s, s, 1);
+}
+
+/* Two channels v and -v have mean 0 and variance v^2; Phi(1) and phi(1) from tables. */
+static void layernorm_and_gelu_forward_by_hand(void **state) {
+    (void)state;
+    float w[2] = {1, 10}, b[2] = {0, 3};
+    double x[2] = {4, -4}, out[2], one[1] = {1}, g[1] = {1}, slope[1] = {0};
+    pm_node norm = {.op = PM_OP_LAYERNORM, .channels = 2, .eps = 0, .weight = w, .bias = b};
+    const pm_oracle_shape s = {2, 1, 1}, single = {1, 1, 1};
+    const double *const in[2] = {x, NULL}, *const at_one[2] = {one, NULL};
+    double *const grad[2] = {slope, NULL};
+    pm_oracle_forward_f64(&norm, (pm_oracle_shape[2]){s, {0}}, in, s, out);
+    assert_true(out[0] == 1 && out[1] == -7);
+    pm_node gelu = {.op = PM_OP_GELU, .channels = 1};
+    pm_oracle_forward_f64(&gelu, (pm_oracle_shape[2]){single, {0}}, at_one, single, out);
+    assert_true(fabs(out[0] - 0.8413447461) < 1e-10);
+    pm_oracle_backward_f64(&gelu, (pm_oracle_shape[2]){single, {0}}, at_one, single, out, g, grad);
+    assert_true(fabs(slope[0] - 0.8413447461 - 0.2419707245) < 2e-10);
+}
+
 /* The gradient of a tie goes to the first maximum in row-major order; ReLU's at 0 is 0. */
 static void ties_go_where_pytorch_sends_them(void **state) {
     (void)state;
@@ -256,6 +290,8 @@ int main(void) {
         cmocka_unit_test(windows_that_hang_over_or_count_their_padding),
         cmocka_unit_test(channels_side_by_side),
         cmocka_unit_test(linear_over_a_flattened_map),
+        cmocka_unit_test(layernorm_linear_map_layer_scale_and_gelu),
+        cmocka_unit_test(layernorm_and_gelu_forward_by_hand),
         cmocka_unit_test(ties_go_where_pytorch_sends_them),
     };
     return cmocka_run_group_tests_name("engine_ops", tests, NULL, NULL);

@@ -137,6 +137,7 @@ int pm_build_relu(pm_builder *b, int input) { return add_activation(b, PM_OP_REL
 int pm_build_relu6(pm_builder *b, int input) { return add_activation(b, PM_OP_RELU6, input); }
 int pm_build_silu(pm_builder *b, int input) { return add_activation(b, PM_OP_SILU, input); }
 int pm_build_sigmoid(pm_builder *b, int input) { return add_activation(b, PM_OP_SIGMOID, input); }
+int pm_build_gelu(pm_builder *b, int input) { return add_activation(b, PM_OP_GELU, input); }
 
 int pm_build_add(pm_builder *b, int first, int second) {
     pm_node node = plain(PM_OP_ADD, first, channels_of(b, first));
@@ -192,6 +193,47 @@ int pm_build_linear(pm_builder *b, int input, const char *name, size_t in_featur
     int at = add_node(b, node, name);
     want(b, at, "weight", PM_SLOT_WEIGHT, (size_t[]){features, in_features}, 2);
     want(b, at, "bias", PM_SLOT_BIAS, &features, 1);
+    return at;
+}
+
+int pm_build_linear_map(pm_builder *b, int input, const char *name, size_t features) {
+    pm_node node = plain(PM_OP_LINEAR_MAP, input, features);
+    node.in_channels = channels_of(b, input);
+    node.kernel[0] = node.kernel[1] = 1;
+    int at = add_node(b, node, name);
+    want(b, at, "weight", PM_SLOT_WEIGHT, (size_t[]){features, node.in_channels}, 2);
+    want(b, at, "bias", PM_SLOT_BIAS, &features, 1);
+    return at;
+}
+
+int pm_build_layernorm(pm_builder *b, int input, const char *name, float eps) {
+    size_t channels = channels_of(b, input);
+    pm_node node = plain(PM_OP_LAYERNORM, input, channels);
+    node.eps = eps;
+    int at = add_node(b, node, name);
+    want(b, at, "weight", PM_SLOT_WEIGHT, &channels, 1);
+    want(b, at, "bias", PM_SLOT_BIAS, &channels, 1);
+    return at;
+}
+
+/* A module's own parameters come before its modules': move the last one of `node` there. */
+static void move_before_modules(pm_builder *b, int node) {
+    if (b->status) return;
+    const char *name = b->graph->nodes[node].name;
+    size_t length = strlen(name), at = b->parameter_count - 1;
+    const pm_parameter own = b->parameters[at];
+    for (; at > 0 && strncmp(b->parameters[at - 1].name, name, length) == 0 &&
+           b->parameters[at - 1].name[length] == '.';
+         at--)
+        b->parameters[at] = b->parameters[at - 1];
+    b->parameters[at] = own;
+}
+
+int pm_build_layer_scale(pm_builder *b, int input, const char *name) {
+    size_t channels = channels_of(b, input);
+    int at = add_node(b, plain(PM_OP_LAYER_SCALE, input, channels), name);
+    want(b, at, "layer_scale", PM_SLOT_WEIGHT, (size_t[]){channels, 1, 1}, 3);
+    move_before_modules(b, at);
     return at;
 }
 

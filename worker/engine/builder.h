@@ -38,6 +38,7 @@ int pm_build_relu(pm_builder *builder, int input);
 int pm_build_relu6(pm_builder *builder, int input);
 int pm_build_silu(pm_builder *builder, int input);
 int pm_build_sigmoid(pm_builder *builder, int input);
+int pm_build_gelu(pm_builder *builder, int input);
 int pm_build_add(pm_builder *builder, int a, int b);
 int pm_build_concat(pm_builder *builder, int a, int b);
 int pm_build_maxpool(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
@@ -48,6 +49,11 @@ int pm_build_avgpool_to(pm_builder *builder, int input, size_t height, size_t wi
 int pm_build_subsample_pad(pm_builder *builder, int input, size_t channels, size_t stride);
 int pm_build_linear(pm_builder *builder, int input, const char *name, size_t in_features,
                     size_t features);
+int pm_build_linear_map(pm_builder *builder, int input, const char *name, size_t features);
+int pm_build_layernorm(pm_builder *builder, int input, const char *name, float eps);
+/* NAME.layer_scale [C, 1, 1]: its place in the state dict is before the parameters of NAME's own
+ * modules, as PyTorch lists them. */
+int pm_build_layer_scale(pm_builder *builder, int input, const char *name);
 
 /* The whole skeleton of an architecture for `classes` classes; release with pm_builder_fini, which
  * also frees the graph unless it was taken out (set to NULL). PM_E_MEMORY. */

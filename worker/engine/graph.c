@@ -102,7 +102,11 @@ static pm_status node_size(const pm_graph *graph, const pm_node *node, const siz
     case PM_OP_RELU6:
     case PM_OP_SILU:
     case PM_OP_SIGMOID:
-    case PM_OP_ADD: out[0] = in[0], out[1] = in[1]; return PM_OK;
+    case PM_OP_GELU:
+    case PM_OP_ADD:
+    case PM_OP_LINEAR_MAP:
+    case PM_OP_LAYERNORM:
+    case PM_OP_LAYER_SCALE: out[0] = in[0], out[1] = in[1]; return PM_OK;
     case PM_OP_CONCAT: {
         const size_t *other = sizes[node->input[1]];
         out[0] = in[0], out[1] = in[1];

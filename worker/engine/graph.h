@@ -16,6 +16,7 @@ typedef enum pm_op {
     PM_OP_RELU6,          /* min(max(v, 0), 6); its derivative at 0 and 6 is 0, as in PyTorch */
     PM_OP_SILU,           /* v sigmoid(v) */
     PM_OP_SIGMOID,        /* 1 / (1 + exp(-v)) */
+    PM_OP_GELU,           /* v Phi(v), Phi the normal distribution, by erf */
     PM_OP_ADD,            /* input[0] + input[1] */
     PM_OP_CONCAT,         /* the channels of input[0], then those of input[1] */
     PM_OP_MAXPOOL,        /* first maximum in row-major order wins, as in PyTorch */
@@ -24,6 +25,11 @@ typedef enum pm_op {
     PM_OP_SUBSAMPLE_PAD,  /* CIFAR shortcut A: every stride-th pixel, zero channels added evenly
                              before and behind */
     PM_OP_LINEAR,         /* on [C, H, W] flattened C-major, as torch.flatten(x, 1) */
+    PM_OP_LINEAR_MAP,     /* torch.nn.Linear over the channels of each pixel: a 1x1 convolution that
+                             is no Conv2d, so never hooked */
+    PM_OP_LAYERNORM,   /* over the channels of each pixel: (v - mean) / sqrt(var + eps) w + b, the
+                          variance biased */
+    PM_OP_LAYER_SCALE, /* w_c v */
 } pm_op;
 
 enum { PM_NODE_NONE = -1 };
@@ -40,11 +46,11 @@ typedef struct pm_node {
     size_t out_height, out_width;     /* avgpool_to */
     bool depthwise;                   /* conv: channel c reads channel c of the input alone */
     int conv;                         /* conv: index in registration order; else -1 */
-    float eps;                        /* batchnorm */
+    float eps;                        /* batchnorm, layernorm */
     /* Parameters, row-major, owned by the graph; NULL where the op has none. */
-    float
-        *weight; /* conv [C, in, kh, kw], depthwise [C, 1, kh, kw]; linear [C, in]; batchnorm [C] */
-    float *bias; /* conv or linear [C] or NULL; batchnorm [C] */
+    float *weight;     /* conv [C, in, kh, kw], depthwise [C, 1, kh, kw]; linear [C, in]; norms,
+                          layer_scale [C] */
+    float *bias;       /* conv or linear [C] or NULL; norms [C] */
     float *mean, *var; /* batchnorm running statistics [C] */
 } pm_node;
 

@@ -23,7 +23,8 @@ pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
 static void forget_filters(pm_graph *graph) {
     for (size_t i = 0; i < graph->node_count; i++) {
         pm_node *node = &graph->nodes[i];
-        if (node->op != PM_OP_CONV && node->op != PM_OP_LINEAR) continue;
+        if (node->op != PM_OP_CONV && node->op != PM_OP_LINEAR && node->op != PM_OP_LINEAR_MAP)
+            continue;
         free(node->weight);
         node->weight = NULL;
     }

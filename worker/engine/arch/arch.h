@@ -21,7 +21,7 @@ struct pm_arch {
     const void *variant; /* the family's own description, e.g. depths */
 };
 
-extern const pm_family pm_family_resnet, pm_family_vgg, pm_family_cifar_resnet;
+extern const pm_family pm_family_resnet, pm_family_vgg, pm_family_cifar_resnet, pm_family_convnext;
 
 /* Variants; meaning in the family's file. */
 typedef struct pm_resnet_variant {
@@ -37,6 +37,11 @@ typedef struct pm_vgg_variant {
 typedef struct pm_cifar_resnet_variant {
     size_t blocks; /* in each of the three stages */
 } pm_cifar_resnet_variant;
+
+typedef struct pm_convnext_variant {
+    size_t channels; /* of the first stage; each later one has twice as many */
+    size_t blocks[4];
+} pm_convnext_variant;
 
 /* `info` must come from pm_arch_at or pm_arch_find. */
 const pm_arch *pm_arch_of(const pm_arch_info *info);

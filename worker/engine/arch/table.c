@@ -4,8 +4,9 @@
 #include <stdint.h>
 #include <string.h>
 
-#define IMAGENET                                                                                   \
-    .resize = 256, .crop = 224, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f},    \
+#define IMAGENET IMAGENET_AT(256)
+#define IMAGENET_AT(RESIZE)                                                                        \
+    .resize = RESIZE, .crop = 224, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f}, \
     .std = {0.229f, 0.224f, 0.225f}
 /* The published CIFAR checkpoints were trained with ImageNet's mean and std. */
 #define CIFAR                                                                                      \
@@ -33,13 +34,22 @@
         }                                                                                          \
     }
 
+#define CONVNEXT(NAME, RESIZE, CHANNELS, ...)                                                      \
+    {                                                                                              \
+        {.name = NAME, .family = "convnext", IMAGENET_AT(RESIZE)}, &pm_family_convnext,            \
+            &(const pm_convnext_variant) {                                                         \
+            CHANNELS, { __VA_ARGS__ }                                                              \
+        }                                                                                          \
+    }
+
 /* Configurations A, B, D, E of Simonyan and Zisserman, arXiv:1409.1556, table 1. */
 #define VGG_A "1M2M33M44M44M"
 #define VGG_B "11M22M33M44M44M"
 #define VGG_D "11M22M333M444M444M"
 #define VGG_E "11M22M3333M4444M4444M"
 
-/* ResNets: He et al., arXiv:1512.03385, tables 1 and 6. */
+/* ResNets: He et al., arXiv:1512.03385, tables 1 and 6. ConvNeXts: Liu et al., arXiv:2201.03545,
+ * section 3. */
 static const pm_arch table[] = {
     RESNET("resnet18", false, 2, 2, 2, 2),
     RESNET("resnet34", false, 3, 4, 6, 3),
@@ -58,6 +68,10 @@ static const pm_arch table[] = {
     CIFAR_RESNET("cifar_resnet32", 5),
     CIFAR_RESNET("cifar_resnet44", 7),
     CIFAR_RESNET("cifar_resnet56", 9),
+    CONVNEXT("convnext_tiny", 236, 96, 3, 3, 9, 3),
+    CONVNEXT("convnext_small", 230, 96, 3, 3, 27, 3),
+    CONVNEXT("convnext_base", 232, 128, 3, 3, 27, 3),
+    CONVNEXT("convnext_large", 232, 192, 3, 3, 27, 3),
 };
 enum { TABLE_COUNT = sizeof table / sizeof table[0], NAME_MAX_BYTES = 64 };
 

@@ -1,5 +1,5 @@
 /* Owns: the epilogue, the one way in which kernels store. */
-#include "worker/engine/kernels/exp.h"
+#include "worker/engine/kernels/normal.h"
 
 static void relu(const pm_mask_span *span, vec *pixels, ptrdiff_t at, size_t count) {
     mask_t *bits = (mask_t *)span->at + at;
@@ -51,6 +51,17 @@ static void sigmoid(const pm_mask_span *span, vec *pixels, ptrdiff_t at, size_t 
     }
 }
 
+/* The derivative is Phi(v) + v phi(v). */
+static void gelu(const pm_mask_span *span, vec *pixels, ptrdiff_t at, size_t count) {
+    vec *slope = (vec *)span->at + at;
+    for (size_t i = 0; i < count; i++) {
+        vec density;
+        const vec v = pixels[i], share = vec_normal(v, &density);
+        slope[(ptrdiff_t)i * span->pixel] = share + v * density;
+        pixels[i] = v * share;
+    }
+}
+
 static void activate(const pm_epilogue *e, vec *pixels, size_t block, ptrdiff_t at, size_t count) {
     const ivec lanes = PM_LANE_NUMBERS;
     switch (e->activation) {
@@ -61,6 +72,7 @@ static void activate(const pm_epilogue *e, vec *pixels, size_t block, ptrdiff_t 
     case PM_ACTIVATION_SIGMOID: /* moves the zeros behind the last channel */
         sigmoid(&e->kept, pixels, at, count, lanes < (int32_t)(e->channels - block * PM_LANES));
         return;
+    case PM_ACTIVATION_GELU: gelu(&e->kept, pixels, at, count); return;
     }
 }
 

@@ -98,7 +98,10 @@ typedef struct pm_map {
     uint8_t *winner;    /* pooling: [blocks][pooled height][pooled width][v], place in the window */
     size_t before;      /* subsample: channels of the wider map in front of the narrower one's */
     size_t in_channels; /* subsample: of the map that is read */
-    size_t channels;    /* subsample_backward: of the map that is written */
+    size_t channels;    /* subsample_backward: of the map that is written; layernorm: of its map */
+    float eps;          /* layernorm */
+    float *normal;      /* [blocks][height][width][v]: (v - mean) / std of the forward pass, */
+    float *inverse;     /* [height][width]: 1 / std */
     const float *weights;   /* row of a linear layer: as packed for forward */
     size_t in_blocks, taps; /* of those weights */
     size_t out_blocks;      /* of those weights */
@@ -145,6 +148,10 @@ typedef struct pm_kernels {
     void (*avgpool_window_backward)(const pm_map *map);
     void (*subsample)(const pm_map *map);
     void (*subsample_backward)(const pm_map *map);
+    /* over the channels of each pixel; keeps `normal` and `inverse` for the backward pass */
+    void (*layernorm)(const pm_map *map);
+    /* in: the gradient of the normalised map (w taken in already) */
+    void (*layernorm_backward)(const pm_map *map);
     /* image n: values[n] times row rows[n] of a linear layer's weights; taps = height width */
     void (*linear_row)(const pm_map *map, const size_t *rows, const float *values);
     void (*measure)(const pm_measure *measure);

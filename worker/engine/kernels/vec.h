@@ -67,6 +67,32 @@ PM_INLINE vec vec_select(ivec where, vec a, vec b) {
     return (vec)((where & (ivec)a) | (~where & (ivec)b));
 }
 
+PM_INLINE vec vec_sqrt(vec a) {
+#if PM_LANES == 16
+    return (vec)_mm512_sqrt_ps((__m512)a);
+#elif PM_LANES == 8
+    return (vec)_mm256_sqrt_ps((__m256)a);
+#else
+    return (vec)_mm_sqrt_ps((__m128)a);
+#endif
+}
+/* Over all lanes: halves onto halves. */
+PM_INLINE float vec_sum(vec a) {
+#if PM_LANES == 16
+    const __m512 all = (__m512)a;
+    const __m256 two = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+#elif PM_LANES == 8
+    const __m256 two = (__m256)a;
+#endif
+#if PM_LANES >= 8
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1));
+#else
+    __m128 s = (__m128)a;
+#endif
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_shuffle_ps(s, s, 1)));
+}
+
 /* Store `count` pixels of one block from (image, block, y, x) on, by way of the epilogue. */
 void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *epilogue, vec *pixels, size_t image, size_t block,
                               size_t y, size_t x, size_t count);
@@ -95,6 +121,8 @@ void PM_ISA_SYMBOL(pm_avgpool_window)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_avgpool_window_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_layernorm)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_layernorm_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_linear_row)(const pm_map *map, const size_t *rows, const float *values);
 void PM_ISA_SYMBOL(pm_measure)(const pm_measure *measure);
 void PM_ISA_SYMBOL(pm_scale)(const pm_measure *measure, const float *factors);

@@ -180,6 +180,78 @@ static void linear_backward(const pm_node *node, const pm_real *grad_out, pm_rea
     }
 }
 
+/* torch.nn.Linear over the channels of every pixel: a matrix on the left of [C][pixels]. */
+static void linear_map_forward(const pm_node *node, shape is, const pm_real *in, shape os,
+                               pm_real *out) {
+    size_t n = plane(os);
+    for (size_t o = 0; o < os.channels; o++) {
+        for (size_t x = 0; x < n; x++) out[o * n + x] = node->bias[o];
+        for (size_t i = 0; i < is.channels; i++) {
+            pm_real w = node->weight[o * is.channels + i];
+            for (size_t x = 0; x < n; x++) out[o * n + x] += w * in[i * n + x];
+        }
+    }
+}
+
+static void linear_map_backward(const pm_node *node, shape is, shape os, const pm_real *grad_out,
+                                pm_real *grad_in) {
+    size_t n = plane(os);
+    for (size_t o = 0; o < os.channels; o++)
+        for (size_t i = 0; i < is.channels; i++) {
+            pm_real w = node->weight[o * is.channels + i];
+            for (size_t x = 0; x < n; x++) grad_in[i * n + x] += w * grad_out[o * n + x];
+        }
+}
+
+/* Mean and 1 / sqrt(var + eps) over the channels of pixel x, the variance biased. */
+static void moments(const pm_node *node, shape s, const pm_real *in, size_t x, pm_real *mean,
+                    pm_real *inverse) {
+    pm_real sum = 0, square = 0;
+    for (size_t c = 0; c < s.channels; c++) sum += in[c * plane(s) + x];
+    *mean = sum / (pm_real)s.channels;
+    for (size_t c = 0; c < s.channels; c++) {
+        pm_real off = in[c * plane(s) + x] - *mean;
+        square += off * off;
+    }
+    pm_real var = square / (pm_real)s.channels;
+    *inverse = (pm_real)(1 / sqrt((double)(var + (pm_real)node->eps)));
+}
+
+static void layernorm_forward(const pm_node *node, shape s, const pm_real *in, pm_real *out) {
+    for (size_t x = 0; x < plane(s); x++) {
+        pm_real mean, inverse;
+        moments(node, s, in, x, &mean, &inverse);
+        for (size_t c = 0; c < s.channels; c++)
+            out[c * plane(s) + x] =
+                (in[c * plane(s) + x] - mean) * inverse * node->weight[c] + node->bias[c];
+    }
+}
+
+/* With u = (v - mean) / std and h = w g: (h - mean(h) - u mean(h u)) / std. */
+static void layernorm_backward(const pm_node *node, shape s, const pm_real *in, const pm_real *g,
+                               pm_real *grad_in) {
+    size_t n = plane(s);
+    for (size_t x = 0; x < n; x++) {
+        pm_real mean, inverse, sum = 0, along = 0;
+        moments(node, s, in, x, &mean, &inverse);
+        for (size_t c = 0; c < s.channels; c++) {
+            pm_real h = node->weight[c] * g[c * n + x];
+            sum += h;
+            along += h * (in[c * n + x] - mean) * inverse;
+        }
+        sum /= (pm_real)s.channels;
+        along /= (pm_real)s.channels;
+        for (size_t c = 0; c < s.channels; c++) {
+            pm_real u = (in[c * n + x] - mean) * inverse;
+            grad_in[c * n + x] += (node->weight[c] * g[c * n + x] - sum - u * along) * inverse;
+        }
+    }
+}
+
+/* The normal distribution and its density. */
+static double normal(double v) { return 0.5 * (1 + erf(v / sqrt(2))); }
+static double density(double v) { return exp(-v * v / 2) / sqrt(2 * acos(-1)); }
+
 void PM_ORACLE(forward)(const pm_node *node, const pm_oracle_shape in_shape[2],
                         const pm_real *const in[2], pm_oracle_shape os, pm_real *out) {
     switch (node->op) {
@@ -213,6 +285,15 @@ void PM_ORACLE(forward)(const pm_node *node, const pm_oracle_shape in_shape[2],
     case PM_OP_AVGPOOL_TO: avgpool_to(in_shape[0], in[0], os, out, NULL, NULL); return;
     case PM_OP_SUBSAMPLE_PAD: subsample_pad(node, in_shape[0], in[0], os, out, NULL, NULL); return;
     case PM_OP_LINEAR: linear_forward(node, in[0], out); return;
+    case PM_OP_LINEAR_MAP: linear_map_forward(node, in_shape[0], in[0], os, out); return;
+    case PM_OP_LAYERNORM: layernorm_forward(node, os, in[0], out); return;
+    case PM_OP_LAYER_SCALE:
+        for (size_t i = 0; i < volume(os); i++) out[i] = node->weight[i / plane(os)] * in[0][i];
+        return;
+    case PM_OP_GELU:
+        for (size_t i = 0; i < volume(os); i++)
+            out[i] = in[0][i] * (pm_real)normal((double)in[0][i]);
+        return;
     }
     abort();
 }
@@ -258,6 +339,17 @@ void PM_ORACLE(backward)(const pm_node *node, const pm_oracle_shape in_shape[2],
         subsample_pad(node, in_shape[0], in[0], os, NULL, g, grad_in[0]);
         return;
     case PM_OP_LINEAR: linear_backward(node, g, grad_in[0]); return;
+    case PM_OP_LINEAR_MAP: linear_map_backward(node, in_shape[0], os, g, grad_in[0]); return;
+    case PM_OP_LAYERNORM: layernorm_backward(node, os, in[0], g, grad_in[0]); return;
+    case PM_OP_LAYER_SCALE:
+        for (size_t i = 0; i < volume(os); i++) grad_in[0][i] += node->weight[i / plane(os)] * g[i];
+        return;
+    case PM_OP_GELU: /* Phi(v) + v phi(v) */
+        for (size_t i = 0; i < volume(os); i++) {
+            double v = (double)in[0][i];
+            grad_in[0][i] += (pm_real)(normal(v) + v * density(v)) * g[i];
+        }
+        return;
     }
     abort();
 }

@@ -4,8 +4,8 @@
  * value is complete: every reader has added its share. A share is either computed (by the reader's
  * step, which adds what is there already) or is a tensor that exists (a residual hands its reader's
  * gradient on as it is, a concatenation the blocks of its own). The step that brings the last share
- * applies the group's own epilogue backwards: the activation's derivative, then the BatchNorm's
- * scale, so that the gradient at the convolution's output is stored once and ParchGrad finds it
+ * applies the group's own epilogue backwards: the activation's derivative, then the factors of
+ * `affine`, so that the gradient at the convolution's output is stored once and ParchGrad finds it
  * there. */
 #include <stdlib.h>
 
@@ -208,7 +208,7 @@ static void add_group(pm_plan *plan, pending *all, int index) {
     if (group->residual >= 0) give(plan, all, group->residual, plan->grad[index]);
     switch (group->kind) {
     case PM_GROUP_CONV:
-        hook(plan, index);
+        if (pm_plan_head(plan, index)->op == PM_OP_CONV) hook(plan, index);
         if (group->input == PM_GROUP_IMAGE)
             to_image(plan, index);
         else
@@ -227,6 +227,9 @@ static void add_group(pm_plan *plan, pending *all, int index) {
         compute(plan, all, PM_DO_SUBSAMPLE_BACKWARD, index, group->input);
         return;
     case PM_GROUP_CONCAT: return; /* done above */
+    case PM_GROUP_LAYERNORM:
+        compute(plan, all, PM_DO_LAYERNORM_BACKWARD, index, group->input);
+        return;
     case PM_GROUP_POINTWISE: give(plan, all, group->input, plan->delta[index]); return;
     }
 }

@@ -32,7 +32,7 @@ static pm_group *start(builder *b, pm_group_kind kind, int node) {
     pm_group *group = &b->groups[b->count];
     *group = (pm_group){.kind = kind,
                         .head = node,
-                        .batchnorm = PM_NODE_NONE,
+                        .affine = PM_NODE_NONE,
                         .last = node,
                         .input = tail_of(b, b->graph->nodes[node].input[0]),
                         .residual = PM_GROUP_NONE};
@@ -40,15 +40,15 @@ static pm_group *start(builder *b, pm_group_kind kind, int node) {
     return group;
 }
 
-static void take_batchnorm(builder *b, int node) {
+static void take_affine(builder *b, int node) {
     pm_group *group = joinable(b, b->graph->nodes[node].input[0]);
-    bool joins = group != NULL && group->kind == PM_GROUP_CONV &&
-                 group->batchnorm == PM_NODE_NONE && group->residual == PM_GROUP_NONE;
+    bool joins = group != NULL && group->kind == PM_GROUP_CONV && group->affine == PM_NODE_NONE &&
+                 group->residual == PM_GROUP_NONE;
     if (joins)
         join(b, group, node);
     else
         group = start(b, PM_GROUP_POINTWISE, node);
-    group->batchnorm = node;
+    group->affine = node;
 }
 
 static void take_activation(builder *b, int node, pm_activation activation) {
@@ -87,7 +87,9 @@ static void take_add(builder *b, int node) {
 static void take(builder *b, int node) {
     switch (b->graph->nodes[node].op) {
     case PM_OP_INPUT: return;
-    case PM_OP_CONV: (void)start(b, PM_GROUP_CONV, node); return;
+    case PM_OP_CONV:
+    case PM_OP_LINEAR_MAP: (void)start(b, PM_GROUP_CONV, node); return;
+    case PM_OP_LAYERNORM: start(b, PM_GROUP_LAYERNORM, node)->affine = node; return;
     case PM_OP_LINEAR: (void)start(b, PM_GROUP_LINEAR, node); return;
     case PM_OP_MAXPOOL: (void)start(b, PM_GROUP_MAXPOOL, node); return;
     case PM_OP_CONCAT:
@@ -96,11 +98,13 @@ static void take(builder *b, int node) {
     case PM_OP_AVGPOOL_WINDOW: (void)start(b, PM_GROUP_AVGPOOL_WINDOW, node); return;
     case PM_OP_AVGPOOL_TO: (void)start(b, PM_GROUP_AVGPOOL, node); return;
     case PM_OP_SUBSAMPLE_PAD: (void)start(b, PM_GROUP_SUBSAMPLE, node); return;
-    case PM_OP_BATCHNORM: take_batchnorm(b, node); return;
+    case PM_OP_BATCHNORM:
+    case PM_OP_LAYER_SCALE: take_affine(b, node); return;
     case PM_OP_RELU: take_activation(b, node, PM_ACTIVATION_RELU); return;
     case PM_OP_RELU6: take_activation(b, node, PM_ACTIVATION_RELU6); return;
     case PM_OP_SILU: take_activation(b, node, PM_ACTIVATION_SILU); return;
     case PM_OP_SIGMOID: take_activation(b, node, PM_ACTIVATION_SIGMOID); return;
+    case PM_OP_GELU: take_activation(b, node, PM_ACTIVATION_GELU); return;
     case PM_OP_ADD: take_add(b, node); return;
     }
 }

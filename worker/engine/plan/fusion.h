@@ -1,5 +1,6 @@
-/* Groups: nodes that run as one step. A convolution takes the BatchNorm, residual addition and
- * activation behind it into its epilogue. Depends on the graph alone, on no size and no ISA. */
+/* Groups: nodes that run as one step. A convolution takes the BatchNorm or layer scale, residual
+ * addition and activation behind it into its epilogue. Depends on the graph alone, on no size and
+ * no ISA. */
 #ifndef PM_ENGINE_FUSION_H
 #define PM_ENGINE_FUSION_H
 
@@ -7,14 +8,15 @@
 #include "worker/engine/graph.h"
 
 typedef enum pm_group_kind {
-    PM_GROUP_CONV,
+    PM_GROUP_CONV, /* linear maps, too: 1x1 convolutions without a hook */
     PM_GROUP_LINEAR,
     PM_GROUP_MAXPOOL,
     PM_GROUP_AVGPOOL,
     PM_GROUP_AVGPOOL_WINDOW,
     PM_GROUP_SUBSAMPLE,
-    PM_GROUP_CONCAT,    /* the channels of `input`, then those of `residual` */
-    PM_GROUP_POINTWISE, /* BatchNorm, addition or activation with nothing to join */
+    PM_GROUP_CONCAT, /* the channels of `input`, then those of `residual` */
+    PM_GROUP_LAYERNORM,
+    PM_GROUP_POINTWISE, /* BatchNorm, layer scale, addition or activation with nothing to join */
 } pm_group_kind;
 
 enum { PM_GROUP_NONE = -1, PM_GROUP_IMAGE = -2 };
@@ -22,11 +24,12 @@ enum { PM_GROUP_NONE = -1, PM_GROUP_IMAGE = -2 };
 typedef struct pm_group {
     pm_group_kind kind;
     int head;                 /* the node it starts from */
-    int batchnorm;            /* node, or PM_NODE_NONE */
+    int affine;               /* node with a factor a channel: BatchNorm, layer scale, the LayerNorm
+                                 itself; or PM_NODE_NONE */
     pm_activation activation; /* last of all */
     int last;                 /* the node whose value it gives */
-    int input, residual; /* groups, PM_GROUP_IMAGE or PM_GROUP_NONE; residual is added after the
-                            BatchNorm */
+    int input, residual;      /* groups, PM_GROUP_IMAGE or PM_GROUP_NONE; residual is added after
+                                 `affine` */
 } pm_group;
 
 typedef struct pm_fusion {

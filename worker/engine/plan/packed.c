@@ -287,29 +287,36 @@ done:
 
 /* ---- epilogue ---- */
 
-/* BatchNorm in evaluation mode behind a bias b: s (v + b) + t = s v + (s b + t). */
+/* s and t of channel c: s v + t. */
+static void affine_of(const pm_node *node, size_t c, double *s, double *t) {
+    *s = (double)node->weight[c];
+    *t = node->bias != NULL ? (double)node->bias[c] : 0;
+    if (node->op != PM_OP_BATCHNORM) return;
+    *s /= sqrt((double)node->var[c] + (double)node->eps);
+    *t -= (double)node->mean[c] * *s;
+}
+
+/* Behind a bias b: s (v + b) + t = s v + (s b + t). */
 static pm_status pack_affine(const pm_graph *graph, const pm_group *group, pm_packed_group *out,
                              size_t lanes) {
     const pm_node *head = &graph->nodes[group->head];
-    const bool normed = group->batchnorm != PM_NODE_NONE;
+    const bool scaled = group->affine != PM_NODE_NONE;
     const float *bias =
         group->kind == PM_GROUP_CONV || group->kind == PM_GROUP_LINEAR ? head->bias : NULL;
-    if (!normed && bias == NULL) return PM_OK;
+    if (!scaled && bias == NULL) return PM_OK;
     const size_t count = blocks_of(head->channels, lanes) * lanes;
     out->scale = pm_floats_new(count);
     out->shift = pm_floats_new(count);
-    if (normed) out->gradient_scale = pm_floats_new(count);
+    if (scaled) out->gradient_scale = pm_floats_new(count);
     if (bias != NULL) out->bias = pm_floats_new(count);
-    if (out->scale == NULL || out->shift == NULL || (normed && out->gradient_scale == NULL) ||
+    if (out->scale == NULL || out->shift == NULL || (scaled && out->gradient_scale == NULL) ||
         (bias != NULL && out->bias == NULL))
         return no_memory(head);
     if (bias != NULL) memcpy(out->bias, bias, head->channels * sizeof *bias);
     for (size_t c = 0; c < head->channels; c++) {
         double s = 1, t = 0;
-        if (normed) {
-            const pm_node *bn = &graph->nodes[group->batchnorm];
-            s = (double)bn->weight[c] / sqrt((double)bn->var[c] + (double)bn->eps);
-            t = (double)bn->bias[c] - (double)bn->mean[c] * s;
+        if (scaled) {
+            affine_of(&graph->nodes[group->affine], c, &s, &t);
             out->gradient_scale[c] = (float)s;
         }
         if (bias != NULL) t += s * (double)bias[c];

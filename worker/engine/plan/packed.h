@@ -29,8 +29,8 @@ typedef struct pm_packed_group {
                               pm_winograd has them; then there are no backward taps */
     size_t subpixels;      /* first conv: its backward gives blocks of subpixels^2 pixels, channel
                               (a subpixels + b) 3 + c for pixel (a, b), color c; else 0 */
-    float *scale, *shift;  /* [blocks v] of BatchNorm and bias; NULL where there is neither */
-    float *gradient_scale; /* [blocks v]; NULL without BatchNorm */
+    float *scale, *shift;  /* [blocks v] of `affine` and bias; NULL where there is neither */
+    float *gradient_scale; /* [blocks v]; NULL without `affine` */
     float *bias;           /* conv: [blocks v], already part of shift; NULL without */
     float *memory;         /* all weights of the group */
     pm_tap *taps;

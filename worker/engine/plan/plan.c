@@ -144,6 +144,7 @@ static pm_step_op forward_op(pm_group_kind kind) {
     case PM_GROUP_AVGPOOL: return PM_DO_AVGPOOL;
     case PM_GROUP_AVGPOOL_WINDOW: return PM_DO_AVGPOOL_WINDOW;
     case PM_GROUP_SUBSAMPLE: return PM_DO_SUBSAMPLE;
+    case PM_GROUP_LAYERNORM: return PM_DO_LAYERNORM;
     case PM_GROUP_CONCAT: /* has no step where its parts lie in place */
     case PM_GROUP_POINTWISE: break;
     }
@@ -245,6 +246,9 @@ static void add_forward(pm_plan *plan) {
                 kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), time);
         if (group->kind == PM_GROUP_MAXPOOL)
             plan->winner[i] = kept_tensor(plan, pixels * kernels->lanes, time);
+        if (group->kind == PM_GROUP_LAYERNORM)
+            plan->normal[i] = kept_tensor(
+                plan, (pixels * kernels->lanes + size[0] * size[1]) * sizeof(float), time);
     }
     plan->forward_count = plan->step_count;
     plan->logits = plan->value[fusion->output];
@@ -295,6 +299,7 @@ static pm_status make_arena(pm_plan *plan) {
     for (size_t i = 0; i < plan->packed->fusion.count; i++) {
         pm_plan_use(plan, plan->mask[i], plan->step_count);
         pm_plan_use(plan, plan->winner[i], plan->step_count);
+        pm_plan_use(plan, plan->normal[i], plan->step_count);
     }
     plan->arena_floats = place(plan, order);
     free(order);
@@ -322,7 +327,8 @@ static pm_status make_rooms(pm_plan *plan) {
     plan->tensors = calloc(plan->tensor_room, sizeof *plan->tensors);
     plan->steps = calloc(plan->step_room, sizeof *plan->steps);
     plan->homes = calloc(groups, sizeof *plan->homes);
-    int **const lists[] = {&plan->value, &plan->mask, &plan->winner, &plan->grad, &plan->delta};
+    int **const lists[] = {&plan->value,  &plan->mask, &plan->winner,
+                           &plan->normal, &plan->grad, &plan->delta};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
         *lists[i] = malloc(groups * sizeof **lists[i]);
         if (*lists[i] == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
@@ -366,6 +372,7 @@ void pm_plan_fini(pm_plan *plan) {
     free(plan->value);
     free(plan->mask);
     free(plan->winner);
+    free(plan->normal);
     free(plan->grad);
     free(plan->delta);
     free(plan->arena);

@@ -43,6 +43,8 @@ typedef enum pm_step_op {
     PM_DO_AVGPOOL_WINDOW_BACKWARD,
     PM_DO_SUBSAMPLE, /* also a concatenation's parts whose channels begin inside a block */
     PM_DO_SUBSAMPLE_BACKWARD,
+    PM_DO_LAYERNORM,
+    PM_DO_LAYERNORM_BACKWARD,
     PM_DO_LINEAR_ROW,
     PM_DO_SEED, /* the gradient of the logits themselves, where no linear layer gives them */
     PM_DO_HOOK, /* the gradient at a convolution's output stands in `in`: measure, scale */
@@ -83,6 +85,7 @@ typedef struct pm_plan {
     int *value;      /* [groups] tensors: forward value, */
     int *mask;       /* the activation's derivative: bits, or floats where it is smooth, */
     int *winner;     /* pooling winners, */
+    int *normal;     /* a LayerNorm's normalised map and 1 / std, */
     int *grad;       /* gradient behind the mask, where a residual needs it, */
     int *delta;      /* gradient at the head's output */
     float *arena;

@@ -215,6 +215,11 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
     }
     if (plan->winner[step->group] != PM_TENSOR_NONE)
         m->winner = (uint8_t *)(plan->arena + plan->tensors[plan->winner[step->group]].offset);
+    if (plan->normal[step->group] != PM_TENSOR_NONE) {
+        m->eps = head->eps;
+        m->normal = plan->arena + plan->tensors[plan->normal[step->group]].offset;
+        m->inverse = m->normal + m->blocks * plan->packed->kernels->lanes * here[0] * here[1];
+    }
     if (step->op == PM_DO_LINEAR_ROW) {
         m->weights = plan->packed->groups[step->group].forward.weights;
         m->taps = plan->packed->groups[step->group].forward.taps;
@@ -331,6 +336,8 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     case PM_DO_AVGPOOL_WINDOW_BACKWARD: kernels->avgpool_window_backward(&step->map); return;
     case PM_DO_SUBSAMPLE: kernels->subsample(&step->map); return;
     case PM_DO_SUBSAMPLE_BACKWARD: kernels->subsample_backward(&step->map); return;
+    case PM_DO_LAYERNORM: kernels->layernorm(&step->map); return;
+    case PM_DO_LAYERNORM_BACKWARD: kernels->layernorm_backward(&step->map); return;
     case PM_DO_LINEAR_ROW: kernels->linear_row(&step->map, rows, values); return;
     }
 }

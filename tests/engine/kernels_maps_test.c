@@ -1,0 +1,281 @@
+/* The kernels that walk over maps, pools and norms, of every instruction set that this CPU has,
+ * against plain loops in double. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/engine/kernels_of.h"
+
+/* ---- pooling ---- */
+
+static void first_maximum_in_row_major_order_wins(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        enum { SIDE = 5, POOLED = 3 };
+        const ptrdiff_t v = (ptrdiff_t)k->lanes;
+        float *in = filled("in", SIDE * SIDE * k->lanes), *out = filled("o", POOLED * POOLED * 16);
+        uint8_t winner[POOLED * POOLED * 16];
+        for (size_t p = 0; p < SIDE * SIDE * k->lanes; p++) in[p] = p % 2 ? -INFINITY : -1.0F;
+        pm_map m = {.in = {in, 0, 0, SIDE * v, v},
+                    .images = 1,
+                    .blocks = 1,
+                    .height = POOLED,
+                    .width = POOLED,
+                    .in_height = SIDE,
+                    .in_width = SIDE,
+                    .kernel = 3,
+                    .stride = 2,
+                    .pad = 1,
+                    .winner = winner};
+        m.epilogue.out = (pm_span){out, 0, 0, POOLED * v, v};
+        k->maxpool(&m);
+        for (size_t o = 0; o < POOLED * POOLED * k->lanes; o++) {
+            const size_t pixel = o / k->lanes, y = pixel / POOLED, x = pixel % POOLED;
+            assert_int_equal(winner[o], (y == 0 ? 3 : 0) + (x == 0 ? 1 : 0));
+            assert_true(out[o] == in[o % k->lanes]); /* never the zero of a border */
+        }
+        free(in);
+        free(out);
+    }
+}
+
+/* A map of `blocks` blocks with nothing around it. */
+static pm_span dense(float *at, const pm_kernels *k, size_t blocks, size_t height, size_t width) {
+    const size_t plane = height * width * k->lanes;
+    return (pm_span){at, (ptrdiff_t)(blocks * plane), (ptrdiff_t)plane,
+                     (ptrdiff_t)(width * k->lanes), (ptrdiff_t)k->lanes};
+}
+
+static double at(const pm_kernels *k, const pm_span *s, size_t image, size_t channel, size_t y,
+                 size_t x) {
+    return (double)
+        s->at[(ptrdiff_t)image * s->image + (ptrdiff_t)(channel / k->lanes) * s->plane +
+              (ptrdiff_t)y * s->row + (ptrdiff_t)x * s->pixel + (ptrdiff_t)(channel % k->lanes)];
+}
+
+/* Average of windows: what out(y, x) takes of in(iy, ix), forward. */
+static double share(const pm_map *m, size_t y, size_t x, size_t iy, size_t ix) {
+    const size_t dy = iy + m->pad - y * m->stride, dx = ix + m->pad - x * m->stride; /* wrap */
+    return dy < m->kernel && dx < m->kernel ? 1.0 / (double)(m->kernel * m->kernel) : 0;
+}
+
+static void check_window(const pm_kernels *k, size_t kernel, size_t stride, size_t pad,
+                         size_t height, size_t width) {
+    enum { IMAGES = 2, BLOCKS = 2 };
+    const size_t high = (height + 2 * pad - kernel) / stride + 1;
+    const size_t wide = (width + 2 * pad - kernel) / stride + 1;
+    float *large = filled("large", IMAGES * BLOCKS * height * width * k->lanes);
+    float *small = filled("small", IMAGES * BLOCKS * high * wide * k->lanes);
+    const pm_span map = dense(large, k, BLOCKS, height, width);
+    const pm_span pooled = dense(small, k, BLOCKS, high, wide);
+    for (int forward = 0; forward < 2; forward++) {
+        const pm_span *from = forward ? &map : &pooled, *to = forward ? &pooled : &map;
+        const size_t ih = forward ? height : high, iw = forward ? width : wide;
+        const size_t oh = forward ? high : height, ow = forward ? wide : width;
+        pm_map m = {.in = {from->at, from->image, from->plane, from->row, from->pixel},
+                    .images = IMAGES,
+                    .blocks = BLOCKS,
+                    .height = oh,
+                    .width = ow,
+                    .in_height = ih,
+                    .in_width = iw,
+                    .kernel = kernel,
+                    .stride = stride,
+                    .pad = pad};
+        m.epilogue.out = *to;
+        (forward ? k->avgpool_window : k->avgpool_window_backward)(&m);
+        for (size_t o = 0; o < IMAGES * BLOCKS * k->lanes * oh * ow; o++) {
+            const size_t x = o % ow, y = o / ow % oh, c = o / ow / oh % (BLOCKS * k->lanes);
+            const size_t n = o / ow / oh / (BLOCKS * k->lanes);
+            double want = 0;
+            for (size_t iy = 0; iy < ih; iy++)
+                for (size_t ix = 0; ix < iw; ix++)
+                    want += at(k, from, n, c, iy, ix) *
+                            (forward ? share(&m, y, x, iy, ix) : share(&m, iy, ix, y, x));
+            assert_true(fabs(at(k, to, n, c, y, x) - want) < 1e-6);
+        }
+    }
+    free(large);
+    free(small);
+}
+
+static void windows_average_as_plain_loops_say(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        check_window(k, 3, 1, 1, 5, 21);
+        check_window(k, 2, 2, 0, 7, 8);
+        check_window(k, 3, 2, 1, 6, 9);
+        check_window(k, 2, 3, 0, 7, 5); /* pixels that no window sees */
+        check_window(k, 1, 1, 0, 1, 1);
+    }
+}
+
+/* Channels that move up by `before` and every stride-th pixel; and the way back. */
+static void check_moved(const pm_kernels *k, size_t before, size_t channels, size_t stride) {
+    enum { HEIGHT = 5, WIDTH = 19 };
+    const size_t high = (HEIGHT - 1) / stride + 1, wide = (WIDTH - 1) / stride + 1;
+    const size_t all = before + channels + 3, blocks = (all + k->lanes - 1) / k->lanes;
+    const size_t few = (channels + k->lanes - 1) / k->lanes;
+    float *large = filled("large", few * HEIGHT * WIDTH * k->lanes);
+    float *small = filled("small", blocks * high * wide * k->lanes);
+    pm_span narrow = dense(large, k, few, HEIGHT, WIDTH),
+            moved = dense(small, k, blocks, high, wide);
+    pm_map m = {.in = {narrow.at, narrow.image, narrow.plane, narrow.row, narrow.pixel},
+                .images = 1,
+                .blocks = blocks,
+                .height = high,
+                .width = wide,
+                .in_height = HEIGHT,
+                .in_width = WIDTH,
+                .stride = stride,
+                .before = before,
+                .in_channels = channels};
+    m.epilogue.out = moved;
+    k->subsample(&m);
+    for (size_t c = 0; c < blocks * k->lanes; c++)
+        for (size_t y = 0; y < high; y++)
+            for (size_t x = 0; x < wide; x++) {
+                bool there = c >= before && c < before + channels;
+                double want = there ? at(k, &narrow, 0, c - before, y * stride, x * stride) : 0;
+                assert_true(at(k, &moved, 0, c, y, x) == want);
+            }
+    m.in = (pm_const_span){moved.at, moved.image, moved.plane, moved.row, moved.pixel};
+    m.blocks = few, m.height = HEIGHT, m.width = WIDTH, m.in_height = high, m.in_width = wide;
+    m.channels = channels;
+    m.epilogue.out = narrow;
+    k->subsample_backward(&m);
+    for (size_t c = 0; c < few * k->lanes; c++)
+        for (size_t y = 0; y < HEIGHT; y++)
+            for (size_t x = 0; x < WIDTH; x++) {
+                bool there = c < channels && y % stride == 0 && x % stride == 0;
+                double want = there ? at(k, &moved, 0, c + before, y / stride, x / stride) : 0;
+                assert_true(at(k, &narrow, 0, c, y, x) == want);
+            }
+    free(large);
+    free(small);
+}
+
+static void channels_move_lane_by_lane(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        check_moved(k, 0, 21, 1);
+        check_moved(k, 21, 13, 1);
+        check_moved(k, 7, 33, 1);
+        check_moved(k, 8, 16, 2);
+        check_moved(k, 5, 20, 3);
+    }
+}
+
+/* ---- layernorm ---- */
+
+typedef struct norm_shape {
+    size_t channels, height, width, images;
+} norm_shape;
+
+/* One pixel's channels, `stride` floats between blocks. */
+static void gather(const pm_kernels *k, const float *at, size_t plane, size_t channels,
+                   double *out) {
+    for (size_t c = 0; c < channels; c++) out[c] = (double)at[c / k->lanes * plane + c % k->lanes];
+}
+
+static void check_near(const pm_kernels *k, const norm_shape *s, const char *what, double got,
+                       double want) {
+    if (fabs(got - want) > 2e-5 * fmax(1, fabs(want)))
+        fail_msg("%s: %zu channels, %zux%zu, %s: %g, not %g", k->name, s->channels, s->height,
+                 s->width, what, got, want);
+}
+
+/* Forward from the first image, backward of all of them, against the definition in double. */
+static void check_layernorm(const pm_kernels *k, const norm_shape *s) {
+    enum { MOST = 200 };
+    const size_t v = k->lanes, blocks = (s->channels + v - 1) / v, pixels = s->height * s->width;
+    const size_t plane = pixels * v, floats = blocks * plane;
+    const ptrdiff_t row = (ptrdiff_t)(s->width * v);
+    float *in = filled("in", s->images * floats), *out = filled("out", s->images * floats);
+    float *grad = filled("grad", s->images * floats), *back = filled("back", s->images * floats);
+    float *normal = filled("normal", floats), *inverse = filled("inverse", pixels);
+    float *scale = filled("scale", blocks * v), *shift = filled("shift", blocks * v);
+    for (size_t i = 0; i < s->images * floats; i++) {
+        const bool live = i / plane % blocks * v + i % v < s->channels;
+        in[i] = live ? in[i] + 3 : 0; /* a mean well off 0 */
+        if (!live) grad[i] = 0;
+    }
+    for (size_t c = s->channels; c < blocks * v; c++) scale[c] = shift[c] = 0;
+    pm_map m = {.in = {in, (ptrdiff_t)floats, (ptrdiff_t)plane, row, (ptrdiff_t)v},
+                .images = 1,
+                .blocks = blocks,
+                .height = s->height,
+                .width = s->width,
+                .channels = s->channels,
+                .eps = 1e-3F,
+                .normal = normal,
+                .inverse = inverse,
+                .epilogue = {.scale = scale, .shift = shift}};
+    m.epilogue.out = (pm_span){out, m.in.image, m.in.plane, row, m.in.pixel};
+    k->layernorm(&m);
+    m.images = s->images;
+    m.in.at = grad;
+    m.epilogue = (pm_epilogue){.out = m.epilogue.out};
+    m.epilogue.out.at = back;
+    k->layernorm_backward(&m);
+    for (size_t p = 0; p < pixels; p++) {
+        double x[MOST], h[MOST], mean = 0, var = 0;
+        gather(k, in + p * v, plane, s->channels, x);
+        for (size_t c = 0; c < s->channels; c++) mean += x[c] / (double)s->channels;
+        for (size_t c = 0; c < s->channels; c++)
+            var += (x[c] - mean) * (x[c] - mean) / (double)s->channels;
+        const double std = sqrt(var + 1e-3);
+        for (size_t c = 0; c < blocks * v; c++) {
+            const size_t at = c / v * plane + p * v + c % v;
+            const double u = c < s->channels ? (x[c] - mean) / std : 0;
+            check_near(k, s, "forward", (double)out[at], u * (double)scale[c] + (double)shift[c]);
+        }
+        for (size_t n = 0; n < s->images; n++) {
+            double sum = 0, along = 0;
+            gather(k, grad + n * floats + p * v, plane, s->channels, h);
+            for (size_t c = 0; c < s->channels; c++) {
+                sum += h[c] / (double)s->channels;
+                along += h[c] * (x[c] - mean) / std / (double)s->channels;
+            }
+            for (size_t c = 0; c < blocks * v; c++) {
+                const size_t at = n * floats + c / v * plane + p * v + c % v;
+                const double want =
+                    c < s->channels ? (h[c] - sum - (x[c] - mean) / std * along) / std : 0;
+                check_near(k, s, "backward", (double)back[at], want);
+            }
+        }
+    }
+    void *all[] = {in, out, grad, back, normal, inverse, scale, shift};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void layernorm_and_its_backward_are_the_definition(void **state) {
+    (void)state;
+    static const norm_shape shapes[] = {{1, 2, 3, 1},   {2, 1, 1, 2},  {16, 3, 16, 1},
+                                        {17, 2, 17, 3}, {96, 5, 7, 2}, {200, 1, 33, 2}};
+    for (size_t i = 0; i < 3; i++)
+        for (size_t n = 0; n < sizeof shapes / sizeof *shapes; n++)
+            if (kernels_of(i) != NULL) check_layernorm(kernels_of(i), &shapes[n]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_maximum_in_row_major_order_wins),
+        cmocka_unit_test(windows_average_as_plain_loops_say),
+        cmocka_unit_test(channels_move_lane_by_lane),
+        cmocka_unit_test(layernorm_and_its_backward_are_the_definition),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
