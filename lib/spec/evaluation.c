@@ -12,23 +12,6 @@
 
 enum { NUMBER_BYTES = 40 };
 
-static const char *const names[PM_REPLACEMENT_COUNT] = {"zero", "mean", "blur", "noise"};
-
-const char *pm_replacement_name(pm_replacement replacement) { return names[replacement]; }
-
-pm_status pm_replacement_parse(const char *name, pm_replacement *out) {
-    for (size_t i = 0; i < PM_REPLACEMENT_COUNT; i++) {
-        if (strcmp(name, names[i]) == 0) {
-            *out = (pm_replacement)i;
-            return PM_OK;
-        }
-    }
-    return pm_fail(PM_E_USAGE,
-                   "replacement '%.80s' is not known; there are: zero, mean, blur, "
-                   "noise",
-                   name);
-}
-
 void pm_evaluation_defaults(pm_evaluation *out) {
     *out = (pm_evaluation){.on = true, .ratio_count = 6, .ratios = {0, 0.1, 0.2, 0.3, 0.4, 0.5}};
 }
@@ -91,7 +74,7 @@ void pm_evaluation_format(const pm_evaluation *e, char out[PM_EVALUATION_BYTES])
     size_t used = 0;
     out[0] = 0;
     if (!e->on) return;
-    put(out, &used, "%s", names[e->replacement]);
+    put(out, &used, "%s", pm_replacement_name(e->replacement));
     if (e->replacement == PM_REPLACEMENT_NOISE) put(out, &used, "@%" PRIu64, e->seed);
     for (size_t i = 0; i < e->ratio_count; i++) {
         char number[NUMBER_BYTES];

@@ -12,16 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/base/replacement.h"
 #include "lib/base/status.h"
-
-/* In normalised space. */
-typedef enum pm_replacement {
-    PM_REPLACEMENT_ZERO,
-    PM_REPLACEMENT_MEAN,  /* each color's mean over the photograph */
-    PM_REPLACEMENT_BLUR,  /* the photograph blurred, as ig's blurred baseline */
-    PM_REPLACEMENT_NOISE, /* standard normal, the same for every heat map of a photograph */
-    PM_REPLACEMENT_COUNT
-} pm_replacement;
 
 enum { PM_RATIOS_MAX = 64, PM_EVALUATION_BYTES = 2048 };
 
@@ -43,8 +35,5 @@ pm_status pm_evaluation_set_ratios(const char *text, pm_evaluation *evaluation);
 void pm_evaluation_format(const pm_evaluation *evaluation, char out[PM_EVALUATION_BYTES]);
 /* The reverse, of canonical text alone: PM_E_FORMAT. */
 pm_status pm_evaluation_parse(const char *text, pm_evaluation *out);
-
-const char *pm_replacement_name(pm_replacement replacement); /* "zero", "mean", "blur", "noise" */
-pm_status pm_replacement_parse(const char *name, pm_replacement *out); /* PM_E_USAGE */
 
 #endif
