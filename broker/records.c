@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAYERS_MAX = 4096, TEXT_BYTES_MAX = 2048 };
+enum { LAYERS_MAX = 4096, CHANNELS_MAX = 1 << 24, TEXT_BYTES_MAX = 2048 };
 
 typedef struct frames {
     const pm_bytes *all;
@@ -77,6 +77,32 @@ static pm_status make_heat_map(frames *left, const Pm__Wire__Result *from, pm_re
     return PM_OK;
 }
 
+static pm_status copy_floats(frames *left, size_t count, float **out) {
+    pm_bytes frame = {0};
+    pm_status status = take_frame(left, &frame);
+    if (status) return status;
+    if (frame.size != count * sizeof **out)
+        return pm_fail(PM_E_PROTOCOL, "an activation frame of %zu bytes for %zu floats", frame.size,
+                       count);
+    *out = malloc(frame.size + 1);
+    if (!*out) return no_memory();
+    memcpy(*out, frame.bytes, frame.size);
+    return PM_OK;
+}
+
+static pm_status make_activations(frames *left, const Pm__Wire__Result *from,
+                                  pm_record_result *to) {
+    if (!from->has_activation_channels || !from->has_activation_convs || from->n_layers ||
+        from->activation_channels == 0 || from->activation_channels > CHANNELS_MAX ||
+        from->activation_convs == 0 || from->activation_convs > LAYERS_MAX)
+        return pm_fail(PM_E_PROTOCOL, "a result of method gather without activations");
+    pm_status status = copy_floats(left, from->activation_channels, &to->activations);
+    if (!status) status = copy_floats(left, from->activation_convs, &to->density);
+    to->activation_count = from->activation_channels;
+    to->density_count = from->activation_convs;
+    return status;
+}
+
 static pm_status make_failure(const Pm__Wire__Failure *from, pm_record_result *to) {
     to->stage = strndup(from->stage, TEXT_BYTES_MAX);
     to->reason = strndup(from->reason, TEXT_BYTES_MAX);
@@ -137,7 +163,11 @@ static pm_status make_result(const Pm__Wire__Result *from, frames *left, const p
     size_t channels = 0;
     to->configuration = from->configuration;
     if (from->failure) return make_failure(from->failure, to);
+    if (from->configuration >= spec->config_count)
+        return pm_fail(PM_E_PROTOCOL, "a result of configuration %u", from->configuration);
     pm_status status = make_values(from, to);
+    if (!status && spec->configs[from->configuration].attribution.method == PM_METHOD_GATHER)
+        return make_activations(left, from, to);
     if (!status) status = make_curves(from, to);
     if (!status) status = make_layers(from, to, &channels);
     if (!status && spec->channels != PM_CHANNELS_NONE) status = make_channels(left, channels, to);

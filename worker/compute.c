@@ -199,18 +199,30 @@ static pm_status attribute(in_work *w, pm_context *context) {
     return status;
 }
 
+/* Method gather: no gradient, only what statistics are made of. */
+static pm_status activate(in_work *w, pm_context *context) {
+    pm_activations activations;
+    pm_status status = pm_context_activations(context, w->input.tensor, &activations);
+    for (size_t i = 0; i < w->request_count && !status; i++)
+        status = pm_reply_activations(w->reply, w->positions[i], w->ready->loaded->model,
+                                      w->requests[i].target, &activations);
+    return status;
+}
+
 /* The requests of all open configurations that share `first`'s tensor. */
-static pm_status gather(in_work *w, size_t first, bool *done) {
+static pm_status collect(in_work *w, size_t first, bool *done) {
     const pm_ready_configuration *configurations = w->ready->configurations;
-    const pm_config *like = &configurations[w->task->configurations[first]].config;
+    const pm_ready_configuration *like = &configurations[w->task->configurations[first]];
     w->request_count = 0;
     for (size_t k = first; k < w->task->n_configurations; k++) {
         const pm_ready_configuration *c = &configurations[w->task->configurations[k]];
         pm_status status = PM_OK;
         int target = 0;
-        if (done[k] || (c->engine && !pm_config_same_tensor(like, &c->config))) continue;
+        if (done[k] || c->gathers != like->gathers ||
+            (c->engine && !pm_config_same_tensor(&like->config, &c->config)))
+            continue;
         done[k] = true;
-        if (!c->engine) {
+        if (!c->engine && !c->gathers) {
             status = pm_reply_fail(w->reply, k, "compute", "configuration", c->text);
         } else if (!choose_target(w, &c->config, &target)) {
             char text[96];
@@ -236,7 +248,9 @@ static pm_status compute_group(in_work *w, const pm_config *config) {
         status =
             get_context(w->compute, w->ready->loaded, config->crop, w->request_count, &context);
     }
-    if (!status) status = attribute(w, context);
+    if (!status)
+        status = config->attribution.method == PM_METHOD_GATHER ? activate(w, context)
+                                                                : attribute(w, context);
     pm_item_input_fini(&w->input);
     if (!status) return PM_OK;
     char text[512];
@@ -256,7 +270,7 @@ static pm_status compute_configurations(in_work *w) {
         done && w->requests && w->positions ? PM_OK : pm_fail(PM_E_MEMORY, "item: no memory");
     for (size_t k = 0; k < count && !status; k++) {
         if (done[k]) continue;
-        status = gather(w, k, done);
+        status = collect(w, k, done);
         if (!status && w->request_count > 0)
             status = compute_group(
                 w, &w->ready->configurations[w->task->configurations[w->positions[0]]].config);

@@ -12,6 +12,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are written as memory has them");
 
 enum { FRAMES_EACH = 3, CHANNEL_VARIANCE = 0, IN_H = 1, HEAT_MAP = 2 };
+enum { ACTIVATIONS = 0, DENSITY = 1 }; /* of method gather */
 
 struct pm_reply {
     Pm__Wire__ItemResult *wire;
@@ -222,6 +223,61 @@ pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
         wire->has_heat_map_side = true;
         wire->heat_map_side = (uint32_t)result->width;
     }
+    reply->closed[k] = !status;
+    return status;
+}
+
+/* ---- method gather ---- */
+
+static bool all_finite(const float *values, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!isfinite(values[i])) return false;
+    return true;
+}
+
+static pm_status put_frame(pm_reply *reply, size_t k, size_t frame, const float *values,
+                           size_t count) {
+    float *copy = malloc((count ? count : 1) * sizeof *copy);
+    if (!copy) return no_memory();
+    memcpy(copy, values, count * sizeof *copy);
+    reply->frames[k][frame] = (pm_bytes){(const uint8_t *)copy, count * sizeof *copy};
+    return PM_OK;
+}
+
+/* Softmax of one class, in double. */
+static double probability(const float *logits, size_t classes, size_t class) {
+    double most = (double)logits[0], sum = 0;
+    for (size_t k = 1; k < classes; k++) most = fmax(most, (double)logits[k]);
+    for (size_t k = 0; k < classes; k++) sum += exp((double)logits[k] - most);
+    return exp((double)logits[class] - most) / sum;
+}
+
+pm_status pm_reply_activations(pm_reply *reply, size_t k, const pm_model *model, int target,
+                               const pm_activations *activations) {
+    Pm__Wire__Result *wire = reply->wire->results[k];
+    const size_t classes = pm_model_classes(model), convs = pm_model_conv_count(model);
+    size_t top = 0;
+    if (!all_finite(activations->mean, activations->channels) ||
+        !all_finite(activations->density, convs) || !all_finite(activations->logits, classes))
+        return pm_reply_fail(reply, k, "compute", "not-finite",
+                             "the activations have values that are not finite numbers");
+    for (size_t c = 1; c < classes; c++)
+        if (activations->logits[c] > activations->logits[top]) top = c;
+    const size_t y = target == PM_TARGET_TOP ? top : (size_t)target;
+    reset(reply, k);
+    wire->has_target = wire->has_predicted = wire->has_p_target = wire->has_p_predicted = true;
+    wire->target = (int32_t)y;
+    wire->predicted = (int32_t)top;
+    wire->p_target = probability(activations->logits, classes, y);
+    wire->p_predicted = probability(activations->logits, classes, top);
+    wire->box_reason = strdup("no-map");
+    wire->has_activation_channels = wire->has_activation_convs = true;
+    wire->activation_channels = (uint32_t)activations->channels;
+    wire->activation_convs = (uint32_t)convs;
+    pm_status status = wire->box_reason ? PM_OK : no_memory();
+    if (!status)
+        status = put_frame(reply, k, ACTIVATIONS, activations->mean, activations->channels);
+    if (!status) status = put_frame(reply, k, DENSITY, activations->density, convs);
     reply->closed[k] = !status;
     return status;
 }

@@ -29,6 +29,10 @@ pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
                         const pm_attribution_result *result, const pm_pixel_box *boxes,
                         size_t box_count, pm_channels channels, pm_heat_maps heat_maps);
 
+/* Result k of method gather; `target` as in a request. PM_E_MEMORY. */
+pm_status pm_reply_activations(pm_reply *reply, size_t k, const pm_model *model, int target,
+                               const pm_activations *activations);
+
 /* The finished reply as something to send; *reply is gone. Open results are our bug. */
 pm_status pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out);
 

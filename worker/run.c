@@ -154,7 +154,8 @@ static pm_status ready_configuration(const pm_run_ready *ready, const char *text
                                      pm_ready_configuration *out) {
     pm_status status = pm_config_parse(text, &out->config);
     if (!status) status = pm_config_check(&out->config);
-    if (!status)
+    out->gathers = !status && out->config.attribution.method == PM_METHOD_GATHER;
+    if (!status && !out->gathers)
         status = pm_configuration_new(ready->loaded->model, &out->config.attribution,
                                       out->config.has_statistics ? ready->statistics : NULL,
                                       &out->engine);

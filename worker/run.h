@@ -33,7 +33,8 @@ void pm_loaded_release(pm_loaded **loaded);
 
 typedef struct pm_ready_configuration {
     pm_config config;
-    pm_configuration *engine; /* NULL: `text` says why */
+    bool gathers;             /* method gather: the engine needs no configuration */
+    pm_configuration *engine; /* NULL otherwise: `text` says why */
     char *text;
 } pm_ready_configuration;
 
