@@ -108,6 +108,18 @@ CASES = {
     "vgg11_32_cls": ("vgg11", 32, 32, 10, {}),
     "vgg13_bn_48_gamma2_exact": ("vgg13_bn", 48, 48, 10, {"gamma": 2.0, "exact_variance": True}),
     "vgg19_48_cls": ("vgg19", 48, 48, 10, {"quantile": 0.3}),
+    "mobilenet_v2_64_cls": ("mobilenet_v2", 64, 64, 1000, {}),
+    "mobilenet_v2_96_ratio0.5": ("mobilenet_v2", 96, 96, 1000, {"layer_ratio": 0.5, "quantile": 0.5}),
+    "efficientnet_b0_64_off": ("efficientnet_b0", 64, 64, 1000, {"mask": "off"}),
+    "efficientnet_b0_64_cls": ("efficientnet_b0", 64, 64, 1000, {}),
+    "efficientnet_b0_80x56_squeeze": ("efficientnet_b0", 80, 56, 1000, {"quantile": 0.3, "layer_ratio": "features.[45]*.fc?,features.3.0.*"}),
+    "efficientnet_b1_64_cls": ("efficientnet_b1", 64, 64, 1000, {"layer_ratio": "features.6.[0-1].block.[12].*,features.8.0"}),
+    "efficientnet_b2_64_gamma2": ("efficientnet_b2", 64, 64, 100, {"gamma": 2.0, "layer_ratio": "features.5.*.block.[1-3].*"}),
+    "efficientnet_b3_64_off": ("efficientnet_b3", 64, 64, 100, {"mask": "off", "layer_ratio": "features.4.0.*"}),
+    "efficientnet_b4_64_cls": ("efficientnet_b4", 64, 64, 100, {"layer_ratio": "features.[1-3].0.block.1.0,features.7.*"}),
+    "efficientnet_b5_64_novc": ("efficientnet_b5", 64, 64, 100, {"variance_conservation": False, "layer_ratio": "features.5.*.block.1.0"}),
+    "efficientnet_b6_64_gamma3_exact": ("efficientnet_b6", 64, 64, 10, {"gamma": 3.0, "exact_variance": True, "layer_ratio": "features.6.1.*"}),
+    "efficientnet_b7_64_cls": ("efficientnet_b7", 64, 64, 10, {"quantile": 0.2, "layer_ratio": "features.[2-5].3.block.[1-3].*"}),
     "cifar_resnet20_32_off": ("cifar_resnet20", 32, 32, 10, {"mask": "off"}),
     "cifar_resnet20_32_cls": ("cifar_resnet20", 32, 32, 10, {}),
     "cifar_resnet32_32_all": ("cifar_resnet32", 32, 32, 100, {"layer_ratio": 1.0}),
@@ -128,6 +140,8 @@ ACTIVATIONS = {
 }
 # (conv, linear) gains beside the reference's own, by the same aim: softmax away from 0 and 1
 GAINS = {"resnet34": (1.2, 0.1), "resnet101": (0.8, 1.0), "resnet152": (0.8, 1.0), "vgg11": (1.5, 1.0), "vgg13_bn": (1.5, 1.0),
+         "mobilenet_v2": (1.3, 3.0), "efficientnet_b1": (1.2, 16.0), "efficientnet_b2": (1.2, 16.0), "efficientnet_b3": (1.2, 16.0),
+         "efficientnet_b4": (1.2, 16.0), "efficientnet_b5": (1.2, 16.0), "efficientnet_b6": (1.2, 8.0), "efficientnet_b7": (1.2, 16.0),
          "vgg19": (1.5, 1.0), "cifar_resnet20": (1.2, 0.3), "cifar_resnet32": (1.2, 0.3), "cifar_resnet56": (1.0, 0.05),
          "convnext_small": (1.4, 3.0), "convnext_base": (1.4, 3.0), "convnext_large": (1.4, 2.0)}
 
@@ -229,7 +243,8 @@ def run_activations(ref, name, model, out):
 def keys(ref, out):
     lines = []
     for arch in [f"resnet{d}" for d in (18, 34, 50, 101, 152)] + [f"vgg{d}{b}" for b in ("", "_bn") for d in (11, 13, 16, 19)] + \
-            [f"cifar_resnet{d}" for d in (20, 32, 44, 56)] + [f"convnext_{s}" for s in ("tiny", "small", "base", "large")]:
+            [f"cifar_resnet{d}" for d in (20, 32, 44, 56)] + [f"convnext_{s}" for s in ("tiny", "small", "base", "large")] + \
+            ["mobilenet_v2"] + [f"efficientnet_b{n}" for n in range(8)]:
         model = getattr(torchvision.models, arch)(weights=None, num_classes=7)
         tensors = [(n, t.shape) for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")]
         shapes = "".join(f"{n} {','.join(map(str, s))}\n" for n, s in tensors)

@@ -36,13 +36,14 @@ void pm_case_set_fini(pm_case_set *set);
 
 /* How far a result is from double precision. */
 typedef struct pm_case_distance {
-    double heat_map; /* relative L2 */
-    double torch;    /* the same of PyTorch's own fp32 heat map */
-    double logits;   /* largest difference over largest logit */
-    double scales;   /* largest relative difference of M, N, the scales, over all layers */
-    double spread;   /* the same of variance before and after */
-    double channels; /* largest relative L2 of a layer's channel variances */
-    bool h_equal;    /* every layer's H, and whether it is partitioned */
+    double heat_map;     /* relative L2 */
+    double torch;        /* the same of PyTorch's own fp32 heat map */
+    double logits;       /* largest difference over largest logit */
+    double scales;       /* largest relative difference of M, N, the scales, over all layers */
+    double torch_scales; /* the same of PyTorch's own fp32: a sum that cancels is no better there */
+    double spread;       /* the same of variance before and after */
+    double channels;     /* largest relative L2 of a layer's channel variances */
+    bool h_equal;        /* every layer's H, and whether it is partitioned */
 } pm_case_distance;
 
 /* PM_E_MISMATCH where the result has other layers or sizes than the vectors. */

@@ -71,12 +71,18 @@ static pm_status compare_maps(const pm_case *c, const pm_oracle_result *r, pm_ca
     return status;
 }
 
+/* Largest relative difference of M, N (where they are measured) and the two scales. */
+static void worst_of_four(double *so_far, const double *scales, const double *want) {
+    for (size_t i = isnan(want[0]) ? 2 : 0; i < 4; i++) worst(so_far, relative(scales[i], want[i]));
+}
+
 static pm_status compare_layer(const pm_case *c, const pm_oracle_layer *layer,
                                pm_case_distance *out) {
     const char *name = pm_model_conv(c->model, layer->conv)->name;
-    double *h = NULL, *scales = NULL, *spread = NULL, *variance = NULL;
+    double *h = NULL, *scales = NULL, *torch = NULL, *spread = NULL, *variance = NULL;
     pm_status status = tensor(c, name, "h", layer->channels, &h);
     if (!status) status = tensor(c, name, "scales_double", 4, &scales);
+    if (!status) status = tensor(c, name, "scales", 4, &torch);
     if (!status) status = tensor(c, name, "spread_double", 2, &spread);
     if (status) goto done;
     size_t selected = 0;
@@ -85,12 +91,9 @@ static pm_status compare_layer(const pm_case *c, const pm_oracle_layer *layer,
         selected += h[i] != 0;
     }
     if (selected != layer->selected || layer->partitioned == isnan(scales[0])) out->h_equal = false;
-    if (layer->partitioned) {
-        worst(&out->scales, relative(layer->m, scales[0]));
-        worst(&out->scales, relative(layer->n, scales[1]));
-    }
-    worst(&out->scales, relative(layer->scale_h, scales[2]));
-    worst(&out->scales, relative(layer->scale_l, scales[3]));
+    worst_of_four(&out->scales, (double[]){layer->m, layer->n, layer->scale_h, layer->scale_l},
+                  scales);
+    worst_of_four(&out->torch_scales, torch, scales);
     const double part = layer->partitioned ? scales[0] : 0;
     worst(&out->spread, relative_spread(layer->variance_before, spread[0], part));
     worst(&out->spread, relative_spread(layer->variance_after, spread[1], part));
@@ -104,6 +107,7 @@ static pm_status compare_layer(const pm_case *c, const pm_oracle_layer *layer,
 done:
     free(h);
     free(scales);
+    free(torch);
     free(spread);
     free(variance);
     return status;

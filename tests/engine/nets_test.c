@@ -151,6 +151,23 @@ static int build_joined(pm_builder *b, const pm_arch *arch, size_t classes) {
 }
 
 static const pm_family joined_family = {"f", build_joined, NULL};
+/* Squeeze and excitation of a map that is also read elsewhere, and of one whose factors are. */
+static int build_excited(pm_builder *b, const pm_arch *arch, size_t classes) {
+    const size_t channels = *(const size_t *)arch->variant;
+    int x = pm_build_conv(b, pm_build_input(b), "a", channels, 3, 2, 1, false);
+    x = pm_build_silu(b, pm_build_batchnorm(b, x, "an"));
+    int s = pm_build_avgpool_to(b, x, 1, 1);
+    s = pm_build_silu(b, pm_build_conv(b, s, "b", 7, 1, 1, 0, true));
+    s = pm_build_sigmoid(b, pm_build_conv(b, s, "c", channels, 1, 1, 0, true));
+    int y = pm_build_scale(b, pm_build_scale(b, x, s), s);
+    y = pm_build_add(
+        b, y, pm_build_batchnorm(b, pm_build_conv(b, y, "d", channels, 3, 1, 1, false), "dn"));
+    int t = pm_build_relu(b, pm_build_conv(b, s, "e", channels, 1, 1, 0, true));
+    y = pm_build_scale(b, pm_build_relu(b, pm_build_add(b, y, x)), t);
+    return pm_build_linear(b, pm_build_avgpool_to(b, y, 1, 1), "f", channels, classes);
+}
+
+static const pm_family excited_family = {"f", build_excited, NULL};
 static const pm_family chain_family = {"d", build_chain, NULL};
 static const pm_family knot_family = {"f", build_knot, NULL};
 static const pm_family rectangles_family = {"f", build_rectangles, NULL};
@@ -323,6 +340,18 @@ static void norms_over_channels_and_linear_maps_are_what_the_oracle_says(void **
     }
 }
 
+static void squeeze_and_excitation_is_what_the_oracle_says(void **state) {
+    (void)state;
+    static const size_t channels[] = {16, 21, 40};
+    for (size_t i = 0; i < sizeof channels / sizeof *channels; i++) {
+        const pm_arch arch = {.info = {.name = "excited", .family = "test"},
+                              .family = &excited_family,
+                              .variant = &channels[i]};
+        check(&arch, 21, 30);
+        check(&arch, 2, 46);
+    }
+}
+
 static void every_activation_is_what_the_oracle_says(void **state) {
     (void)state;
     int (*const bends[])(pm_builder *, int) = {pm_build_silu,   pm_build_relu6, pm_build_sigmoid,
@@ -364,6 +393,7 @@ int main(void) {
         cmocka_unit_test(chains_of_any_filter_and_stride_are_what_the_oracle_says),
         cmocka_unit_test(depthwise_filters_are_what_the_oracle_says),
         cmocka_unit_test(norms_over_channels_and_linear_maps_are_what_the_oracle_says),
+        cmocka_unit_test(squeeze_and_excitation_is_what_the_oracle_says),
         cmocka_unit_test(every_activation_is_what_the_oracle_says),
         cmocka_unit_test(values_read_twice_are_what_the_oracle_says),
         cmocka_unit_test(filters_that_are_not_square_are_what_the_oracle_says),

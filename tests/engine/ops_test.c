@@ -160,6 +160,13 @@ static void batchnorm_activations_and_add(void **state) {
     check(&(pm_node){.op = PM_OP_ADD, .channels = 4}, s, s, 2);
 }
 
+static void scale_by_a_value_a_channel(void **state) {
+    (void)state;
+    const pm_oracle_shape s = {4, 5, 6};
+    const pm_oracle_shape shapes[2] = {s, {4, 1, 1}};
+    check_pair(&(pm_node){.op = PM_OP_SCALE, .channels = 4}, shapes, s);
+}
+
 static void pools_and_the_cifar_shortcut(void **state) {
     (void)state;
     pm_node pool = {
@@ -286,6 +293,7 @@ int main(void) {
         cmocka_unit_test(depthwise_convolution_of_any_kernel_and_stride),
         cmocka_unit_test(convolution_forward_by_hand),
         cmocka_unit_test(batchnorm_activations_and_add),
+        cmocka_unit_test(scale_by_a_value_a_channel),
         cmocka_unit_test(pools_and_the_cifar_shortcut),
         cmocka_unit_test(windows_that_hang_over_or_count_their_padding),
         cmocka_unit_test(channels_side_by_side),

@@ -146,6 +146,13 @@ int pm_build_add(pm_builder *b, int first, int second) {
     return add_node(b, node, "");
 }
 
+int pm_build_scale(pm_builder *b, int input, int factors) {
+    pm_node node = plain(PM_OP_SCALE, input, channels_of(b, input));
+    node.input[1] = factors;
+    assert(b->status || channels_of(b, factors) == node.channels);
+    return add_node(b, node, "");
+}
+
 int pm_build_concat(pm_builder *b, int first, int second) {
     pm_node node = plain(PM_OP_CONCAT, first, channels_of(b, first) + channels_of(b, second));
     node.input[1] = second;

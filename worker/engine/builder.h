@@ -41,6 +41,8 @@ int pm_build_sigmoid(pm_builder *builder, int input);
 int pm_build_gelu(pm_builder *builder, int input);
 int pm_build_add(pm_builder *builder, int a, int b);
 int pm_build_concat(pm_builder *builder, int a, int b);
+/* factors: a 1x1 map of as many channels. */
+int pm_build_scale(pm_builder *builder, int input, int factors);
 int pm_build_maxpool(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);
 /* With PyTorch's ceil_mode. */
 int pm_build_maxpool_ceil(pm_builder *builder, int input, size_t kernel, size_t stride, size_t pad);

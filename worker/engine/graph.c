@@ -103,6 +103,7 @@ static pm_status node_size(const pm_graph *graph, const pm_node *node, const siz
     case PM_OP_SILU:
     case PM_OP_SIGMOID:
     case PM_OP_GELU:
+    case PM_OP_SCALE:
     case PM_OP_ADD:
     case PM_OP_LINEAR_MAP:
     case PM_OP_LAYERNORM:

@@ -19,6 +19,7 @@ typedef enum pm_op {
     PM_OP_GELU,           /* v Phi(v), Phi the normal distribution, by erf */
     PM_OP_ADD,            /* input[0] + input[1] */
     PM_OP_CONCAT,         /* the channels of input[0], then those of input[1] */
+    PM_OP_SCALE,          /* channel c of input[0] times value c of input[1], a 1x1 map */
     PM_OP_MAXPOOL,        /* first maximum in row-major order wins, as in PyTorch */
     PM_OP_AVGPOOL_TO,     /* adaptive average pool to out_height x out_width, PyTorch's bins */
     PM_OP_AVGPOOL_WINDOW, /* average of a window; zeros of the padding count, as in PyTorch */

@@ -22,6 +22,8 @@ struct pm_arch {
 };
 
 extern const pm_family pm_family_resnet, pm_family_vgg, pm_family_cifar_resnet, pm_family_convnext;
+extern const pm_family pm_family_mobilenet;
+extern const pm_family pm_family_efficientnet, pm_family_efficientnet_b0; /* differ in hooks */
 
 /* Variants; meaning in the family's file. */
 typedef struct pm_resnet_variant {
@@ -42,6 +44,11 @@ typedef struct pm_convnext_variant {
     size_t channels; /* of the first stage; each later one has twice as many */
     size_t blocks[4];
 } pm_convnext_variant;
+
+typedef struct pm_efficientnet_variant {
+    double width, depth; /* factors on channels and blocks */
+    float eps;           /* of BatchNorm */
+} pm_efficientnet_variant;
 
 /* `info` must come from pm_arch_at or pm_arch_find. */
 const pm_arch *pm_arch_of(const pm_arch_info *info);

@@ -4,10 +4,10 @@
 #include <stdint.h>
 #include <string.h>
 
-#define IMAGENET IMAGENET_AT(256)
-#define IMAGENET_AT(RESIZE)                                                                        \
-    .resize = RESIZE, .crop = 224, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f}, \
+#define IMAGENET_AT(RESIZE, CROP, FILTER)                                                          \
+    .resize = RESIZE, .crop = CROP, .filter = FILTER, .mean = {0.485f, 0.456f, 0.406f},            \
     .std = {0.229f, 0.224f, 0.225f}
+#define IMAGENET IMAGENET_AT(256, 224, PM_FILTER_BILINEAR)
 /* The published CIFAR checkpoints were trained with ImageNet's mean and std. */
 #define CIFAR                                                                                      \
     .resize = 0, .crop = 32, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f},       \
@@ -33,11 +33,20 @@
             BLOCKS                                                                                 \
         }                                                                                          \
     }
+/* Each at the sizes of torchvision's IMAGENET1K_V1 weights. */
+#define EFFICIENTNET_OF(FAMILY, NAME, WIDTH, DEPTH, RESIZE, CROP, EPS)                             \
+    {                                                                                              \
+        {.name = NAME, .family = "efficientnet", IMAGENET_AT(RESIZE, CROP, PM_FILTER_BICUBIC)},    \
+            &FAMILY, &(const pm_efficientnet_variant) {                                            \
+            WIDTH, DEPTH, EPS                                                                      \
+        }                                                                                          \
+    }
+#define EFFICIENTNET(...) EFFICIENTNET_OF(pm_family_efficientnet, __VA_ARGS__)
 
 #define CONVNEXT(NAME, RESIZE, CHANNELS, ...)                                                      \
     {                                                                                              \
-        {.name = NAME, .family = "convnext", IMAGENET_AT(RESIZE)}, &pm_family_convnext,            \
-            &(const pm_convnext_variant) {                                                         \
+        {.name = NAME, .family = "convnext", IMAGENET_AT(RESIZE, 224, PM_FILTER_BILINEAR)},        \
+            &pm_family_convnext, &(const pm_convnext_variant) {                                    \
             CHANNELS, { __VA_ARGS__ }                                                              \
         }                                                                                          \
     }
@@ -72,6 +81,15 @@ static const pm_arch table[] = {
     CONVNEXT("convnext_small", 230, 96, 3, 3, 27, 3),
     CONVNEXT("convnext_base", 232, 128, 3, 3, 27, 3),
     CONVNEXT("convnext_large", 232, 192, 3, 3, 27, 3),
+    {{.name = "mobilenet_v2", .family = "mobilenet", IMAGENET}, &pm_family_mobilenet, NULL},
+    EFFICIENTNET_OF(pm_family_efficientnet_b0, "efficientnet_b0", 1.0, 1.0, 256, 224, 1e-5f),
+    EFFICIENTNET("efficientnet_b1", 1.0, 1.1, 256, 240, 1e-5f),
+    EFFICIENTNET("efficientnet_b2", 1.1, 1.2, 288, 288, 1e-5f),
+    EFFICIENTNET("efficientnet_b3", 1.2, 1.4, 320, 300, 1e-5f),
+    EFFICIENTNET("efficientnet_b4", 1.4, 1.8, 384, 380, 1e-5f),
+    EFFICIENTNET("efficientnet_b5", 1.6, 2.2, 456, 456, 1e-3f),
+    EFFICIENTNET("efficientnet_b6", 1.8, 2.6, 528, 528, 1e-3f),
+    EFFICIENTNET("efficientnet_b7", 2.0, 3.1, 600, 600, 1e-3f),
 };
 enum { TABLE_COUNT = sizeof table / sizeof table[0], NAME_MAX_BYTES = 64 };
 

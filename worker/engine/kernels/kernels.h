@@ -94,6 +94,7 @@ typedef struct pm_map {
     pm_const_span in;
     size_t images, blocks, height, width;
     size_t in_height, in_width;
+    pm_const_span factors; /* scale_map: a pixel a block; scale_sum: a map as `in`; all images' */
     size_t kernel, stride, pad;
     uint8_t *winner;    /* pooling: [blocks][pooled height][pooled width][v], place in the window */
     size_t before;      /* subsample: channels of the wider map in front of the narrower one's */
@@ -142,6 +143,8 @@ typedef struct pm_kernels {
     void (*maxpool)(const pm_map *map);
     /* in: the gradient of the pooled map, in_height x in_width its size */
     void (*maxpool_backward)(const pm_map *map);
+    void (*scale_map)(const pm_map *map); /* in times factors */
+    void (*scale_sum)(const pm_map *map); /* the sum over space of in times factors, 1x1 */
     void (*avgpool)(const pm_map *map);
     void (*avgpool_backward)(const pm_map *map);
     void (*avgpool_window)(const pm_map *map); /* zeros of the padding count */

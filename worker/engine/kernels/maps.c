@@ -48,6 +48,41 @@ static void pointwise(const pm_map *map, strip *s) {
 
 void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map) { each_strip(map, pointwise, NULL); }
 
+/* ---- squeeze and excitation ---- */
+
+static void scale_map(const pm_map *map, strip *s) {
+    const vec factor = vec_load(map->factors.at + (ptrdiff_t)s->block * map->factors.plane);
+    for (size_t i = 0; i < s->count; i++) s->out[i] = in_pixel(map, s, s->y, s->x + i) * factor;
+}
+
+void PM_ISA_SYMBOL(pm_scale_map)(const pm_map *map) { each_strip(map, scale_map, NULL); }
+
+/* `count` pixels of a row, times those of another where there is one. In four parts: they run side
+ * by side, and short sums lose less. */
+PM_INLINE vec row_sum(const float *p, ptrdiff_t step, const float *factors, ptrdiff_t factor_step,
+                      size_t count) {
+    vec part[4] = {{0}};
+    for (size_t i = 0; i < count; i += 4) PM_UNROLL for (size_t k = 0; k < 4; k++) {
+            if (i + k >= count) break;
+            vec v = vec_load(p + (ptrdiff_t)(i + k) * step);
+            if (factors != NULL) v *= vec_load(factors + (ptrdiff_t)(i + k) * factor_step);
+            part[k] += v;
+        }
+    return (part[0] + part[1]) + (part[2] + part[3]);
+}
+
+static void scale_sum(const pm_map *map, strip *s) {
+    const float *factors = map->factors.at + (ptrdiff_t)s->block * map->factors.plane;
+    vec sum = {0};
+    for (size_t r = 0; r < map->in_height; r++)
+        sum +=
+            row_sum(s->plane + (ptrdiff_t)r * map->in.row, map->in.pixel,
+                    factors + (ptrdiff_t)r * map->factors.row, map->factors.pixel, map->in_width);
+    s->out[0] = sum;
+}
+
+void PM_ISA_SYMBOL(pm_scale_sum)(const pm_map *map) { each_strip(map, scale_sum, NULL); }
+
 /* ---- pooling ---- */
 
 /* Window `o`, clipped to the map. */
@@ -127,7 +162,9 @@ static void avgpool(const pm_map *map, strip *s) {
     for (size_t i = 0; i < s->count; i++) {
         vec sum = {0};
         for (size_t r = s->y0; r < s->y1; r++)
-            for (size_t c = s->x0[i]; c < s->x1[i]; c++) sum += in_pixel(map, s, r, c);
+            sum +=
+                row_sum(s->plane + (ptrdiff_t)r * map->in.row + (ptrdiff_t)s->x0[i] * map->in.pixel,
+                        map->in.pixel, NULL, 0, s->x1[i] - s->x0[i]);
         s->out[i] = sum / (float)((s->y1 - s->y0) * (s->x1[i] - s->x0[i]));
     }
 }
@@ -163,8 +200,17 @@ static void avgpool_backward(const pm_map *map, strip *s) {
     }
 }
 
+/* Of the mean over the whole map. */
+static void mean_backward(const pm_map *map, strip *s) {
+    const vec share = vec_load(s->plane) / (float)(map->height * map->width);
+    for (size_t i = 0; i < s->count; i++) s->out[i] = share;
+}
+
 void PM_ISA_SYMBOL(pm_avgpool_backward)(const pm_map *map) {
-    each_strip(map, avgpool_backward, bins_of);
+    if (map->in_height == 1 && map->in_width == 1)
+        each_strip(map, mean_backward, NULL);
+    else
+        each_strip(map, avgpool_backward, bins_of);
 }
 
 /* Windows as max-pooling has them; each divides by its whole area, as torch.nn.AvgPool2d. */

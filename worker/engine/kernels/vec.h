@@ -115,6 +115,8 @@ void PM_ISA_SYMBOL(pm_depthwise)(const pm_conv *conv);
 void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_scale_map)(const pm_map *map);
+void PM_ISA_SYMBOL(pm_scale_sum)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_avgpool)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_avgpool_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_avgpool_window)(const pm_map *map);

@@ -63,6 +63,15 @@ static pm_real slope(pm_op op, pm_real v) {
     return s + v * s * (1 - s);
 }
 
+static void scale_backward(shape s, const pm_real *const in[2], const pm_real *g,
+                           pm_real *const grad_in[2]) {
+    for (size_t c = 0; c < s.channels; c++)
+        for (size_t i = c * plane(s); i < (c + 1) * plane(s); i++) {
+            grad_in[0][i] += in[1][c] * g[i];
+            grad_in[1][c] += in[0][i] * g[i];
+        }
+}
+
 static pm_real batchnorm_scale(const pm_node *node, size_t c) {
     pm_real var = node->var[c], eps = node->eps;
     return node->weight[c] / (pm_real)sqrt((double)(var + eps));
@@ -278,6 +287,9 @@ void PM_ORACLE(forward)(const pm_node *node, const pm_oracle_shape in_shape[2],
         memcpy(out, in[0], volume(in_shape[0]) * sizeof *out);
         memcpy(out + volume(in_shape[0]), in[1], volume(in_shape[1]) * sizeof *out);
         return;
+    case PM_OP_SCALE:
+        for (size_t i = 0; i < volume(os); i++) out[i] = in[0][i] * in[1][i / plane(os)];
+        return;
     case PM_OP_MAXPOOL: maxpool(node, in_shape[0], in[0], os, out, NULL, NULL); return;
     case PM_OP_AVGPOOL_WINDOW:
         avgpool_window(node, in_shape[0], in[0], os, out, NULL, NULL);
@@ -330,6 +342,7 @@ void PM_ORACLE(backward)(const pm_node *node, const pm_oracle_shape in_shape[2],
         for (size_t i = 0; i < volume(in_shape[1]); i++)
             grad_in[1][i] += g[volume(in_shape[0]) + i];
         return;
+    case PM_OP_SCALE: scale_backward(os, in, g, grad_in); return;
     case PM_OP_MAXPOOL: maxpool(node, in_shape[0], in[0], os, NULL, g, grad_in[0]); return;
     case PM_OP_AVGPOOL_WINDOW:
         avgpool_window(node, in_shape[0], in[0], os, NULL, g, grad_in[0]);

@@ -156,6 +156,14 @@ static void conv(pm_plan *plan, pending *all, int index) {
                                                 pm_plan_chunk_tiles(plan, step, plan->batch)));
 }
 
+static void scale(pm_plan *plan, pending *all, int index) {
+    const pm_group *group = &plan->packed->fusion.groups[index];
+    compute(plan, all, PM_DO_SCALE_SUM, index, group->factors);
+    plan->steps[plan->step_count - 1].factors = plan->value[group->input];
+    compute(plan, all, PM_DO_SCALE, index, group->input);
+    plan->steps[plan->step_count - 1].factors = plan->value[group->factors];
+}
+
 static void to_image(pm_plan *plan, int reader) {
     const size_t f = plan->packed->groups[reader].subpixels;
     pm_step *step = pm_plan_step(plan, PM_DO_CONV, reader, PM_GROUP_IMAGE);
@@ -230,6 +238,7 @@ static void add_group(pm_plan *plan, pending *all, int index) {
     case PM_GROUP_LAYERNORM:
         compute(plan, all, PM_DO_LAYERNORM_BACKWARD, index, group->input);
         return;
+    case PM_GROUP_SCALE: scale(plan, all, index); return;
     case PM_GROUP_POINTWISE: give(plan, all, group->input, plan->delta[index]); return;
     }
 }
@@ -242,6 +251,7 @@ pm_status pm_plan_add_backward(pm_plan *plan) {
         const pm_group *group = &fusion->groups[i];
         if (group->input >= 0) all[group->input].readers++;
         if (group->residual >= 0) all[group->residual].readers++;
+        if (group->factors >= 0) all[group->factors].readers++;
     }
     seed(plan);
     for (size_t i = fusion->count; i-- > 0;) add_group(plan, all, (int)i);

@@ -35,7 +35,8 @@ static pm_group *start(builder *b, pm_group_kind kind, int node) {
                         .affine = PM_NODE_NONE,
                         .last = node,
                         .input = tail_of(b, b->graph->nodes[node].input[0]),
-                        .residual = PM_GROUP_NONE};
+                        .residual = PM_GROUP_NONE,
+                        .factors = PM_GROUP_NONE};
     b->tails[node] = (int)b->count++;
     return group;
 }
@@ -84,6 +85,11 @@ static void take_add(builder *b, int node) {
     }
 }
 
+static void take_scale(builder *b, int node) {
+    pm_group *group = start(b, PM_GROUP_SCALE, node);
+    group->factors = tail_of(b, b->graph->nodes[node].input[1]);
+}
+
 static void take(builder *b, int node) {
     switch (b->graph->nodes[node].op) {
     case PM_OP_INPUT: return;
@@ -106,6 +112,7 @@ static void take(builder *b, int node) {
     case PM_OP_SIGMOID: take_activation(b, node, PM_ACTIVATION_SIGMOID); return;
     case PM_OP_GELU: take_activation(b, node, PM_ACTIVATION_GELU); return;
     case PM_OP_ADD: take_add(b, node); return;
+    case PM_OP_SCALE: take_scale(b, node); return;
     }
 }
 
@@ -126,6 +133,7 @@ static void order(builder *b, int *place) {
     for (size_t i = 0; i < b->count; i++) {
         groups[i].input = renamed(place, groups[i].input);
         groups[i].residual = renamed(place, groups[i].residual);
+        groups[i].factors = renamed(place, groups[i].factors);
     }
     for (size_t i = 0; i < nodes; i++) at_node[i] = renamed(place, at_node[i]);
 }
@@ -134,7 +142,8 @@ static void order(builder *b, int *place) {
 static bool is_read(const pm_fusion *fusion, size_t group) {
     bool read = (int)group == fusion->output;
     for (size_t i = 0; i < fusion->count; i++)
-        read |= fusion->groups[i].input == (int)group || fusion->groups[i].residual == (int)group;
+        read |= fusion->groups[i].input == (int)group || fusion->groups[i].residual == (int)group ||
+                fusion->groups[i].factors == (int)group;
     return read;
 }
 
@@ -142,7 +151,9 @@ static pm_status check(const pm_graph *graph, const pm_fusion *fusion) {
     size_t readers = 0; /* of the image */
     for (size_t i = 0; i < fusion->count; i++) {
         const pm_group *group = &fusion->groups[i];
-        if (group->residual == PM_GROUP_IMAGE || !is_read(fusion, i)) readers += 2;
+        if (group->residual == PM_GROUP_IMAGE || group->factors == PM_GROUP_IMAGE ||
+            !is_read(fusion, i))
+            readers += 2;
         if (group->input != PM_GROUP_IMAGE) continue;
         readers += group->kind == PM_GROUP_CONV ? 1 : 2;
     }

@@ -15,6 +15,7 @@ typedef enum pm_group_kind {
     PM_GROUP_AVGPOOL_WINDOW,
     PM_GROUP_SUBSAMPLE,
     PM_GROUP_CONCAT, /* the channels of `input`, then those of `residual` */
+    PM_GROUP_SCALE,
     PM_GROUP_LAYERNORM,
     PM_GROUP_POINTWISE, /* BatchNorm, layer scale, addition or activation with nothing to join */
 } pm_group_kind;
@@ -30,6 +31,7 @@ typedef struct pm_group {
     int last;                 /* the node whose value it gives */
     int input, residual;      /* groups, PM_GROUP_IMAGE or PM_GROUP_NONE; residual is added after
                                  `affine` */
+    int factors;              /* SCALE: the group whose 1x1 map multiplies the input's */
 } pm_group;
 
 typedef struct pm_fusion {

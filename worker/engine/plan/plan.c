@@ -84,6 +84,7 @@ pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target) {
                       .add = PM_TENSOR_NONE,
                       .out = PM_TENSOR_NONE,
                       .scaled = PM_TENSOR_NONE,
+                      .factors = PM_TENSOR_NONE,
                       .scratch = PM_TENSOR_NONE,
                       .raw = PM_TENSOR_NONE};
     return step;
@@ -145,6 +146,7 @@ static pm_step_op forward_op(pm_group_kind kind) {
     case PM_GROUP_AVGPOOL_WINDOW: return PM_DO_AVGPOOL_WINDOW;
     case PM_GROUP_SUBSAMPLE: return PM_DO_SUBSAMPLE;
     case PM_GROUP_LAYERNORM: return PM_DO_LAYERNORM;
+    case PM_GROUP_SCALE: return PM_DO_SCALE;
     case PM_GROUP_CONCAT: /* has no step where its parts lie in place */
     case PM_GROUP_POINTWISE: break;
     }
@@ -235,9 +237,11 @@ static void add_forward(pm_plan *plan) {
         step->forward = true;
         step->in = group->input == PM_GROUP_IMAGE ? plan->image : plan->value[group->input];
         if (group->residual >= 0) step->add = plan->value[group->residual];
+        if (group->factors >= 0) step->factors = plan->value[group->factors];
         step->out = plan->value[i];
         pm_plan_use(plan, step->in, time);
         pm_plan_use(plan, step->add, time);
+        pm_plan_use(plan, step->factors, time);
         if (pm_plan_head(plan, (int)i)->op == PM_OP_CONV)
             step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, time);
         const size_t pixels = blocks * size[0] * size[1];
@@ -293,6 +297,13 @@ static size_t place(pm_plan *plan, pm_tensor **order) {
     return end;
 }
 
+/* Either factor of a product is the other's derivative. */
+static void keep_product(pm_plan *plan, const pm_group *group) {
+    if (group->kind != PM_GROUP_SCALE) return;
+    pm_plan_use(plan, plan->value[group->input], plan->step_count);
+    pm_plan_use(plan, plan->value[group->factors], plan->step_count);
+}
+
 static pm_status make_arena(pm_plan *plan) {
     pm_tensor **order = malloc(plan->tensor_count * sizeof *order);
     if (order == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
@@ -300,6 +311,7 @@ static pm_status make_arena(pm_plan *plan) {
         pm_plan_use(plan, plan->mask[i], plan->step_count);
         pm_plan_use(plan, plan->winner[i], plan->step_count);
         pm_plan_use(plan, plan->normal[i], plan->step_count);
+        keep_product(plan, &plan->packed->fusion.groups[i]);
     }
     plan->arena_floats = place(plan, order);
     free(order);

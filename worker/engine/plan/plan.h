@@ -37,6 +37,8 @@ typedef enum pm_step_op {
     PM_DO_POINTWISE,
     PM_DO_MAXPOOL,
     PM_DO_MAXPOOL_BACKWARD,
+    PM_DO_SCALE,     /* times `factors`: forward, and backward to the map */
+    PM_DO_SCALE_SUM, /* backward to the factors: times the map, summed over space */
     PM_DO_AVGPOOL,
     PM_DO_AVGPOOL_BACKWARD,
     PM_DO_AVGPOOL_WINDOW,
@@ -58,6 +60,7 @@ typedef struct pm_step {
                                  concatenation that is copied */
     bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
     int in, add, out, scaled; /* tensors */
+    int factors;              /* tensor: what `in` is multiplied with */
     size_t before;            /* concatenation: channels in front of the part's */
     int scratch;              /* tensor: floats that only this step uses */
     int raw;                  /* tensor: a convolution's raw output, of this step only */

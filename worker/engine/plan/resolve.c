@@ -196,6 +196,7 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
     const pm_tensor *written = &plan->tensors[step->out >= 0 ? step->out : step->scaled];
     pm_map *m = &step->map;
     *m = (pm_map){.in = as_const(pm_plan_span(plan, step->in)),
+                  .factors = as_const(pm_plan_span(plan, step->factors)),
                   .images = 1,
                   .blocks = written->blocks,
                   .height = here[0],
@@ -330,6 +331,8 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     case PM_DO_POINTWISE: kernels->pointwise(&step->map); return;
     case PM_DO_MAXPOOL: kernels->maxpool(&step->map); return;
     case PM_DO_MAXPOOL_BACKWARD: kernels->maxpool_backward(&step->map); return;
+    case PM_DO_SCALE: kernels->scale_map(&step->map); return;
+    case PM_DO_SCALE_SUM: kernels->scale_sum(&step->map); return;
     case PM_DO_AVGPOOL: kernels->avgpool(&step->map); return;
     case PM_DO_AVGPOOL_BACKWARD: kernels->avgpool_backward(&step->map); return;
     case PM_DO_AVGPOOL_WINDOW: kernels->avgpool_window(&step->map); return;
