@@ -104,7 +104,7 @@ static void send_run_info(pm_broker *b, const pm_action *action) {
     const pm_run_spec *spec = run->spec;
     Pm__Wire__RunInfo info = PM__WIRE__RUN_INFO__INIT;
     char evaluation[PM_EVALUATION_BYTES];
-    Pm__Wire__Blob statistics;
+    Pm__Wire__Blob statistics, baseline;
     Pm__Wire__Blob weights =
         blob(&spec->configs[0].weights, spec->weights_size, spec->weights_path);
     info.run = run->id;
@@ -115,6 +115,11 @@ static void send_run_info(pm_broker *b, const pm_action *action) {
         statistics =
             blob(&spec->configs[i].statistics, spec->statistics_size, spec->statistics_path);
         info.statistics = &statistics;
+    }
+    const pm_sha256 *baseline_hash = pm_run_spec_baseline(spec);
+    if (baseline_hash) {
+        baseline = blob(baseline_hash, spec->baseline_size, spec->baseline_path);
+        info.baseline = &baseline;
     }
     info.n_configurations = spec->config_count;
     info.configurations = run->config_texts;

@@ -50,6 +50,9 @@ static pm_status read_spec(const Pm__Wire__Submit *submit, pm_run_spec *spec) {
     if (!status && submit->statistics)
         status = copy_text(submit->statistics->path, "statistics path", spec->statistics_path,
                            sizeof spec->statistics_path);
+    if (!status && submit->baseline)
+        status = copy_text(submit->baseline->path, "baseline path", spec->baseline_path,
+                           sizeof spec->baseline_path);
     if (!status) status = pm_channels_parse(submit->channels, &spec->channels);
     if (!status) status = pm_heat_maps_parse(submit->heat_maps, &spec->heat_maps);
     if (!status && submit->evaluation)
@@ -59,6 +62,7 @@ static pm_status read_spec(const Pm__Wire__Submit *submit, pm_run_spec *spec) {
     spec->classes = submit->classes;
     spec->weights_size = submit->weights->size_bytes;
     spec->statistics_size = submit->statistics ? submit->statistics->size_bytes : 0;
+    spec->baseline_size = submit->baseline ? submit->baseline->size_bytes : 0;
     spec->configs = calloc(submit->n_configurations, sizeof *spec->configs);
     if (!spec->configs) return pm_fail(PM_E_MEMORY, "submit: out of memory");
     spec->config_count = submit->n_configurations;

@@ -201,6 +201,12 @@ static const pm_item *find_item(const pm_run *run, const pm_sha256 *hash) {
 static bool blob_of_run(const pm_run *run, const pm_sha256 *hash, char *path, size_t path_size,
                         uint64_t *size_bytes) {
     const pm_run_spec *spec = run->spec;
+    const pm_sha256 *baseline = pm_run_spec_baseline(spec);
+    if (baseline && pm_sha256_equal(baseline, hash)) {
+        *size_bytes = spec->baseline_size;
+        snprintf(path, path_size, "%s", spec->baseline_path);
+        return true;
+    }
     for (size_t i = 0; i < spec->config_count; i++) {
         const pm_config *config = &spec->configs[i];
         if (pm_sha256_equal(&config->weights, hash)) {

@@ -271,8 +271,9 @@ pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_
     char **configurations = NULL, **class_names = NULL;
     pm_sha256 id = pm_run_request_id(spec, data_set), data_hash = pm_data_set_hash(data_set);
     Pm__Wire__Submit submit = PM__WIRE__SUBMIT__INIT;
-    Pm__Wire__Blob weights, statistics;
+    Pm__Wire__Blob weights, statistics, baseline;
     const pm_sha256 *statistics_hash = statistics_of(spec);
+    const pm_sha256 *baseline_hash = pm_run_spec_baseline(spec);
     char evaluation[PM_EVALUATION_BYTES];
     pm_status status;
     if (spec->config_count == 0)
@@ -296,6 +297,10 @@ pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_
     if (statistics_hash) {
         statistics = blob(statistics_hash, spec->statistics_size, spec->statistics_path);
         submit.statistics = &statistics;
+    }
+    if (baseline_hash) {
+        baseline = blob(baseline_hash, spec->baseline_size, spec->baseline_path);
+        submit.baseline = &baseline;
     }
     submit.n_configurations = spec->config_count;
     submit.configurations = configurations;

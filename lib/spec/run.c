@@ -51,6 +51,15 @@ void pm_run_spec_fini(pm_run_spec *spec) {
     *spec = (pm_run_spec){0};
 }
 
+const pm_sha256 *pm_run_spec_baseline(const pm_run_spec *spec) {
+    for (size_t i = 0; i < spec->config_count; i++) {
+        const pm_attribution *a = &spec->configs[i].attribution;
+        if (a->method == PM_METHOD_IG && a->baseline == PM_BASELINE_IMAGE)
+            return &spec->configs[i].baseline_image;
+    }
+    return NULL;
+}
+
 /* Numbers go in as 8 bytes, low first, and text with its length, so that no two lists run into
  * the same bytes. */
 static void hash_number(pm_sha256_stream *stream, uint64_t value) {

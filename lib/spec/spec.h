@@ -115,6 +115,9 @@ typedef struct pm_run_spec {
 
 void pm_run_spec_fini(pm_run_spec *spec);
 
+/* The hash of the photograph that configurations start from; NULL where none does. */
+const pm_sha256 *pm_run_spec_baseline(const pm_run_spec *spec);
+
 /* What makes the same command the same run: SHA-256 over the data set's hash, the configurations'
  * hashes in order, what is recorded, the name, and the evaluation where there is one. */
 pm_sha256 pm_run_request_id(const pm_run_spec *spec, const pm_data_set *data_set);

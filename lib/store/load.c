@@ -15,7 +15,7 @@ static pm_status read_run(pm_store *store, uint64_t run_id, pm_run_row *row, int
         " run.heat_maps, run.data_root, data_set.name, run.data_set_id, data_set.items,"
         " p.items_failed, run.submitted_ms,"
         " (SELECT coalesce(sum(end_item - next_item), 0) FROM task WHERE task.run_id = run.run_id),"
-        " run.evaluation"
+        " run.evaluation, run.baseline_path, run.baseline_bytes"
         " FROM run JOIN model USING (model_id) JOIN data_set USING (data_set_id)"
         " JOIN run_progress AS p ON p.run = run.run_id"
         " LEFT JOIN statistics ON statistics.statistics_id = run.statistics_id"
@@ -32,6 +32,7 @@ static pm_status read_run(pm_store *store, uint64_t run_id, pm_run_row *row, int
         row->foreground = sqlite3_column_int(statement, 1) != 0;
         spec->weights_size = pm_db_column_id(statement, 5);
         spec->statistics_size = pm_db_column_id(statement, 6);
+        spec->baseline_size = pm_db_column_id(statement, 19);
         spec->classes = (size_t)pm_db_column_id(statement, 7);
         *data_set_id = sqlite3_column_int64(statement, 12);
         row->items = pm_db_column_id(statement, 13);
@@ -45,6 +46,8 @@ static pm_status read_run(pm_store *store, uint64_t run_id, pm_run_row *row, int
     if (!status)
         status =
             pm_db_column_text(statement, 4, spec->statistics_path, sizeof spec->statistics_path);
+    if (!status)
+        status = pm_db_column_text(statement, 18, spec->baseline_path, sizeof spec->baseline_path);
     if (!status)
         status =
             pm_channels_parse((const char *)sqlite3_column_text(statement, 8), &spec->channels);

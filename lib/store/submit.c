@@ -250,6 +250,10 @@ static pm_status check(const pm_op_submit *op) {
         if (strcmp(config->arch, spec->configs[0].arch) != 0 ||
             !pm_sha256_equal(&config->weights, &spec->configs[0].weights))
             return pm_fail(PM_E_USAGE, "configuration %zu is of another model than the first", i);
+        if (config->attribution.method == PM_METHOD_IG &&
+            config->attribution.baseline == PM_BASELINE_IMAGE &&
+            !pm_sha256_equal(&config->baseline_image, pm_run_spec_baseline(spec)))
+            return pm_fail(PM_E_USAGE, "configuration %zu starts from another photograph", i);
         /* It records activations, and nothing of what the others record. */
         if (config->attribution.method == PM_METHOD_GATHER &&
             (spec->config_count > 1 || spec->channels != PM_CHANNELS_NONE ||
@@ -283,8 +287,9 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
             "INSERT INTO run (request_id, name, model_id, data_set_id, statistics_id,"
             " engine_version, channels, heat_maps, data_root, weights_path, statistics_path,"
             " foreground, task_items, results_reused, state, items_dropped, submitted_ms,"
-            " evaluation) VALUES"
-            " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 'queued', 0, ?14, ?15)",
+            " evaluation, baseline_path, baseline_bytes) VALUES"
+            " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 'queued', 0, ?14, ?15,"
+            " ?16, ?17)",
             PM_BINDS(pm_text(request), pm_text(spec->name), pm_int(model_id), pm_int(data_set_id),
                      pm_int_if(masked != NULL, statistics_id), pm_text(op->engine_version),
                      pm_text(pm_channels_name(spec->channels)),
@@ -292,7 +297,8 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
                      pm_text(op->data_set->root ? op->data_set->root : ""),
                      pm_text(spec->weights_path), pm_text(spec->statistics_path),
                      pm_int(op->foreground), pm_id(task_items(op)), pm_int(pm_clock_wall_ms()),
-                     pm_text(evaluation)));
+                     pm_text(evaluation), pm_text(spec->baseline_path),
+                     pm_id(spec->baseline_size)));
     op->run_id = (uint64_t)inserted(store);
     return status ? status : put_configurations(store, op, model_id);
 }

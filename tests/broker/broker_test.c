@@ -268,6 +268,27 @@ static void only_registered_files_are_served(void **state) {
     worker_leave(&w);
 }
 
+static void the_photograph_that_ig_starts_from_is_announced_and_served(void **state) {
+    scene *s = *state;
+    worker w = {0};
+    pm_message chunk;
+    s->baseline = "grey on grey";
+    submit(s, 2, "baseline");
+    kill_broker(s);
+    start_broker(s);
+    worker_join(s, &w, NULL);
+    worker_credit(&w, 1);
+    worker_take(&w);
+    pm_sha256 hash = pm_sha256_of(s->baseline, 12);
+    assert_true(pm_sha256_equal(&w.baseline, &hash));
+    assert_int_equal(w.baseline_size, 12);
+    fetch(&w, &hash, 0, 12, &chunk);
+    assert_null(chunk.body->chunk->missing);
+    assert_memory_equal(chunk.frames[0].bytes, "grey on grey", 12);
+    pm_message_fini(&chunk);
+    worker_leave(&w);
+}
+
 static void await_refusal(worker *w, const char *reason) {
     pm_message message;
     worker_await(w, PM__WIRE__MESSAGE__BODY_REFUSED, &message);
@@ -377,6 +398,7 @@ int main(void) {
         SCENE(item_that_kills_workers_becomes_one_error_row),
         SCENE(cancel_revokes_and_submit_goes_on),
         SCENE(only_registered_files_are_served),
+        SCENE(the_photograph_that_ig_starts_from_is_announced_and_served),
         SCENE(abuse_leaves_the_broker_alive),
         SCENE(result_that_does_not_fit_is_not_recorded),
         SCENE(second_broker_exits_at_once_with_one_line),

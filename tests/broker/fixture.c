@@ -134,6 +134,14 @@ pm_accepted submit(scene *s, size_t items, const char *name) {
     config.std[0] = config.std[1] = config.std[2] = 1;
     config.target_rule = PM_TARGET_RULE_TOP;
     pm_attribution_defaults(&config.attribution);
+    if (s->baseline) {
+        config.attribution.method = PM_METHOD_IG;
+        config.attribution.baseline = PM_BASELINE_IMAGE;
+        spec.baseline_size = strlen(s->baseline);
+        config.baseline_image = pm_sha256_of(s->baseline, spec.baseline_size);
+        snprintf(spec.baseline_path, sizeof spec.baseline_path, "%s/baseline", s->folder);
+        assert_int_equal(pm_file_write(spec.baseline_path, s->baseline, spec.baseline_size), PM_OK);
+    }
     for (size_t i = 0; i < items; i++) {
         snprintf(paths[i], sizeof paths[i], "%zu.png", i);
         all[i] = (pm_item){.path = paths[i], .size_bytes = 5, .label = -1};
@@ -177,6 +185,9 @@ void worker_await(worker *w, Pm__Wire__Message__BodyCase kind, pm_message *out) 
         if (out->body->body_case == PM__WIRE__MESSAGE__BODY_RUN_INFO) {
             const char *evaluation = out->body->run_info->evaluation;
             snprintf(w->evaluation, sizeof w->evaluation, "%s", evaluation ? evaluation : "");
+            const Pm__Wire__Blob *baseline = out->body->run_info->baseline;
+            if (baseline) memcpy(w->baseline.bytes, baseline->sha256.data, PM_SHA256_BYTES);
+            w->baseline_size = baseline ? baseline->size_bytes : 0;
             w->knows_run = true;
         }
         if (out->body->body_case == kind) return;

@@ -20,6 +20,7 @@ typedef struct scene {
     int lifeline; /* our end */
     pm_client *client;
     const char *evaluation; /* of what is submitted, canonical; NULL: none */
+    const char *baseline;   /* a photograph's bytes, kept in the folder as "baseline"; NULL: none */
 } scene;
 
 int scene_set_up(void **state);
@@ -47,6 +48,8 @@ typedef struct worker {
     uint8_t token[16];
     bool knows_run;
     char evaluation[64]; /* as the broker announced it */
+    pm_sha256 baseline;  /* likewise, with its size; 0: none */
+    uint64_t baseline_size;
 } worker;
 
 /* Connect and say hello; `crashed` NULL, or the worker that died in front of this one. */

@@ -86,6 +86,8 @@ pm_op *submit_op(const plan *p) {
     strcpy(spec->statistics_path, "/models/statistics.safetensors");
     spec->weights_size = 46830571;
     spec->statistics_size = 777;
+    strcpy(spec->baseline_path, "/pictures/grey.png");
+    spec->baseline_size = 4321;
     spec->classes = 1000;
     spec->channels = p->channels;
     spec->heat_maps = p->heat_maps;

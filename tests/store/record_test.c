@@ -57,6 +57,8 @@ static void what_is_submitted_is_loaded_back(void **state) {
     assert_string_equal(rows->spec.statistics_path, "/models/statistics.safetensors");
     assert_int_equal(rows->spec.weights_size, 46830571);
     assert_int_equal(rows->spec.statistics_size, 777);
+    assert_string_equal(rows->spec.baseline_path, "/pictures/grey.png");
+    assert_int_equal(rows->spec.baseline_size, 4321);
     assert_string_equal(rows->data_set.root, "/pictures");
     assert_string_equal(rows->data_set.class_names[1], "tench");
     assert_int_equal(rows->data_set.items[3].size_bytes, 1003);
@@ -65,6 +67,23 @@ static void what_is_submitted_is_loaded_back(void **state) {
     assert_true(pm_sha256_equal(&id, &op->submit.request_id));
     pm_run_row_fini(rows);
     free(rows);
+    pm_op_free(&op);
+    close_store(&store);
+}
+
+static void two_photographs_to_start_from_are_refused(void **state) {
+    scratch *s = *state;
+    pm_store *store = open_store(s);
+    pm_op *op = submit_op(&small);
+    for (size_t i = 0; i < 2; i++) {
+        pm_config *config = &op->submit.spec->configs[i];
+        config->attribution.method = PM_METHOD_IG;
+        config->attribution.baseline = PM_BASELINE_IMAGE;
+        config->baseline_image = pm_sha256_of(&i, sizeof i);
+    }
+    apply(store, op, PM_E_USAGE);
+    op->submit.spec->configs[1].baseline_image = op->submit.spec->configs[0].baseline_image;
+    apply(store, op, PM_OK);
     pm_op_free(&op);
     close_store(&store);
 }
@@ -580,6 +599,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(submit_makes_tasks_of_neighbouring_items),
         STORE_TEST(what_is_submitted_is_loaded_back),
+        STORE_TEST(two_photographs_to_start_from_are_refused),
         STORE_TEST(stale_record_writes_nothing),
         STORE_TEST(record_wants_exactly_the_configurations_of_the_task),
         STORE_TEST(number_that_is_not_finite_is_an_error_row),
