@@ -23,6 +23,7 @@ typedef struct entry {
 } entry;
 
 #define CLS(QUANTILE) .mask = PM_MASK_CLS, .quantile = QUANTILE
+#define INS(QUANTILE) .mask = PM_MASK_INS, .quantile = QUANTILE
 #define OFF .mask = PM_MASK_OFF, .quantile = 0.1
 
 static const entry table[] = {
@@ -46,6 +47,12 @@ static const entry table[] = {
     {"vgg16_bn_64_inputgrad", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
     {"vgg16_bn_64_inputgrad_novc", "vgg16_bn", 64, 64, 1000, CLS(0.1),
      .method = PM_METHOD_INPUTGRAD, .no_conservation = true},
+    {"resnet18_64_ins_q0.3", "resnet18", 64, 64, 1000, INS(0.3)},
+    {"resnet18_64_ins_alpha", "resnet18", 64, 64, 1000, INS(0), .alpha = 0.49, .gamma = 2,
+     .layers = "ratio:1"},
+    {"resnet18_64_ins_empty", "resnet18", 64, 64, 1000, INS(0), .alpha = 0},
+    {"vgg16_bn_64_ins_q0.3", "vgg16_bn", 64, 64, 1000, INS(0.3)},
+    {"vgg16_64_ins_q0.2", "vgg16", 64, 64, 1000, INS(0.2)},
     {"resnet34_64_cls", "resnet34", 64, 64, 1000, CLS(0.1)},
     {"resnet50_64_cls", "resnet50", 64, 64, 1000, CLS(0.1)},
     {"resnet50_70_off", "resnet50", 70, 70, 1000, OFF, .layers = "layer1.0.*"},
@@ -174,8 +181,8 @@ pm_status pm_case_model_new(const char *arch, size_t classes, pm_model **out) {
 }
 
 /* p-values of one convolution: (synth + 1) / 2. */
-static pm_status set_statistics(pm_statistics *statistics, const pm_conv_info *info, size_t conv,
-                                size_t classes) {
+static pm_status set_p_values(pm_statistics *statistics, const pm_conv_info *info, size_t conv,
+                              size_t classes) {
     char name[128];
     size_t count = info->channels * classes;
     float *p = malloc(count * sizeof *p), *shapiro = malloc(info->channels * sizeof *shapiro);
@@ -194,15 +201,38 @@ static pm_status set_statistics(pm_statistics *statistics, const pm_conv_info *i
     return status;
 }
 
+/* Activations of one convolution: mean (synth + 1) / 2, std 10 (0.55 + 0.45 synth). */
+static pm_status set_moments(pm_statistics *statistics, const pm_conv_info *info, size_t conv) {
+    char name[128];
+    size_t count = info->channels;
+    float *mean = malloc(count * sizeof *mean), *std = malloc(count * sizeof *std);
+    pm_status status = PM_E_MEMORY;
+    if (mean && std) {
+        snprintf(name, sizeof name, "mean/%s", info->name);
+        pm_synth(name, 0, mean, count);
+        for (size_t i = 0; i < count; i++) mean[i] = 0.5f + 0.5f * mean[i];
+        snprintf(name, sizeof name, "std/%s", info->name);
+        pm_synth(name, 0, std, count);
+        for (size_t i = 0; i < count; i++) std[i] = 10 * (0.55f + 0.45f * std[i]);
+        status = pm_statistics_set_moments(statistics, conv, mean, std);
+    }
+    free(mean);
+    free(std);
+    return status;
+}
+
 static pm_status make_statistics(const pm_model *model, const char *layers, pm_statistics **out) {
     size_t count = pm_model_conv_count(model);
     bool *hooked = calloc(count, sizeof *hooked);
     if (!hooked) return PM_E_MEMORY;
     pm_status status = pm_layers_select(model, layers, hooked);
     if (!status) status = pm_statistics_new_empty(model, out);
-    for (size_t i = 0; i < count && !status; i++)
-        if (hooked[i])
-            status = set_statistics(*out, pm_model_conv(model, i), i, pm_model_classes(model));
+    for (size_t i = 0; i < count && !status; i++) {
+        const pm_conv_info *info = pm_model_conv(model, i);
+        if (!hooked[i]) continue;
+        status = set_p_values(*out, info, i, pm_model_classes(model));
+        if (!status) status = set_moments(*out, info, i);
+    }
     free(hooked);
     return status;
 }

@@ -68,6 +68,7 @@ static void set_statistics(fixture *f) {
         pm_synth(info->name, 0, p, count);
         for (size_t k = 0; k < count; k++) p[k] = (p[k] + 1) / 2;
         assert_int_equal(pm_statistics_set(f->statistics, i, PM_TEST_WELCH, p, p), PM_OK);
+        assert_int_equal(pm_statistics_set_moments(f->statistics, i, p, p), PM_OK);
         free(p);
     }
 }
@@ -80,7 +81,7 @@ static fixture *make(const char *arch) {
     for (size_t i = 0; i < FORMS; i++) {
         pm_attribution a;
         pm_attribution_defaults(&a);
-        a.mask = i == 0 ? PM_MASK_OFF : PM_MASK_CLS;
+        a.mask = i == 0 ? PM_MASK_OFF : i == 2 || i == 5 ? PM_MASK_INS : PM_MASK_CLS;
         a.p_value_threshold = 0.5;
         a.threshold = 0.05 * (double)(i + 1);
         if (i % 2) strcpy(a.layers, "ratio:1");

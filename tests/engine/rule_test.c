@@ -115,7 +115,7 @@ static void quantile_takes_the_kth_smallest_p_of_all_channels(void **state) {
             for (size_t i = 0; i < CHANNELS; i++)
                 want += expected[i] = p[i * CLASSES + y] <= alpha && shapiro[i] < 0.7f;
             if (want == 0) memset(expected, 1, sizeof expected), want = CHANNELS;
-            assert_int_equal(pm_partition_select(c, CONV, y, in_h, &selected), PM_OK);
+            assert_int_equal(pm_partition_select(c, CONV, y, NULL, in_h, &selected), PM_OK);
             assert_int_equal(selected, want);
             assert_memory_equal(in_h, expected, CHANNELS);
         }
@@ -143,14 +143,152 @@ static void thresholds_are_compared_in_float32(void **state) {
     pm_configuration *c = configure(&a, &s, p, shapiro);
     uint8_t in_h[CHANNELS];
     size_t selected;
-    assert_int_equal(pm_partition_select(c, CONV, 0, in_h, &selected), PM_OK);
+    assert_int_equal(pm_partition_select(c, CONV, 0, NULL, in_h, &selected), PM_OK);
     assert_int_equal(selected, 1);
     assert_int_equal(in_h[0], 1);
     /* nobody of class 2 passes: H is all */
-    assert_int_equal(pm_partition_select(c, CONV, 2, in_h, &selected), PM_OK);
+    assert_int_equal(pm_partition_select(c, CONV, 2, NULL, in_h, &selected), PM_OK);
     assert_int_equal(selected, CHANNELS);
     pm_configuration_free(&c);
     pm_statistics_free(&s);
+}
+
+/* ---- mask ins ---- */
+
+/* Scores of CHANNELS channels decide: activation z, mean 0, std 1 but where `flat`, Shapiro-Wilk p
+ * 0. */
+static size_t select_ins(pm_attribution *a, const double *z, const bool *flat, uint8_t *in_h) {
+    float mean[CHANNELS] = {0}, std[CHANNELS], shapiro[CHANNELS] = {0};
+    double scores[CHANNELS];
+    pm_statistics *s;
+    pm_configuration *c = NULL;
+    size_t selected;
+    for (size_t i = 0; i < CHANNELS; i++) std[i] = flat && flat[i] ? 0 : 1;
+    a->mask = PM_MASK_INS;
+    strcpy(a->layers, conv_name);
+    assert_int_equal(pm_statistics_new_empty(model, &s), PM_OK);
+    assert_int_equal(pm_statistics_set(s, CONV, PM_TEST_WELCH, NULL, shapiro), PM_OK);
+    assert_int_equal(pm_configuration_new(model, a, s, &c), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), conv_name));
+    assert_int_equal(pm_statistics_set_moments(s, CONV, mean, std), PM_OK);
+    if (pm_configuration_new(model, a, s, &c)) fail_msg("%s", pm_error_text());
+    memcpy(scores, z, sizeof scores);
+    pm_partition_score(c, CONV, scores);
+    assert_int_equal(pm_partition_select(c, CONV, 0, scores, in_h, &selected), PM_OK);
+    pm_configuration_free(&c);
+    pm_statistics_free(&s);
+    return selected;
+}
+
+static void scores_are_distances_from_the_mean_in_deviations(void **state) {
+    (void)state;
+    float mean[CHANNELS], std[CHANNELS], shapiro[CHANNELS] = {0};
+    double z[CHANNELS];
+    pm_statistics *s;
+    pm_configuration *c = NULL;
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    a.mask = PM_MASK_INS;
+    strcpy(a.layers, conv_name);
+    for (size_t i = 0; i < CHANNELS; i++) {
+        mean[i] = (float)i / 8;
+        std[i] = i % 4 == 3 ? 0 : (float)(i % 4 + 1) / 2;
+        z[i] = 3;
+    }
+    std[8] = NAN; /* one image has no deviation */
+    assert_int_equal(pm_statistics_new_empty(model, &s), PM_OK);
+    assert_int_equal(pm_statistics_set(s, CONV, PM_TEST_WELCH, NULL, shapiro), PM_OK);
+    assert_int_equal(pm_statistics_set_moments(s, CONV, mean, std), PM_OK);
+    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_OK);
+    pm_partition_score(c, CONV, z);
+    for (size_t i = 0; i < CHANNELS; i++) {
+        if (i % 4 == 3 || i == 8)
+            assert_true(isnan(z[i]));
+        else
+            assert_true(z[i] == (3 - (double)i / 8) / ((double)(i % 4 + 1) / 2));
+    }
+    pm_configuration_free(&c);
+    pm_statistics_free(&s);
+}
+
+static int descending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x < y) - (x > y);
+}
+
+/* The reference's -z < (-z)_(k): the k - 1 largest z, and fewer where they tie. */
+static void ins_takes_fewer_than_k_by_rank(void **state) {
+    (void)state;
+    static const double quantiles[] = {1e-9, 0.016, 0.05, 0.1, 0.29, 0.5, 0.999, 1};
+    float draws[CHANNELS];
+    double z[CHANNELS], sorted[CHANNELS];
+    uint8_t in_h[CHANNELS];
+    pm_synth("z", 0, draws, CHANNELS);
+    for (size_t i = 0; i < CHANNELS; i++) z[i] = 3 * (double)draws[i];
+    for (size_t i = 0; i < 12; i++) z[i] = 40 + (double)i; /* their tails all underflow to 0 */
+    for (size_t i = 20; i < 26; i++) z[i] = 1;             /* ties */
+    z[30] = 0, z[31] = -0.0;
+    memcpy(sorted, z, sizeof z);
+    qsort(sorted, CHANNELS, sizeof *sorted, descending);
+    for (size_t q = 0; q < sizeof quantiles / sizeof quantiles[0]; q++) {
+        pm_attribution a;
+        pm_attribution_defaults(&a);
+        a.threshold = quantiles[q];
+        size_t k = (size_t)(CHANNELS * quantiles[q]), want = 0;
+        double limit = sorted[k ? k - 1 : 0];
+        size_t selected = select_ins(&a, z, NULL, in_h);
+        for (size_t i = 0; i < CHANNELS; i++) {
+            assert_int_equal(in_h[i], -z[i] < -limit);
+            want += -z[i] < -limit;
+        }
+        assert_int_equal(selected, want);
+    }
+}
+
+/* Upper tails of the normal distribution, from its table: 1 - Phi(1.6448536) = 0.05 and so on. */
+static void ins_by_alpha_compares_the_upper_tail(void **state) {
+    (void)state;
+    double z[CHANNELS];
+    uint8_t in_h[CHANNELS];
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    a.threshold_kind = PM_THRESHOLD_ALPHA;
+    static const struct {
+        double alpha, z;
+    } table[] = {{0.5, 0},
+                 {0.05, 1.6448536269514722},
+                 {0.01, 2.3263478740408408},
+                 {1e-3, 3.0902323061678132},
+                 {0.9, -1.2815515655446004}};
+    for (size_t t = 0; t < sizeof table / sizeof *table; t++) {
+        for (size_t i = 0; i < CHANNELS; i++) z[i] = table[t].z + ((double)i - 31.5) * 1e-6;
+        a.threshold = table[t].alpha;
+        assert_int_equal(select_ins(&a, z, NULL, in_h), CHANNELS / 2);
+        for (size_t i = 0; i < CHANNELS; i++) assert_int_equal(in_h[i], i >= CHANNELS / 2);
+    }
+    a.threshold = 1; /* strictly below 1: every finite score but those that round to 1 */
+    assert_int_equal(select_ins(&a, z, NULL, in_h), CHANNELS);
+}
+
+static void ins_may_find_nobody_and_never_a_flat_channel(void **state) {
+    (void)state;
+    double z[CHANNELS];
+    bool flat[CHANNELS] = {false};
+    uint8_t in_h[CHANNELS];
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    for (size_t i = 0; i < CHANNELS; i++) z[i] = (double)(i % 8);
+    a.threshold_kind = PM_THRESHOLD_ALPHA;
+    a.threshold = 0;
+    assert_int_equal(select_ins(&a, z, NULL, in_h), 0);
+    for (size_t i = 0; i < CHANNELS; i++) assert_int_equal(in_h[i], 0);
+    a.threshold = 1;
+    for (size_t i = 0; i < CHANNELS; i++) flat[i] = i % 8 == 7; /* the largest */
+    assert_int_equal(select_ins(&a, z, flat, in_h), CHANNELS - CHANNELS / 8);
+    a.threshold_kind = PM_THRESHOLD_QUANTILE; /* eight rank behind everybody */
+    a.threshold = 9.0 / CHANNELS;
+    assert_int_equal(select_ins(&a, z, flat, in_h), CHANNELS / 8);
+    for (size_t i = 0; i < CHANNELS; i++) assert_int_equal(in_h[i], i % 8 == 6);
 }
 
 static bool near(double a, double b) { return fabs(a - b) < 1e-12; }
@@ -204,13 +342,13 @@ static void statistics_read_columns_by_class_name(void **state) {
     assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_OK);
     uint8_t in_h[CHANNELS];
     size_t selected;
-    assert_int_equal(pm_partition_select(c, CONV, 2, in_h, &selected), PM_OK);
+    assert_int_equal(pm_partition_select(c, CONV, 2, NULL, in_h, &selected), PM_OK);
     assert_int_equal(selected, 3); /* 0, 2, 6 of 128: channels 0, 1, 3; NaN counts as 1 */
     assert_true(in_h[0] && in_h[1] && !in_h[2] && in_h[3]);
-    assert_int_equal(pm_partition_select(c, CONV, 0, in_h, &selected), PM_OK);
+    assert_int_equal(pm_partition_select(c, CONV, 0, NULL, in_h, &selected), PM_OK);
     assert_int_equal(selected, 3); /* 1, 3, 5 of 128 */
     assert_true(in_h[2]);
-    assert_int_equal(pm_partition_select(c, CONV, 1, in_h, &selected), PM_E_NOT_FOUND);
+    assert_int_equal(pm_partition_select(c, CONV, 1, NULL, in_h, &selected), PM_E_NOT_FOUND);
     assert_non_null(strstr(pm_error_text(), "class 1"));
     pm_configuration_free(&c);
     /* a layer, and a test, that the file lacks */
@@ -222,6 +360,30 @@ static void statistics_read_columns_by_class_name(void **state) {
     assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
     assert_null(c);
     pm_statistics_free(&s);
+}
+
+static void statistics_without_classes_are_read_for_ins(void **state) {
+    (void)state;
+    float mean[CHANNELS] = {0}, std[CHANNELS], shapiro[CHANNELS] = {0};
+    pm_file_tensor t[] = {{"mean/layer3.2.conv2", 1, {CHANNELS}, mean},
+                          {"std/layer3.2.conv2", 1, {CHANNELS}, std},
+                          {"shapiro/layer3.2.conv2", 1, {CHANNELS}, shapiro}};
+    for (size_t i = 0; i < CHANNELS; i++) std[i] = 2;
+    pm_weights *file = pm_tensor_file(t, 3);
+    pm_statistics *s;
+    pm_configuration *c = NULL;
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    a.mask = PM_MASK_INS;
+    strcpy(a.layers, conv_name);
+    assert_int_equal(pm_statistics_new(model, file, &s), PM_OK);
+    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_OK);
+    pm_configuration_free(&c);
+    a.mask = PM_MASK_CLS;
+    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
+    assert_null(c);
+    pm_statistics_free(&s);
+    pm_weights_free(&file);
 }
 
 static pm_status statistics_of(const pm_file_tensor *tensors, size_t count) {
@@ -254,7 +416,25 @@ static void malformed_statistics_are_refused(void **state) {
     assert_non_null(strstr(pm_error_text(), "outside 0..1"));
     assert_int_equal(statistics_of(t, 1), PM_E_MISMATCH);
     assert_non_null(strstr(pm_error_text(), "shapiro/layer3.2.conv2"));
-    assert_int_equal(statistics_of(t + 1, 1), PM_E_MISMATCH); /* no class p-values at all */
+    t[1].values = NULL;
+    assert_int_equal(statistics_of(t + 1, 1), PM_E_MISMATCH); /* decides nothing for any mask */
+    assert_non_null(strstr(pm_error_text(), "mean/"));
+    float mean[CHANNELS] = {0}, std[CHANNELS] = {0};
+    pm_file_tensor m[] = {{"mean/layer3.2.conv2", 1, {CHANNELS}, mean},
+                          {"std/layer3.2.conv2", 1, {CHANNELS}, std},
+                          {"shapiro/layer3.2.conv2", 1, {CHANNELS}, NULL}};
+    assert_int_equal(statistics_of(m, 3), PM_OK);
+    assert_int_equal(statistics_of(m, 2), PM_E_MISMATCH);
+    assert_non_null(strstr(pm_error_text(), "'shapiro/layer3.2.conv2'"));
+    assert_int_equal(statistics_of(m + 1, 2), PM_E_MISMATCH);
+    assert_non_null(strstr(pm_error_text(), "'mean/layer3.2.conv2'"));
+    std[5] = -1;
+    assert_int_equal(statistics_of(m, 3), PM_E_FORMAT);
+    assert_non_null(strstr(pm_error_text(), "channel 5"));
+    std[5] = INFINITY;
+    assert_int_equal(statistics_of(m, 3), PM_E_FORMAT);
+    std[5] = 0, mean[6] = NAN;
+    assert_int_equal(statistics_of(m, 3), PM_E_FORMAT);
 }
 
 static void values_out_of_range_are_refused(void **state) {
@@ -299,6 +479,11 @@ int main(void) {
         cmocka_unit_test(layers_that_name_nothing_are_refused_by_name),
         cmocka_unit_test(quantile_takes_the_kth_smallest_p_of_all_channels),
         cmocka_unit_test(thresholds_are_compared_in_float32),
+        cmocka_unit_test(scores_are_distances_from_the_mean_in_deviations),
+        cmocka_unit_test(ins_takes_fewer_than_k_by_rank),
+        cmocka_unit_test(ins_by_alpha_compares_the_upper_tail),
+        cmocka_unit_test(ins_may_find_nobody_and_never_a_flat_channel),
+        cmocka_unit_test(statistics_without_classes_are_read_for_ins),
         cmocka_unit_test(scales_conserve_the_variance_they_say),
         cmocka_unit_test(statistics_read_columns_by_class_name),
         cmocka_unit_test(malformed_statistics_are_refused),

@@ -9,7 +9,7 @@
 static pm_status check_values(const pm_attribution *a) {
     if (a->method >= PM_METHOD_COUNT || a->mask >= PM_MASK_COUNT || a->test >= PM_TEST_COUNT)
         return pm_fail(PM_E_USAGE, "configuration: method, mask or test is not one there is");
-    if (a->method > PM_METHOD_INPUTGRAD || a->mask > PM_MASK_CLS || a->guided)
+    if (a->method > PM_METHOD_INPUTGRAD || a->guided)
         return pm_fail(
             PM_E_UNSUPPORTED, "configuration: the engine does not know method %s, mask %s%s",
             pm_method_name(a->method), pm_mask_name(a->mask), a->guided ? ", guided" : "");
@@ -35,11 +35,22 @@ static pm_status check_statistics(const pm_configuration *c) {
     if (!c->statistics)
         return pm_fail(PM_E_USAGE, "configuration: mask %s needs statistics",
                        pm_mask_name(c->attribution.mask));
-    for (size_t i = 0; i < c->hook_count; i++)
-        if (!pm_statistics_has(c->statistics, c->hooks[i], c->attribution.test))
+    const bool ins = c->attribution.mask == PM_MASK_INS;
+    for (size_t i = 0; i < c->hook_count; i++) {
+        const size_t conv = c->hooks[i];
+        const char *name = c->model->graph->convs[conv].name;
+        if (ins && !(pm_statistics_mean(c->statistics, conv) &&
+                     pm_statistics_shapiro(c->statistics, conv)))
             return pm_fail(
-                PM_E_USAGE, "configuration: the statistics have no %s p-values for hooked layer %s",
-                pm_test_name(c->attribution.test), c->model->graph->convs[c->hooks[i]].name);
+                PM_E_USAGE,
+                "configuration: mask ins needs mean, std and shapiro of hooked layer %s, "
+                "which the statistics lack",
+                name);
+        if (!ins && !pm_statistics_has(c->statistics, conv, c->attribution.test))
+            return pm_fail(PM_E_USAGE,
+                           "configuration: the statistics have no %s p-values for hooked layer %s",
+                           pm_test_name(c->attribution.test), name);
+    }
     return PM_OK;
 }
 

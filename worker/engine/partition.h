@@ -19,9 +19,15 @@ struct pm_configuration {
 /* Resolve "default", "ratio:R" or names and globs into hooked[conv_count]. PM_E_USAGE. */
 pm_status pm_layers_select(const pm_model *model, const char *layers, bool *hooked);
 
-/* H of one hooked convolution for class y: in_h[channels]; returns |H| in *selected. */
+/* For mask ins: activations [channels] of one hooked convolution become z = (a - mean) / std, NaN
+ * where std is 0. */
+void pm_partition_score(const pm_configuration *configuration, size_t conv, double *values);
+
+/* H of one hooked convolution: in_h[channels]; returns |H| in *selected. For mask cls of class
+ * `target`; for ins of the scores z[channels] (else NULL). PM_E_NOT_FOUND: no p-values of the
+ * class. */
 pm_status pm_partition_select(const pm_configuration *configuration, size_t conv, size_t target,
-                              uint8_t *in_h, size_t *selected);
+                              const double *z, uint8_t *in_h, size_t *selected);
 
 /* What was measured of the gradient: M = spread(S_H), N = spread(S_L), both with 1e-13 added, and
  * V0 = spread of the sum over all channels with 1e-13 added. */

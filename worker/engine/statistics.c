@@ -1,5 +1,5 @@
-/* Owns the p-values that decide H: read from tensors or set from memory, checked once, then
- * immutable. */
+/* Owns the p-values and moments that decide H: read from tensors or set from memory, checked once,
+ * then immutable. */
 #include "worker/engine/statistics.h"
 
 #include <assert.h>
@@ -12,7 +12,7 @@
 
 typedef struct conv_values {
     float *p_class[PM_TEST_COUNT]; /* [columns][channels] */
-    float *shapiro;                /* [channels] */
+    float *shapiro, *mean, *std;   /* [channels] */
 } conv_values;
 
 struct pm_statistics {
@@ -45,6 +45,8 @@ void pm_statistics_free(pm_statistics **statistics) {
     for (size_t i = 0; s->convs && i < s->model->graph->conv_count; i++) {
         for (size_t t = 0; t < PM_TEST_COUNT; t++) free(s->convs[i].p_class[t]);
         free(s->convs[i].shapiro);
+        free(s->convs[i].mean);
+        free(s->convs[i].std);
     }
     free(s->convs);
     free(s->column_of);
@@ -64,42 +66,84 @@ static pm_status clean(float *values, size_t count, const char *what, const char
     return PM_OK;
 }
 
-/* Take over two arrays: p_class [channels][columns], shapiro [channels]; both are checked, the
- * first transposed. */
-static pm_status adopt(pm_statistics *s, size_t conv, pm_test test, const float *p_class,
-                       float *shapiro) {
+/* Put `values` in the place of *slot. */
+static void take(float **slot, float *values) {
+    free(*slot);
+    *slot = values;
+}
+
+static pm_status no_memory(const pm_conv_info *info) {
+    return pm_fail(PM_E_MEMORY, "no memory for statistics of %s", info->name);
+}
+
+static float *copy_of(const float *values, size_t count) {
+    float *copy = malloc(count * sizeof *copy);
+    if (copy) memcpy(copy, values, count * sizeof *copy);
+    return copy;
+}
+
+/* p_class: [channels][columns] is kept as one row of channels a class. */
+static pm_status keep_classes(pm_statistics *s, size_t conv, pm_test test, const float *p_class) {
     const pm_conv_info *info = &s->model->graph->convs[conv];
     size_t channels = info->channels, columns = s->columns;
-    pm_status status;
     float *rows = malloc(channels * columns * sizeof *rows);
-    if (!rows) {
-        status = pm_fail(PM_E_MEMORY, "no memory for statistics of %s", info->name);
-        goto fail;
-    }
+    if (!rows) return no_memory(info);
     for (size_t c = 0; c < channels; c++)
         for (size_t k = 0; k < columns; k++) rows[k * channels + c] = p_class[c * columns + k];
-    status = clean(rows, channels * columns, pm_test_name(test), info->name);
-    if (!status) status = clean(shapiro, channels, "shapiro", info->name);
-    if (status) goto fail;
-    free(s->convs[conv].p_class[test]);
-    free(s->convs[conv].shapiro);
-    s->convs[conv].p_class[test] = rows;
-    s->convs[conv].shapiro = shapiro;
-    return PM_OK;
-fail:
-    free(rows);
-    free(shapiro);
+    pm_status status = clean(rows, channels * columns, pm_test_name(test), info->name);
+    if (status)
+        free(rows);
+    else
+        take(&s->convs[conv].p_class[test], rows);
+    return status;
+}
+
+/* shapiro: [channels] */
+static pm_status keep_shapiro(pm_statistics *s, size_t conv, const float *shapiro) {
+    const pm_conv_info *info = &s->model->graph->convs[conv];
+    float *copy = copy_of(shapiro, info->channels);
+    if (!copy) return no_memory(info);
+    pm_status status = clean(copy, info->channels, "shapiro", info->name);
+    if (status)
+        free(copy);
+    else
+        take(&s->convs[conv].shapiro, copy);
     return status;
 }
 
 pm_status pm_statistics_set(pm_statistics *s, size_t conv, pm_test test, const float *p_class,
                             const float *p_shapiro) {
     assert(conv < s->model->graph->conv_count && test < PM_TEST_COUNT);
-    size_t size = s->model->graph->convs[conv].channels * sizeof(float);
-    float *shapiro = malloc(size);
-    if (!shapiro) return pm_fail(PM_E_MEMORY, "no memory for statistics");
-    memcpy(shapiro, p_shapiro, size);
-    return adopt(s, conv, test, p_class, shapiro);
+    pm_status status = keep_shapiro(s, conv, p_shapiro);
+    if (!status && p_class) status = keep_classes(s, conv, test, p_class);
+    return status;
+}
+
+/* A NaN std (one image) is 0: it says nothing. */
+static pm_status check_moments(const float *mean, float *std, const pm_conv_info *info) {
+    for (size_t c = 0; c < info->channels; c++) {
+        if (isnan(std[c])) std[c] = 0;
+        if (!isfinite(mean[c]) || !(std[c] >= 0) || isinf(std[c]))
+            return pm_fail(PM_E_FORMAT, "activation of %s, channel %zu: mean %g, std %g",
+                           info->name, c, (double)mean[c], (double)std[c]);
+    }
+    return PM_OK;
+}
+
+pm_status pm_statistics_set_moments(pm_statistics *s, size_t conv, const float *mean,
+                                    const float *std) {
+    assert(conv < s->model->graph->conv_count);
+    const pm_conv_info *info = &s->model->graph->convs[conv];
+    float *m = copy_of(mean, info->channels), *d = copy_of(std, info->channels);
+    pm_status status = m && d ? check_moments(m, d, info) : no_memory(info);
+    if (status) {
+        free(m);
+        free(d);
+        return status;
+    }
+    take(&s->convs[conv].mean, m);
+    take(&s->convs[conv].std, d);
+    return PM_OK;
 }
 
 static pm_status read_whole(const pm_weights *tensors, const pm_tensor_info *info, float **out) {
@@ -156,27 +200,67 @@ static pm_status check_shape(const pm_weights *tensors, const pm_tensor_info *in
                    info->name, want);
 }
 
-static pm_status read_conv(pm_statistics *s, const pm_weights *tensors, size_t conv, pm_test test) {
+/* Tensor KIND/CONV, its shape checked: *out is NULL where there is none, else from malloc. */
+static pm_status read_kind(const pm_statistics *s, const pm_weights *tensors, const char *kind,
+                           size_t conv, size_t columns, float **out) {
     const pm_conv_info *info = &s->model->graph->convs[conv];
     char name[256];
-    snprintf(name, sizeof name, "%s/%s", pm_test_name(test), info->name);
-    const pm_tensor_info *p = pm_weights_find(tensors, name);
-    if (!p) return PM_OK;
-    snprintf(name, sizeof name, "shapiro/%s", info->name);
-    const pm_tensor_info *w = pm_weights_find(tensors, name);
-    if (!w)
-        return pm_fail(PM_E_MISMATCH, "%s: tensor '%s' is missing beside '%s'",
-                       pm_weights_path(tensors), name, p->name);
-    pm_status status = check_shape(tensors, p, info->channels, s->columns);
-    if (!status) status = check_shape(tensors, w, info->channels, 0);
-    if (status) return status;
-    float *p_class = NULL, *shapiro = NULL;
-    status = read_whole(tensors, p, &p_class);
-    if (status) return status;
-    status = read_whole(tensors, w, &shapiro);
-    if (!status) status = adopt(s, conv, test, p_class, shapiro);
+    *out = NULL;
+    snprintf(name, sizeof name, "%s/%s", kind, info->name);
+    const pm_tensor_info *tensor = pm_weights_find(tensors, name);
+    if (!tensor) return PM_OK;
+    pm_status status = check_shape(tensors, tensor, info->channels, columns);
+    return status ? status : read_whole(tensors, tensor, out);
+}
+
+static pm_status missing(const pm_statistics *s, const pm_weights *tensors, const char *kind,
+                         size_t conv, const char *beside) {
+    const char *name = s->model->graph->convs[conv].name;
+    return pm_fail(PM_E_MISMATCH, "%s: tensor '%s/%s' is missing beside '%s/%s'",
+                   pm_weights_path(tensors), kind, name, beside, name);
+}
+
+static pm_status read_test(pm_statistics *s, const pm_weights *tensors, size_t conv, pm_test test) {
+    float *p_class;
+    pm_status status = read_kind(s, tensors, pm_test_name(test), conv, s->columns, &p_class);
+    if (status || !p_class) return status;
+    status = s->convs[conv].shapiro ? keep_classes(s, conv, test, p_class)
+                                    : missing(s, tensors, "shapiro", conv, pm_test_name(test));
     free(p_class);
     return status;
+}
+
+static pm_status read_moments(pm_statistics *s, const pm_weights *tensors, size_t conv) {
+    float *mean = NULL, *std = NULL;
+    pm_status status = read_kind(s, tensors, "mean", conv, 0, &mean);
+    if (!status) status = read_kind(s, tensors, "std", conv, 0, &std);
+    if (status || (!mean && !std)) goto done;
+    if (!mean || !std)
+        status = missing(s, tensors, mean ? "std" : "mean", conv, mean ? "mean" : "std");
+    else if (!s->convs[conv].shapiro)
+        status = missing(s, tensors, "shapiro", conv, "mean");
+    else
+        status = pm_statistics_set_moments(s, conv, mean, std);
+done:
+    free(mean);
+    free(std);
+    return status;
+}
+
+static pm_status read_conv(pm_statistics *s, const pm_weights *tensors, size_t conv) {
+    float *shapiro;
+    pm_status status = read_kind(s, tensors, "shapiro", conv, 0, &shapiro);
+    if (!status && shapiro) status = keep_shapiro(s, conv, shapiro);
+    free(shapiro);
+    for (int t = 0; t < PM_TEST_COUNT && !status; t++)
+        status = read_test(s, tensors, conv, (pm_test)t);
+    return status ? status : read_moments(s, tensors, conv);
+}
+
+static bool has_any(const pm_statistics *s, size_t conv) {
+    bool any = s->convs[conv].mean != NULL;
+    for (int t = 0; t < PM_TEST_COUNT; t++) any = any || pm_statistics_has(s, conv, (pm_test)t);
+    return any;
 }
 
 pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm_statistics **out) {
@@ -185,17 +269,17 @@ pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm
     if (status) return status;
     status = read_classes(s, tensors);
     bool any = false;
-    for (size_t i = 0; i < model->graph->conv_count && !status; i++)
-        for (int t = 0; t < PM_TEST_COUNT && !status; t++) {
-            status = read_conv(s, tensors, i, (pm_test)t);
-            any = any || pm_statistics_has(s, i, (pm_test)t);
-        }
+    for (size_t i = 0; i < model->graph->conv_count && !status; i++) {
+        status = read_conv(s, tensors, i);
+        any = any || has_any(s, i);
+    }
     if (!status && !any)
-        status = pm_fail(PM_E_MISMATCH,
-                         "%s holds no statistics of %s: expected tensors such as "
-                         "welch/%s and shapiro/%s",
-                         pm_weights_path(tensors), model->graph->arch->name,
-                         model->graph->convs[0].name, model->graph->convs[0].name);
+        status =
+            pm_fail(PM_E_MISMATCH,
+                    "%s holds no statistics of %s: expected tensors such as "
+                    "welch/%s, mean/%s and shapiro/%s",
+                    pm_weights_path(tensors), model->graph->arch->name, model->graph->convs[0].name,
+                    model->graph->convs[0].name, model->graph->convs[0].name);
     if (status)
         pm_statistics_free(&s);
     else
@@ -206,6 +290,9 @@ pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm
 const float *pm_statistics_shapiro(const pm_statistics *s, size_t conv) {
     return s->convs[conv].shapiro;
 }
+
+const float *pm_statistics_mean(const pm_statistics *s, size_t conv) { return s->convs[conv].mean; }
+const float *pm_statistics_std(const pm_statistics *s, size_t conv) { return s->convs[conv].std; }
 
 bool pm_statistics_has(const pm_statistics *s, size_t conv, pm_test test) {
     return s->convs[conv].p_class[test] != NULL;

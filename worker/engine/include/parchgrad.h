@@ -111,16 +111,22 @@ const char *pm_model_isa(const pm_model *model);
 
 typedef struct pm_statistics pm_statistics;
 
-/* From tensors named shapiro/CONV [C] and welch/CONV, student/CONV [C, K], with `classes` [K]
- * naming the class of each column (absent: column k is class k). CONV are convolution names; those
- * that the file lacks cannot be hooked. A class without a column has no p-values: attributing it
- * with mask cls fails with PM_E_NOT_FOUND. */
+/* From tensors named shapiro/CONV [C]; for mask cls welch/CONV, student/CONV [C, K], with `classes`
+ * [K] naming the class of each column (absent: column k is class k); for mask ins mean/CONV and
+ * std/CONV [C] of the channels' activations. CONV are convolution names; those that the file lacks
+ * cannot be hooked. A class without a column has no p-values: attributing it with mask cls fails
+ * with PM_E_NOT_FOUND. */
 pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm_statistics **out);
-/* The same from memory; arrays are copied. p_class: [channels][classes of the model]. `test` says
- * which test the p-values are of. May be called for each convolution on an empty object. */
+/* The same from memory; arrays are copied. p_class: [channels][classes of the model], or NULL for
+ * mask ins alone. `test` says which test the p-values are of. May be called for each convolution on
+ * an empty object. PM_E_FORMAT: a p-value outside 0..1, a mean that is not finite, a negative std.
+ */
 pm_status pm_statistics_new_empty(const pm_model *model, pm_statistics **out);
 pm_status pm_statistics_set(pm_statistics *statistics, size_t conv, pm_test test,
                             const float *p_class, const float *p_shapiro);
+/* mean, std: [channels]. A channel of std 0 (or NaN: one image) is never in H. */
+pm_status pm_statistics_set_moments(pm_statistics *statistics, size_t conv, const float *mean,
+                                    const float *std);
 void pm_statistics_free(pm_statistics **statistics);
 
 /* ---- configuration: a pm_attribution made ready for a model ---- */
@@ -128,7 +134,8 @@ void pm_statistics_free(pm_statistics **statistics);
 typedef struct pm_configuration pm_configuration;
 
 /* `statistics` may be NULL for mask off. PM_E_USAGE: a value out of range, a glob that names no
- * convolution, cls without statistics. */
+ * convolution, cls or ins without
+ * the statistics it needs. */
 pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attribution,
                                const pm_statistics *statistics, pm_configuration **out);
 void pm_configuration_free(pm_configuration **configuration);
@@ -152,7 +159,7 @@ typedef struct pm_request {
 typedef struct pm_layer_gradient {
     size_t conv;       /* index into pm_model_conv */
     size_t channels;   /* C */
-    size_t selected;   /* |H|; with mask off C, nothing selected apart */
+    size_t selected;   /* |H|; C with mask off, and where cls finds nobody; ins may find 0 */
     bool partitioned;  /* H and L both non-empty: m, n, beta and the scales mean something */
     double m, n, beta; /* beta: the factor sqrt((M+N)/(M g^2 + N)); for gamma infinite
                           sqrt((M+N)/M); 1 without conservation; as applied */

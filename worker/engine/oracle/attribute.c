@@ -9,6 +9,7 @@
 typedef struct run {
     pm_oracle_run pass;
     const pm_configuration *configuration;
+    double *scores; /* [most channels] */
     pm_oracle_result *result;
 } run;
 
@@ -24,6 +25,12 @@ static bool result_init(run *r, size_t height, size_t width) {
     out->layers = calloc(c->hook_count + 1, sizeof *out->layers);
     if (!out->logits || !out->heat_map || !out->layers) return false;
     out->layer_count = c->hook_count;
+    size_t most = 1;
+    for (size_t i = 0; i < c->hook_count; i++) {
+        const size_t channels = r->pass.graph->convs[c->hooks[i]].channels;
+        most = channels > most ? channels : most;
+    }
+    if (!(r->scores = calloc(most, sizeof *r->scores))) return false;
     for (size_t i = 0; i < c->hook_count; i++) {
         pm_oracle_layer *layer = &out->layers[i];
         layer->conv = c->hooks[i];
@@ -69,8 +76,12 @@ static void scale(pm_real *g, const pm_oracle_layer *layer, size_t count, double
 static pm_status hook(run *r, pm_oracle_layer *layer, pm_real *g, size_t count) {
     const pm_attribution *a = &r->configuration->attribution;
     const double tiny = 1e-13;
+    if (a->mask == PM_MASK_INS) {
+        PM_ORACLE(run_activation)(&r->pass, layer->conv, r->scores);
+        pm_partition_score(r->configuration, layer->conv, r->scores);
+    }
     pm_status status = pm_partition_select(r->configuration, layer->conv, (size_t)r->result->target,
-                                           layer->in_h, &layer->selected);
+                                           r->scores, layer->in_h, &layer->selected);
     if (status) return status;
     for (size_t c = 0; c < layer->channels; c++)
         layer->channel_variance[c] = count > 1 ? spread(g + c * count, count) : 0;
@@ -166,6 +177,7 @@ pm_status PM_ORACLE(attribute)(const pm_configuration *configuration, int target
         r.result = NULL;
     }
     free(x);
+    free(r.scores);
     PM_ORACLE(run_fini)(&r.pass);
     pm_oracle_result_free(&r.result);
     return status;

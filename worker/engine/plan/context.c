@@ -27,7 +27,7 @@ static pm_status make_activations(pm_context *c) {
 
 static pm_status make_jobs(pm_context *c) {
     const pm_graph *graph = c->model->graph;
-    const size_t jobs = c->plan.batch + 1, pixels = c->plan.height * c->plan.width;
+    const size_t jobs = c->plan.batch, pixels = c->plan.height * c->plan.width;
     const size_t channels = c->channel_of[graph->conv_count];
     c->jobs = calloc(jobs, sizeof *c->jobs);
     c->heat_maps = pm_floats_new(jobs * pixels);
@@ -63,7 +63,9 @@ static pm_status make_scratch(pm_context *c) {
     c->scratch.sum_h = calloc(pixels, sizeof *c->scratch.sum_h);
     c->scratch.sum_l = calloc(pixels, sizeof *c->scratch.sum_l);
     c->scratch.weight_h = pm_floats_new(lanes);
-    if (c->scratch.sum_h == NULL || c->scratch.sum_l == NULL || c->scratch.weight_h == NULL)
+    c->scratch.scores = calloc(lanes, sizeof *c->scratch.scores);
+    if (c->scratch.sum_h == NULL || c->scratch.sum_l == NULL || c->scratch.weight_h == NULL ||
+        c->scratch.scores == NULL)
         return pm_fail(PM_E_MEMORY, "no memory for a context");
     return PM_OK;
 }
@@ -105,6 +107,7 @@ void pm_context_free(pm_context **context) {
     free(c->scratch.sum_h);
     free(c->scratch.sum_l);
     free(c->scratch.weight_h);
+    free(c->scratch.scores);
     free(c);
     *context = NULL;
 }
@@ -185,10 +188,8 @@ static size_t target_of(const pm_request *request, size_t predicted) {
     return request->target == PM_TARGET_TOP ? predicted : (size_t)request->target;
 }
 
-/* All that can be wrong with the requests, before any is answered. The spare job is scratch. */
-static pm_status check_requests(pm_context *c, const pm_request *requests, size_t count,
-                                size_t predicted) {
-    pm_job *spare = &c->jobs[c->plan.batch];
+/* What is wrong with the requests whatever the image says. */
+static pm_status check_requests(const pm_context *c, const pm_request *requests, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const pm_request *r = &requests[i];
         if (r->configuration->model != c->model)
@@ -197,12 +198,26 @@ static pm_status check_requests(pm_context *c, const pm_request *requests, size_
             (r->target < 0 || (size_t)r->target >= c->model->graph->classes))
             return pm_fail(PM_E_USAGE, "request %zu: target %d, but the classes are 0 to %zu", i,
                            r->target, c->model->graph->classes - 1);
-        spare->configuration = r->configuration;
-        spare->target = target_of(r, predicted);
-        pm_status status = pm_job_select(c->model, spare);
-        if (status != PM_OK) return status;
     }
     return PM_OK;
+}
+
+static pm_status check_targets(const pm_request *requests, size_t count, size_t predicted) {
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < count && status == PM_OK; i++)
+        status = pm_job_check(requests[i].configuration, target_of(&requests[i], predicted));
+    return status;
+}
+
+/* Only what mask ins looks at is measured. */
+static void choose_measured(pm_context *c, const pm_request *requests, size_t count) {
+    memset(c->measured, 0, c->model->graph->conv_count * sizeof *c->measured);
+    for (size_t i = 0; i < count; i++) {
+        const pm_configuration *configuration = requests[i].configuration;
+        if (configuration->attribution.mask != PM_MASK_INS) continue;
+        for (size_t k = 0; k < configuration->hook_count; k++)
+            c->measured[configuration->hooks[k]] = true;
+    }
 }
 
 /* The job of this round that answers the request; `jobs` where there is none yet. */
@@ -245,7 +260,7 @@ static pm_status run_round(pm_context *c, const float *input, const pm_request *
         job->configuration = r->configuration;
         job->target = c->targets[jobs] = target_of(r, predicted);
         c->seeds[jobs] = pm_context_probability(c, job->target);
-        pm_status status = pm_job_select(c->model, job);
+        pm_status status = pm_job_select(c->model, job, c->activations, c->channel_of, &c->scratch);
         if (status != PM_OK) return status;
         jobs++;
     }
@@ -261,10 +276,12 @@ static pm_status run_round(pm_context *c, const float *input, const pm_request *
 
 pm_status pm_context_attribute(pm_context *context, const float *input, const pm_request *requests,
                                size_t count, pm_result_fn give, void *user) {
-    memset(context->measured, 0, context->model->graph->conv_count * sizeof *context->measured);
+    pm_status status = check_requests(context, requests, count);
+    if (status != PM_OK) return status;
+    choose_measured(context, requests, count);
     pm_context_forward(context, input);
     size_t predicted = pm_context_argmax(context);
-    pm_status status = check_requests(context, requests, count, predicted);
+    status = check_targets(requests, count, predicted);
     for (size_t first = 0; first < count && status == PM_OK;)
         status = run_round(context, input, requests, count, &first, predicted, give, user);
     return status;

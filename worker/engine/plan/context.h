@@ -8,7 +8,7 @@
 struct pm_context {
     const pm_model *model;
     pm_plan plan;
-    pm_job *jobs; /* [batch]; one more for checks */
+    pm_job *jobs; /* [batch] */
     float *heat_maps, *channel_variances;
     uint8_t *in_h;
     pm_layer_gradient *layers;

@@ -5,18 +5,32 @@
 #include "worker/engine/model.h"
 #include "worker/engine/partition.h"
 #include "worker/engine/plan/job.h"
+#include "worker/engine/statistics.h"
 
 /* Added to M and N, and to V0 and V1 before their ratio. */
 #define SPREAD_FLOOR 1e-13
 
-pm_status pm_job_select(const pm_model *model, pm_job *job) {
+pm_status pm_job_check(const pm_configuration *c, size_t target) {
+    const float *p;
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < c->hook_count && c->attribution.mask == PM_MASK_CLS && !status; i++)
+        status = pm_statistics_class(c->statistics, c->hooks[i], c->attribution.test, target, &p);
+    return status;
+}
+
+pm_status pm_job_select(const pm_model *model, pm_job *job, const float *activations,
+                        const size_t *channel_of, const pm_hook_scratch *scratch) {
+    const bool ins = job->configuration->attribution.mask == PM_MASK_INS;
     float *variance = job->channel_variance;
     uint8_t *in_h = job->in_h;
     for (size_t i = 0; i < job->configuration->hook_count; i++) {
         size_t conv = job->configuration->hooks[i], selected;
         size_t channels = model->graph->convs[conv].channels;
-        pm_status status =
-            pm_partition_select(job->configuration, conv, job->target, in_h, &selected);
+        for (size_t c = 0; c < channels && ins; c++)
+            scratch->scores[c] = (double)activations[channel_of[conv] + c];
+        if (ins) pm_partition_score(job->configuration, conv, scratch->scores);
+        pm_status status = pm_partition_select(job->configuration, conv, job->target,
+                                               scratch->scores, in_h, &selected);
         if (status != PM_OK) return status;
         job->layers[i] = (pm_layer_gradient){.conv = conv,
                                              .channels = channels,

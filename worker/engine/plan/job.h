@@ -17,10 +17,16 @@ typedef struct pm_job {
 typedef struct pm_hook_scratch {
     double *sum_h, *sum_l; /* [largest convolution's height width] */
     float *weight_h;       /* [most blocks v], aligned */
+    double *scores;        /* [most channels] */
 } pm_hook_scratch;
 
-/* Choose H at every hook. PM_E_NOT_FOUND where the target has no statistics. */
-pm_status pm_job_select(const pm_model *model, pm_job *job);
+/* Whether H can be chosen: PM_E_NOT_FOUND where the target has no statistics. */
+pm_status pm_job_check(const pm_configuration *configuration, size_t target);
+
+/* Choose H at every hook. activations: of the last forward pass, all convolutions' channels, those
+ * of convolution i from channel_of[i] on; read for mask ins only. */
+pm_status pm_job_select(const pm_model *model, pm_job *job, const float *activations,
+                        const size_t *channel_of, const pm_hook_scratch *scratch);
 
 /* Measure the gradient of request `image` at the hook step's convolution, and scale it as the
  * job's configuration says. Nothing where the convolution is not hooked. */
