@@ -10,6 +10,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "worker/evaluate.h"
 #include "worker/fault.h"
 #include "worker/input.h"
 #include "worker/reply.h"
@@ -50,7 +51,8 @@ typedef struct in_work {
     pm_request *requests; /* [n_configurations] of one call of the engine */
     size_t *positions;    /* request -> position in the task's configurations */
     size_t request_count;
-    pm_item_input input; /* of those requests */
+    pm_item_input input;     /* of those requests */
+    pm_evaluator *evaluator; /* NULL: the run wants no curves */
 } in_work;
 
 static void beat(void *user) {
@@ -167,9 +169,16 @@ static pm_status take_result(void *user, const pm_attribution_result *result) {
     in_work *w = user;
     size_t position = w->positions[result->request];
     const pm_config *config = &w->ready->configurations[w->task->configurations[position]].config;
-    return pm_reply_fill(w->reply, position, w->ready->loaded->model, result, w->input.boxes,
-                         pm_item_input_boxes(&w->input, config), w->ready->channels,
-                         w->ready->heat_maps);
+    pm_status status = pm_reply_fill(w->reply, position, w->ready->loaded->model, result,
+                                     w->input.boxes, pm_item_input_boxes(&w->input, config),
+                                     w->ready->channels, w->ready->heat_maps);
+    if (status || !w->evaluator || pm_reply_failed(w->reply, position)) return status;
+    return pm_evaluator_keep(w->evaluator, position, result);
+}
+
+static pm_status take_curves(void *user, size_t position, const pm_curves_result *curves) {
+    in_work *w = user;
+    return pm_reply_curves(w->reply, position, curves);
 }
 
 /* A failure of one configuration is a row of its own. */
@@ -206,6 +215,26 @@ static pm_status activate(in_work *w, pm_context *context) {
     for (size_t i = 0; i < w->request_count && !status; i++)
         status = pm_reply_activations(w->reply, w->positions[i], w->ready->loaded->model,
                                       w->requests[i].target, &activations);
+    return status;
+}
+
+/* As attribute, with curves: by so many requests at a time that their heat maps fit. */
+static pm_status attribute_and_evaluate(in_work *w, pm_context *context, size_t side) {
+    pm_sha256 image;
+    memcpy(image.bytes, w->item->sha256.data, sizeof image.bytes);
+    pm_status status =
+        pm_evaluator_new(&w->ready->evaluation, w->input.tensor, side,
+                         pm_model_classes(w->ready->loaded->model), &image, &w->evaluator);
+    for (size_t first = 0; first < w->request_count && !status; first += PM_EVALUATED_MAX) {
+        in_work some = *w;
+        some.requests += first;
+        some.positions += first;
+        some.request_count -= first;
+        if (some.request_count > PM_EVALUATED_MAX) some.request_count = PM_EVALUATED_MAX;
+        status = attribute(&some, context);
+        if (!status) status = pm_evaluator_run(w->evaluator, context, take_curves, w);
+    }
+    pm_evaluator_free(&w->evaluator);
     return status;
 }
 
@@ -250,7 +279,8 @@ static pm_status compute_group(in_work *w, const pm_config *config) {
     }
     if (!status)
         status = config->attribution.method == PM_METHOD_GATHER ? activate(w, context)
-                                                                : attribute(w, context);
+                 : w->ready->evaluation.on ? attribute_and_evaluate(w, context, config->crop)
+                                           : attribute(w, context);
     pm_item_input_fini(&w->input);
     if (!status) return PM_OK;
     char text[512];

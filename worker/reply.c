@@ -83,6 +83,14 @@ void pm_reply_set_size(pm_reply *reply, size_t width, size_t height) {
     reply->wire->height = (uint32_t)height;
 }
 
+static void drop_curves(Pm__Wire__Result *wire) {
+    for (size_t i = 0; i < wire->n_perturbations; i++)
+        pm__wire__perturbation__free_unpacked(wire->perturbations[i], NULL);
+    free(wire->perturbations);
+    wire->perturbations = NULL;
+    wire->n_perturbations = 0;
+}
+
 /* A result without anything but its configuration. */
 static void reset(pm_reply *reply, size_t k) {
     Pm__Wire__Result *old = reply->wire->results[k];
@@ -92,6 +100,7 @@ static void reset(pm_reply *reply, size_t k) {
     for (size_t i = 0; i < old->n_layers; i++)
         pm__wire__layer_gradient__free_unpacked(old->layers[i], NULL);
     free(old->layers);
+    drop_curves(old);
     free(old->box_reason);
     *old = fresh;
     drop_frames(reply, k);
@@ -177,6 +186,8 @@ static pm_status fill_box(Pm__Wire__Result *wire, const pm_attribution_result *r
     if (box_count)
         score =
             pm_boxes_score_of(result->heat_map, result->height, result->width, boxes, box_count);
+    wire->has_pointing = score.has_pointing;
+    wire->pointing = score.pointing;
     if (score.reason) {
         wire->box_reason = strdup(score.reason);
         return wire->box_reason ? PM_OK : no_memory();
@@ -279,6 +290,46 @@ pm_status pm_reply_activations(pm_reply *reply, size_t k, const pm_model *model,
         status = put_frame(reply, k, ACTIVATIONS, activations->mean, activations->channels);
     if (!status) status = put_frame(reply, k, DENSITY, activations->density, convs);
     reply->closed[k] = !status;
+    return status;
+}
+
+bool pm_reply_failed(const pm_reply *reply, size_t k) {
+    return reply->wire->results[k]->failure != NULL;
+}
+
+static pm_status add_row(Pm__Wire__Result *wire, const pm_perturbation *from) {
+    Pm__Wire__Perturbation *to = malloc(sizeof *to);
+    if (!to) return no_memory();
+    pm__wire__perturbation__init(to);
+    wire->perturbations[wire->n_perturbations++] = to;
+    to->curve = strdup(pm_curve_name(from->curve));
+    if (!to->curve) return no_memory();
+    to->ratio = from->ratio;
+    to->p_target = from->p_target;
+    to->aopc = from->aopc;
+    to->has_lodds = from->has_lodds;
+    to->lodds = from->lodds;
+    to->fracdiff = from->fracdiff;
+    to->correct = from->correct;
+    return PM_OK;
+}
+
+pm_status pm_reply_curves(pm_reply *reply, size_t k, const pm_curves_result *curves) {
+    Pm__Wire__Result *wire = reply->wire->results[k];
+    if (pm_reply_failed(reply, k)) return PM_OK;
+    if (!curves->finite)
+        return pm_reply_fail(reply, k, "compute", "not-finite",
+                             "a masked photograph's logits are not finite numbers");
+    drop_curves(wire);
+    wire->perturbations = calloc(curves->row_count + 1, sizeof *wire->perturbations);
+    pm_status status = wire->perturbations ? PM_OK : no_memory();
+    for (size_t i = 0; i < curves->row_count && !status; i++)
+        status = add_row(wire, &curves->rows[i]);
+    wire->has_deletion_auc = wire->has_insertion_auc = isfinite(curves->deletion_auc);
+    if (wire->has_deletion_auc) {
+        wire->deletion_auc = curves->deletion_auc;
+        wire->insertion_auc = curves->insertion_auc;
+    }
     return status;
 }
 

@@ -5,6 +5,7 @@
 
 #include "lib/spec/spec.h"
 #include "lib/stats/boxes.h"
+#include "lib/stats/perturbation.h"
 #include "parchgrad.h"
 #include "worker/work.h"
 
@@ -32,6 +33,12 @@ pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
 /* Result k of method gather; `target` as in a request. PM_E_MEMORY. */
 pm_status pm_reply_activations(pm_reply *reply, size_t k, const pm_model *model, int target,
                                const pm_activations *activations);
+
+bool pm_reply_failed(const pm_reply *reply, size_t k);
+
+/* Result k gets its curves too; logits that are not finite make it a failure. Nothing where it is
+ * one already. PM_E_MEMORY. */
+pm_status pm_reply_curves(pm_reply *reply, size_t k, const pm_curves_result *curves);
 
 /* The finished reply as something to send; *reply is gone. Open results are our bug. */
 pm_status pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out);
