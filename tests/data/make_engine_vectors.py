@@ -21,6 +21,13 @@ NAME_activations.safetensors hold what statistics are made of, in double precisi
     density [convolutions]              share of raw outputs above 0
     logits [classes]
 
+NAME_curves.safetensors hold what taking pixels away by case NAME's heat map (fp32) does, in double precision:
+    ratios [R]                          shares of pixels
+    REPLACEMENT/CURVE/MEASURE [R]       replacement zero, mean (of each color) or noise (stream "replacement/0"); curve morf or
+                                        lerf; measure p (of the target), aopc, lodds, fracdiff, correct
+    REPLACEMENT/auc [2]                 numpy.trapz of p over the ratios, by their range: morf, lerf
+    box [4], box/score [4]              xmin, ymin, xmax, ymax; mu_in, mu_in_w, mu_out, mu_out_w
+
     /usr/bin/python3 tests/data/make_engine_vectors.py PATH/TO/parchgrad_reference.py tests/data/engine keys
 
 writes keys.txt, one line an architecture: name, number of tensors, SHA-256 of their "name d0,d1,...\n" in state-dict
@@ -143,6 +150,9 @@ ACTIVATIONS = {
     "vgg16_bn_64_activations": ("vgg16_bn", 64, 1000),
     "cifar_resnet20_32_activations": ("cifar_resnet20", 32, 10),
 }
+# curves along the heat maps of these cases; 1: nothing of the photograph is left
+CURVES = [f"{case}_curves" for case in ("resnet18_64_cls", "vgg16_bn_64_cls", "cifar_resnet20_32_cls", "resnet18_40x72_cls")]
+RATIOS = (0, 0.1, 0.2, 0.3, 0.4, 0.5, 1)
 # (conv, linear) gains beside the reference's own, by the same aim: softmax away from 0 and 1
 GAINS = {"resnet34": (1.2, 0.1), "resnet101": (0.8, 1.0), "resnet152": (0.8, 1.0), "vgg11": (1.5, 1.0), "vgg13_bn": (1.5, 1.0),
          "mobilenet_v2": (1.3, 3.0), "efficientnet_b1": (1.2, 16.0), "efficientnet_b2": (1.2, 16.0), "efficientnet_b3": (1.2, 16.0),
@@ -245,6 +255,52 @@ def run_activations(ref, name, model, out):
     print(f"{name}: {sum(len(m) for m in means.values())} channels, {len(convs)} convolutions", flush=True)
 
 
+def curves(ref, model, x, target, heat, replacement):
+    """evaluate() of the reference, with something else than 0 in place of the pixels."""
+    out, p = {}, torch.softmax(model(x[None])[0], -1)
+    top = int(p.argmax())
+    for order in ("morf", "lerf"):
+        index = torch.sort(heat.flatten(), descending=order == "morf", stable=True).indices
+        batch = []
+        for r in RATIOS:
+            z, taken = x.clone().flatten(1), index[: int(heat.numel() * r)]
+            z[:, taken] = replacement.flatten(1)[:, taken]
+            batch.append(z.view_as(x))
+        q = torch.softmax(torch.cat([model(z[None]) for z in batch]), -1)
+        out[order] = {"aopc": p[target] - q[:, target], "lodds": torch.log(q[:, target] / (p[target] + 1e-10)),
+                      "fracdiff": (p[top] - q[:, top]).abs(), "correct": (q.argmax(-1) == target).double(), "p": q[:, target]}
+    return out
+
+
+def run_curves(ref, name, model, out):
+    arch, height, width, classes, over = CASES[name.removesuffix("_curves")]
+    cfg = {**ref.BASE, **over}
+    x = 2 * ref.synth_tensor("input/0", (3, height, width))
+    with torch.no_grad():
+        cfg["target"] = int(model(x[None])[0].argmax())
+    heat = ref.attribute(arch, model, x, cfg, classes)[0]
+    box = (width // 4, height // 4, width * 3 // 4, height * 7 // 8)
+    tensors = {"ratios": RATIOS, "box": box, "box/score": list(ref.box_score(heat.double(), *box).values())}
+    model.double()
+    x = x.double()
+    with torch.no_grad():
+        noise = ref.synth_tensor("replacement/0", x.shape).double()
+        for kind, replacement in (("zero", torch.zeros_like(x)), ("mean", x.mean(dim=(1, 2), keepdim=True).expand_as(x)), ("noise", noise)):
+            found = curves(ref, model, x, cfg["target"], heat, replacement)
+            for order, measures in found.items():
+                for measure, values in measures.items():
+                    tensors[f"{kind}/{order}/{measure}"] = values
+            tensors[f"{kind}/auc"] = [np.trapz(found[o]["p"], RATIOS) / (RATIOS[-1] - RATIOS[0]) for o in ("morf", "lerf")]
+            if kind == "zero":  # the reference's own
+                want = ref.evaluate(model, x, cfg["target"], heat, RATIOS)
+                for order in want:
+                    for measure in ("aopc", "lodds", "fracdiff"):
+                        assert torch.allclose(torch.tensor(want[order][measure]).double(), found[order][measure], atol=1e-6)
+    model.float()
+    save(Path(out) / f"{name}.safetensors", tensors, {"arch": arch, "config": json.dumps(cfg)})
+    print(f"{name}: p_y", " ".join(f"{v:.3f}" for v in tensors["zero/morf/p"]), flush=True)
+
+
 def keys(ref, out):
     lines = []
     for arch in [f"resnet{d}" for d in (18, 34, 50, 101, 152)] + [f"vgg{d}{b}" for b in ("", "_bn") for d in (11, 13, 16, 19)] + \
@@ -274,12 +330,12 @@ def main():
         keys(ref, sys.argv[2])
         return
     built = None
-    for name in sys.argv[3:] or [*CASES, *ACTIVATIONS]:
+    for name in sys.argv[3:] or [*CASES, *ACTIVATIONS, *CURVES]:
         gather = name in ACTIVATIONS
-        arch, classes = ACTIVATIONS[name][::2] if gather else CASES[name][::3]
+        arch, classes = ACTIVATIONS[name][::2] if gather else CASES[name.removesuffix("_curves")][::3]
         if built != (arch, classes):
             built, model = (arch, classes), ref.build(arch, classes)
-        (run_activations if gather else run)(ref, name, model, sys.argv[2])
+        (run_activations if gather else run_curves if name in CURVES else run)(ref, name, model, sys.argv[2])
 
 
 if __name__ == "__main__":
