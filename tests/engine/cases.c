@@ -294,10 +294,15 @@ pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out) {
     pm_synth("input/0", 0, set->input, count);
     for (size_t i = 0; i < count; i++) set->input[i] *= 2;
     set->classes = e->classes;
-    set->current = (pm_case){e->name,     e->arch,
-                             e->height,   e->width,
-                             set->model,  set->configuration,
-                             set->input,  set->current.target,
+    set->current = (pm_case){e->name,
+                             e->arch,
+                             e->height,
+                             e->width,
+                             e->method,
+                             set->model,
+                             set->configuration,
+                             set->input,
+                             set->current.target,
                              set->vectors};
     *out = set->current;
     return PM_OK;

@@ -12,6 +12,7 @@
 typedef struct pm_case {
     const char *name, *arch;
     size_t height, width;
+    pm_method method;
     const pm_model *model;
     const pm_configuration *configuration;
     const float *input; /* [3][height][width] */
@@ -38,6 +39,7 @@ void pm_case_set_fini(pm_case_set *set);
 typedef struct pm_case_distance {
     double heat_map;     /* relative L2 */
     double torch;        /* the same of PyTorch's own fp32 heat map */
+    double from_torch;   /* relative L2 from that fp32 heat map */
     double logits;       /* largest difference over largest logit */
     double scales;       /* largest relative difference of M, N, the scales, over all layers */
     double torch_scales; /* the same of PyTorch's own fp32: a sum that cancels is no better there */
@@ -52,6 +54,9 @@ pm_status pm_case_compare(const pm_case *c, const pm_oracle_result *result, pm_c
 /* The fast engine's result as the oracle would give it: for a pm_result_fn to keep. */
 pm_status pm_case_copy_result(const pm_attribution_result *result, size_t classes,
                               pm_oracle_result **out);
+
+/* The fast engine on a case, compared. What pm_context_* and pm_case_compare say. */
+pm_status pm_case_run(const pm_case *c, pm_case_distance *out);
 
 /* A model whose parameters come from the counter hash, as the reference fills them. */
 pm_status pm_case_model_new(const char *arch, size_t classes, pm_model **out);

@@ -61,6 +61,7 @@ static pm_status compare_maps(const pm_case *c, const pm_oracle_result *r, pm_ca
     if (!status) {
         out->heat_map = relative_l2(r->heat_map, exact, count);
         out->torch = relative_l2(torch, exact, count);
+        out->from_torch = relative_l2(r->heat_map, torch, count);
         for (size_t i = 0; i < r->classes; i++) largest = fmax(largest, fabs(logits[i]));
         for (size_t i = 0; i < r->classes; i++)
             worst(&out->logits, fabs(r->logits[i] - logits[i]) / largest);
@@ -172,4 +173,26 @@ pm_status pm_case_copy_result(const pm_attribution_result *result, size_t classe
     }
     *out = r;
     return PM_OK;
+}
+
+typedef struct kept {
+    size_t classes;
+    pm_oracle_result *result;
+} kept;
+
+static pm_status keep(void *user, const pm_attribution_result *result) {
+    kept *k = user;
+    return pm_case_copy_result(result, k->classes, &k->result);
+}
+
+pm_status pm_case_run(const pm_case *c, pm_case_distance *out) {
+    pm_context *context = NULL;
+    kept k = {pm_model_classes(c->model), NULL};
+    const pm_request request = {c->configuration, c->target};
+    pm_status status = pm_context_new(c->model, c->height, c->width, 1, &context);
+    if (!status) status = pm_context_attribute(context, c->input, &request, 1, keep, &k);
+    if (!status) status = pm_case_compare(c, k.result, out);
+    pm_oracle_result_free(&k.result);
+    pm_context_free(&context);
+    return status;
 }

@@ -14,16 +14,6 @@
 #include "tests/engine/cases.h"
 #include "worker/engine/kernels/kernels.h"
 
-typedef struct kept {
-    size_t classes;
-    pm_oracle_result *result;
-} kept;
-
-static pm_status keep(void *user, const pm_attribution_result *result) {
-    kept *k = user;
-    return pm_case_copy_result(result, k->classes, &k->result);
-}
-
 static int by_value(const void *a, const void *b) {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -36,16 +26,8 @@ static double median(double *values, size_t count) {
 
 static void run_case(pm_case_set *set, size_t index, pm_case_distance *distance) {
     pm_case c;
-    pm_context *context = NULL;
-    assert_int_equal(pm_case_load(set, index, &c), PM_OK);
-    assert_int_equal(pm_context_new(c.model, c.height, c.width, 1, &context), PM_OK);
-    pm_request request = {c.configuration, c.target};
-    kept k = {pm_model_classes(c.model), NULL};
-    if (pm_context_attribute(context, c.input, &request, 1, keep, &k) != PM_OK)
-        fail_msg("%s: %s", c.name, pm_error_text());
-    assert_int_equal(pm_case_compare(&c, k.result, distance), PM_OK);
-    pm_oracle_result_free(&k.result);
-    pm_context_free(&context);
+    if (pm_case_load(set, index, &c) || pm_case_run(&c, distance))
+        fail_msg("%s: %s", pm_case_name(index), pm_error_text());
 }
 
 static void run_cases(const char *isa) {
