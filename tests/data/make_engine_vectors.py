@@ -31,9 +31,10 @@ NAME_curves.safetensors hold what taking pixels away by case NAME's heat map (fp
     /usr/bin/python3 tests/data/make_engine_vectors.py PATH/TO/parchgrad_reference.py tests/data/engine keys
 
 writes keys.txt, one line an architecture: name, number of tensors, SHA-256 of their "name d0,d1,...\n" in state-dict
-order (counters left out, 7 classes), number of default hooks, SHA-256 of their names, each with a newline.
+order (counters and auxiliary heads left out, 7 classes), number of default hooks, SHA-256 of their names, each with a newline.
 """
 import fnmatch
+import functools
 import hashlib
 import importlib.util
 import json
@@ -132,6 +133,16 @@ CASES = {
     "efficientnet_b5_64_novc": ("efficientnet_b5", 64, 64, 100, {"variance_conservation": False, "layer_ratio": "features.5.*.block.1.0"}),
     "efficientnet_b6_64_gamma3_exact": ("efficientnet_b6", 64, 64, 10, {"gamma": 3.0, "exact_variance": True, "layer_ratio": "features.6.1.*"}),
     "efficientnet_b7_64_cls": ("efficientnet_b7", 64, 64, 10, {"quantile": 0.2, "layer_ratio": "features.[2-5].3.block.[1-3].*"}),
+    "squeezenet1_0_64_cls": ("squeezenet1_0", 64, 64, 1000, {"quantile": 0.3, "layer_ratio": "features.9.*,features.1?.*"}),
+    "squeezenet1_0_70x54_off": ("squeezenet1_0", 70, 54, 1000, {"mask": "off"}),
+    "squeezenet1_1_64_cls": ("squeezenet1_1", 64, 64, 1000, {"layer_ratio": "features.9.*,features.1?.*"}),
+    "squeezenet1_1_54x70_gamma2": ("squeezenet1_1", 54, 70, 1000, {"gamma": 2.0}),
+    "densenet121_64_cls": ("densenet121", 64, 64, 1000, {}),
+    "densenet121_64_ratio0.5_off": ("densenet121", 64, 64, 1000, {"layer_ratio": 0.5, "mask": "off"}),
+    "googlenet_64_cls": ("googlenet", 64, 64, 1000, {}),
+    "googlenet_64_transform": ("googlenet", 64, 64, 1000, {"method": "inputgrad", "transform_input": True}),
+    "googlenet_96_cls": ("googlenet", 96, 96, 1000, {}),
+    "inception_v3_96_ratio0.3": ("inception_v3", 96, 96, 1000, {"layer_ratio": 0.3}),
     "cifar_resnet20_32_off": ("cifar_resnet20", 32, 32, 10, {"mask": "off"}),
     "cifar_resnet20_32_cls": ("cifar_resnet20", 32, 32, 10, {}),
     "cifar_resnet32_32_all": ("cifar_resnet32", 32, 32, 100, {"layer_ratio": 1.0}),
@@ -158,7 +169,8 @@ GAINS = {"resnet34": (1.2, 0.1), "resnet101": (0.8, 1.0), "resnet152": (0.8, 1.0
          "mobilenet_v2": (1.3, 3.0), "efficientnet_b1": (1.2, 16.0), "efficientnet_b2": (1.2, 16.0), "efficientnet_b3": (1.2, 16.0),
          "efficientnet_b4": (1.2, 16.0), "efficientnet_b5": (1.2, 16.0), "efficientnet_b6": (1.2, 8.0), "efficientnet_b7": (1.2, 16.0),
          "vgg19": (1.5, 1.0), "cifar_resnet20": (1.2, 0.3), "cifar_resnet32": (1.2, 0.3), "cifar_resnet56": (1.0, 0.05),
-         "convnext_small": (1.4, 3.0), "convnext_base": (1.4, 3.0), "convnext_large": (1.4, 2.0)}
+         "convnext_small": (1.4, 3.0), "convnext_base": (1.4, 3.0), "convnext_large": (1.4, 2.0),
+         "squeezenet1_0": (1.4, 1.0), "squeezenet1_1": (1.45, 1.0), "densenet121": (1.4, 2.5), "googlenet": (1.4, 0.4)}
 
 
 def extend(ref):
@@ -166,6 +178,9 @@ def extend(ref):
     ref.GAIN.update(GAINS)
     for depth, blocks in ((20, 3), (32, 5), (44, 7), (56, 9)):
         setattr(torchvision.models, f"cifar_resnet{depth}", lambda weights=None, num_classes=10, b=blocks: CifarResNet(b, num_classes))
+    for arch in ("googlenet", "inception_v3"):  # torchvision would draw their weights for minutes
+        plain = getattr(torchvision.models, arch)
+        setattr(torchvision.models, arch, functools.partial(plain, **{"aux_logits": True, "init_weights": False}))
     plain_layers = ref.default_layers
 
     def layers(arch, model, layer_ratio=None):
@@ -219,6 +234,7 @@ def run(ref, name, model, out):
     arch, height, width, classes, over = CASES[name]
     cfg = {**ref.BASE, **over}
     x = 2 * ref.synth_tensor("input/0", (3, height, width))
+    model.transform_input = cfg.get("transform_input", False)
     if cfg["target"] == "top":
         with torch.no_grad():
             cfg["target"] = int(model(x[None])[0].argmax())
@@ -305,9 +321,10 @@ def keys(ref, out):
     lines = []
     for arch in [f"resnet{d}" for d in (18, 34, 50, 101, 152)] + [f"vgg{d}{b}" for b in ("", "_bn") for d in (11, 13, 16, 19)] + \
             [f"cifar_resnet{d}" for d in (20, 32, 44, 56)] + [f"convnext_{s}" for s in ("tiny", "small", "base", "large")] + \
-            ["mobilenet_v2"] + [f"efficientnet_b{n}" for n in range(8)]:
+            ["mobilenet_v2"] + [f"efficientnet_b{n}" for n in range(8)] + ["squeezenet1_0", "squeezenet1_1"] + \
+            [f"densenet{d}" for d in (121, 161, 169, 201)] + ["googlenet", "inception_v3"]:
         model = getattr(torchvision.models, arch)(weights=None, num_classes=7)
-        tensors = [(n, t.shape) for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked")]
+        tensors = [(n, t.shape) for n, t in model.state_dict().items() if not n.endswith("num_batches_tracked") and not n.lower().startswith("aux")]
         shapes = "".join(f"{n} {','.join(map(str, s))}\n" for n, s in tensors)
         hooks = [n for n, _ in ref.default_layers(arch, model)]
         names = "".join(f"{n}\n" for n in hooks)

@@ -43,7 +43,8 @@ static void run_cases(const char *isa) {
         pm_case_distance d = {0};
         run_case(&set, i, &d);
         assert_string_equal(pm_model_isa(set.model), isa);
-        const double heat = d.heat_map > 1e-6 ? d.heat_map : 1e-6;
+        /* Sums over channels cancel: on 1x1 maps M and N lose two digits more than heat maps do. */
+        const double heat = d.heat_map > 4e-6 ? d.heat_map : 4e-6;
         bool wrong = !(d.heat_map <= 5e-2) || !(d.logits <= 1e-5) || !d.h_equal ||
                      !(d.scales <= fmax(20 * heat, 3 * d.torch_scales)) ||
                      !(d.spread <= 20 * heat) || !(d.channels <= 20 * heat);

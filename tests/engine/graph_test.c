@@ -83,11 +83,11 @@ static void unknown_architecture_names_near_ones(void **state) {
     assert_null(info);
 }
 
-/* The tensors of cifar_resnet20 for ten classes, with `room` more slots behind them. */
-static pm_file_tensor *cifar_tensors(size_t *count, size_t room) {
+/* The tensors of an architecture for ten classes, with `room` more slots behind them. */
+static pm_file_tensor *tensors_of(const char *arch, size_t *count, size_t room) {
     const pm_arch_info *info;
     pm_builder b;
-    assert_int_equal(pm_arch_find("cifar_resnet20", &info), PM_OK);
+    assert_int_equal(pm_arch_find(arch, &info), PM_OK);
     assert_int_equal(pm_builder_init(&b, info, 10), PM_OK);
     pm_file_tensor *t = calloc(b.parameter_count + room, sizeof *t);
     assert_non_null(t);
@@ -101,13 +101,17 @@ static pm_file_tensor *cifar_tensors(size_t *count, size_t room) {
     return t;
 }
 
-static pm_status check_cifar(const pm_file_tensor *tensors, size_t count) {
+static pm_file_tensor *cifar_tensors(size_t *count, size_t room) {
+    return tensors_of("cifar_resnet20", count, room);
+}
+
+static pm_status check_file(const char *arch, const pm_file_tensor *tensors, size_t count) {
     const pm_arch_info *info;
-    assert_int_equal(pm_arch_find("cifar_resnet20", &info), PM_OK);
+    assert_int_equal(pm_arch_find(arch, &info), PM_OK);
     pm_weights *weights = pm_tensor_file(tensors, count);
     pm_status status = pm_arch_check(info, weights);
     pm_model *model = NULL;
-    assert_int_equal(pm_model_new("cifar_resnet20", weights, &model), status);
+    assert_int_equal(pm_model_new(arch, weights, &model), status);
     if (status)
         assert_null(model);
     else
@@ -115,6 +119,10 @@ static pm_status check_cifar(const pm_file_tensor *tensors, size_t count) {
     pm_model_free(&model);
     pm_weights_free(&weights);
     return status;
+}
+
+static pm_status check_cifar(const pm_file_tensor *tensors, size_t count) {
+    return check_file("cifar_resnet20", tensors, count);
 }
 
 static void right_weights_fit_with_and_without_counters(void **state) {
@@ -169,6 +177,69 @@ static void class_count_must_agree_between_weight_and_bias(void **state) {
     t[count - 2].shape[0] = 12;
     assert_int_equal(check_cifar(t, count), PM_E_MISMATCH);
     assert_non_null(strstr(pm_error_text(), "'linear.bias' is [10], expected [12]"));
+    free(t);
+}
+
+static void auxiliary_heads_may_be_there_or_not(void **state) {
+    (void)state;
+    size_t count;
+    pm_file_tensor *t = tensors_of("googlenet", &count, 2);
+    assert_int_equal(check_file("googlenet", t, count), PM_OK);
+    t[count] = (pm_file_tensor){"aux1.conv.conv.weight", 4, {1, 2, 1, 1}, NULL};
+    t[count + 1] = (pm_file_tensor){"aux2.fc2.bias", 1, {3}, NULL};
+    assert_int_equal(check_file("googlenet", t, count + 2), PM_OK);
+    t[count + 1] = (pm_file_tensor){"AuxLogits.fc.bias", 1, {3}, NULL};
+    assert_int_equal(check_file("googlenet", t, count + 2), PM_E_MISMATCH);
+    assert_non_null(strstr(pm_error_text(), "'AuxLogits.fc.bias' is not part of it"));
+    free(t);
+    t = tensors_of("inception_v3", &count, 1);
+    t[count] = (pm_file_tensor){"AuxLogits.fc.bias", 1, {3}, NULL};
+    assert_int_equal(check_file("inception_v3", t, count + 1), PM_OK);
+    free(t);
+}
+
+static void a_head_may_be_a_convolution(void **state) {
+    (void)state;
+    size_t count;
+    pm_file_tensor *t = tensors_of("squeezenet1_1", &count, 0);
+    assert_int_equal(check_file("squeezenet1_1", t, count), PM_OK);
+    assert_string_equal(t[count - 2].name, "classifier.1.weight");
+    t[count - 2].rank = 2;
+    assert_int_equal(check_file("squeezenet1_1", t, count), PM_E_MISMATCH);
+    assert_non_null(strstr(pm_error_text(), "is [10, 512], expected [classes, features, 1, 1]"));
+    free(t);
+}
+
+/* Keys that torchvision's _load_state_dict renames, and one as its files have it beside the new. */
+static void densenets_of_old_have_dots_in_their_keys(void **state) {
+    (void)state;
+    size_t count, renamed = 0;
+    pm_file_tensor *t = tensors_of("densenet121", &count, 1);
+    for (size_t i = 0; i < count; i++) {
+        static const char *const new[] = {".norm1.", ".norm2.", ".conv1.", ".conv2."};
+        for (size_t k = 0; k < 4; k++) {
+            char *at = strstr(t[i].name, new[k]);
+            if (!at || !strstr(t[i].name, ".denselayer")) continue;
+            memmove(at + 6, at + 5, strlen(at + 5) + 1);
+            at[5] = '.';
+            renamed++;
+        }
+    }
+    assert_int_equal(renamed, 58 * 10); /* two BatchNorms and two convolutions a layer */
+    bool found = false;
+    for (size_t i = 0; i < count; i++)
+        found |= !strcmp(t[i].name, "features.denseblock3.denselayer12.norm.2.running_var");
+    assert_true(found);
+    if (check_file("densenet121", t, count)) fail_msg("%s", pm_error_text());
+    t[count] = t[count - 3]; /* the new key as well: one of them is too many */
+    assert_string_equal(t[count].name, "features.norm5.running_var");
+    snprintf(t[count].name, sizeof t[count].name,
+             "features.denseblock1.denselayer1.norm1.running_var");
+    t[count].shape[0] = 64;
+    assert_int_equal(check_file("densenet121", t, count + 1), PM_E_MISMATCH);
+    assert_non_null(
+        strstr(pm_error_text(),
+               "'features.denseblock1.denselayer1.norm.1.running_var' is not part of it"));
     free(t);
 }
 
@@ -227,6 +298,9 @@ int main(void) {
         cmocka_unit_test(right_weights_fit_with_and_without_counters),
         cmocka_unit_test(wrong_weights_are_named_with_what_was_expected),
         cmocka_unit_test(class_count_must_agree_between_weight_and_bias),
+        cmocka_unit_test(auxiliary_heads_may_be_there_or_not),
+        cmocka_unit_test(a_head_may_be_a_convolution),
+        cmocka_unit_test(densenets_of_old_have_dots_in_their_keys),
         cmocka_unit_test(inputs_that_leave_no_pixel_are_refused),
         cmocka_unit_test(pools_that_hang_over_have_pytorchs_sizes),
     };

@@ -68,7 +68,7 @@ static int build_bend(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, bends[1](b, y), "e", 23, classes);
 }
 
-static const pm_family bend_family = {"e", build_bend, NULL};
+static const pm_family bend_family = {.head = "e", .build = build_bend};
 /* Filters that are not square, the first one included. */
 static int build_rectangles(pm_builder *b, const pm_arch *arch, size_t classes) {
     (void)arch;
@@ -117,8 +117,8 @@ static int build_patches(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, x, "f", 19, classes);
 }
 
-static const pm_family patches_family = {"f", build_patches, NULL};
-static const pm_family separable_family = {"f", build_separable, NULL};
+static const pm_family patches_family = {.head = "f", .build = build_patches};
+static const pm_family separable_family = {.head = "f", .build = build_separable};
 /* Concatenations of every kind: chains that grow, parts read elsewhere, parts that are
  * concatenations, one value twice; pools that hang over and that average; an average as the head.
  */
@@ -150,7 +150,8 @@ static int build_joined(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_avgpool_to(b, x, 1, 1);
 }
 
-static const pm_family joined_family = {"f", build_joined, NULL};
+static const pm_family joined_family = {.head = "f", .build = build_joined};
+
 /* Squeeze and excitation of a map that is also read elsewhere, and of one whose factors are. */
 static int build_excited(pm_builder *b, const pm_arch *arch, size_t classes) {
     const size_t channels = *(const size_t *)arch->variant;
@@ -167,10 +168,10 @@ static int build_excited(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, pm_build_avgpool_to(b, y, 1, 1), "f", channels, classes);
 }
 
-static const pm_family excited_family = {"f", build_excited, NULL};
-static const pm_family chain_family = {"d", build_chain, NULL};
-static const pm_family knot_family = {"f", build_knot, NULL};
-static const pm_family rectangles_family = {"f", build_rectangles, NULL};
+static const pm_family excited_family = {.head = "f", .build = build_excited};
+static const pm_family chain_family = {.head = "d", .build = build_chain};
+static const pm_family knot_family = {.head = "f", .build = build_knot};
+static const pm_family rectangles_family = {.head = "f", .build = build_rectangles};
 
 static pm_status parameter(void *user, const char *name, const size_t *shape, size_t rank,
                            float *out) {

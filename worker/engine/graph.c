@@ -40,11 +40,16 @@ pm_status pm_graph_new_from(const pm_arch_info *arch, size_t classes, pm_paramet
     return status;
 }
 
+typedef struct source {
+    const pm_arch_info *arch;
+    const pm_weights *weights;
+} source;
+
 static pm_status read_tensor(void *user, const char *name, const size_t *shape, size_t rank,
                              float *out) {
-    const pm_weights *weights = user;
+    const source *from = user;
     (void)shape, (void)rank; /* compared by pm_arch_check */
-    return pm_weights_read(weights, pm_weights_find(weights, name), out);
+    return pm_weights_read(from->weights, pm_arch_tensor(from->arch, from->weights, name), out);
 }
 
 pm_status pm_graph_new(const pm_arch_info *arch, const pm_weights *weights, pm_graph **out) {
@@ -52,7 +57,8 @@ pm_status pm_graph_new(const pm_arch_info *arch, const pm_weights *weights, pm_g
     pm_status status = pm_arch_check(arch, weights);
     if (!status) status = pm_arch_classes(arch, weights, &classes);
     if (status) return status;
-    return pm_graph_new_from(arch, classes, read_tensor, (void *)(uintptr_t)weights, out);
+    source from = {arch, weights};
+    return pm_graph_new_from(arch, classes, read_tensor, &from, out);
 }
 
 void pm_graph_free(pm_graph **graph) {

@@ -8,11 +8,17 @@
 typedef struct pm_arch pm_arch;
 
 typedef struct pm_family {
-    const char *head; /* the last linear layer: its rows are the classes */
+    const char *head; /* the last layer with weights: their rows are the classes */
     /* Write the graph down and return the logits node. */
     int (*build)(pm_builder *builder, const pm_arch *arch, size_t classes);
     /* Whether "default" hooks this convolution; NULL: the last half, as ratio:0.5. */
     bool (*hooks)(const pm_arch *arch, const char *conv);
+    bool head_is_conv;          /* the head is a 1x1 convolution, no linear layer */
+    bool transforms_input;      /* torchvision has its flag `transform_input` for it */
+    const char *const *ignored; /* NULL-terminated: tensors with these prefixes (auxiliary heads)
+                                   may be in a file or not; NULL: none */
+    /* The key under which older files have a tensor; false: they have no other. NULL: none has. */
+    bool (*old_key)(const char *key, char *old, size_t size);
 } pm_family;
 
 struct pm_arch {
@@ -24,6 +30,8 @@ struct pm_arch {
 extern const pm_family pm_family_resnet, pm_family_vgg, pm_family_cifar_resnet, pm_family_convnext;
 extern const pm_family pm_family_mobilenet;
 extern const pm_family pm_family_efficientnet, pm_family_efficientnet_b0; /* differ in hooks */
+extern const pm_family pm_family_squeezenet, pm_family_densenet, pm_family_googlenet,
+    pm_family_inception;
 
 /* Variants; meaning in the family's file. */
 typedef struct pm_resnet_variant {
@@ -50,10 +58,24 @@ typedef struct pm_efficientnet_variant {
     float eps;           /* of BatchNorm */
 } pm_efficientnet_variant;
 
+typedef struct pm_squeezenet_variant {
+    size_t channels, kernel; /* of the first convolution */
+    const char *plan; /* a digit: a Fire module of 16 times as many squeezed channels; M: a pool */
+} pm_squeezenet_variant;
+
+typedef struct pm_densenet_variant {
+    size_t growth, first; /* channels of a layer; of the first convolution */
+    size_t layers[4];     /* in each block */
+} pm_densenet_variant;
+
 /* `info` must come from pm_arch_at or pm_arch_find. */
 const pm_arch *pm_arch_of(const pm_arch_info *info);
 
-/* Class count: rows of the head's weight. PM_E_MISMATCH where it is missing or not a matrix. */
+/* The tensor of the state-dict key, or the one under its old key; NULL where there is neither. */
+const pm_tensor_info *pm_arch_tensor(const pm_arch_info *arch, const pm_weights *weights,
+                                     const char *key);
+
+/* Class count: rows of the head's weight. PM_E_MISMATCH where it is missing or of another rank. */
 pm_status pm_arch_classes(const pm_arch_info *arch, const pm_weights *weights, size_t *classes);
 
 #endif

@@ -13,20 +13,30 @@ static void shape_text(char *out, size_t size, const size_t *shape, size_t rank)
     if (used < size) snprintf(out + used, size - used, "]");
 }
 
+const pm_tensor_info *pm_arch_tensor(const pm_arch_info *arch, const pm_weights *weights,
+                                     const char *key) {
+    const pm_family *family = pm_arch_of(arch)->family;
+    const pm_tensor_info *info = pm_weights_find(weights, key);
+    char old[256];
+    if (info || !family->old_key || !family->old_key(key, old, sizeof old)) return info;
+    return pm_weights_find(weights, old);
+}
+
 pm_status pm_arch_classes(const pm_arch_info *arch, const pm_weights *weights, size_t *classes) {
     char name[64];
+    const bool conv = pm_arch_of(arch)->family->head_is_conv;
+    const char *want = conv ? "[classes, features, 1, 1]" : "[classes, features]";
     snprintf(name, sizeof name, "%s.weight", pm_arch_of(arch)->family->head);
     const pm_tensor_info *info = pm_weights_find(weights, name);
     if (!info)
-        return pm_fail(PM_E_MISMATCH, "%s is not %s: tensor '%s', [classes, features], is missing",
-                       pm_weights_path(weights), arch->name, name);
+        return pm_fail(PM_E_MISMATCH, "%s is not %s: tensor '%s', %s, is missing",
+                       pm_weights_path(weights), arch->name, name, want);
     /* The classes become ints, and 2^20 of them is far beyond any data set. */
-    if (info->rank != 2 || info->shape[0] < 1 || info->shape[0] > (size_t)1 << 20) {
+    if (info->rank != (conv ? 4 : 2) || info->shape[0] < 1 || info->shape[0] > (size_t)1 << 20) {
         char got[160];
         shape_text(got, sizeof got, info->shape, info->rank);
-        return pm_fail(PM_E_MISMATCH,
-                       "%s is not %s: tensor '%s' is %s, expected [classes, features]",
-                       pm_weights_path(weights), arch->name, name, got);
+        return pm_fail(PM_E_MISMATCH, "%s is not %s: tensor '%s' is %s, expected %s",
+                       pm_weights_path(weights), arch->name, name, got, want);
     }
     *classes = info->shape[0];
     return PM_OK;
@@ -50,13 +60,15 @@ static bool is_counter(const char *name, const char **sorted, size_t count) {
     return bsearch(twin, sorted, count, sizeof *sorted, name_to_entry) != NULL;
 }
 
-/* Text of the first tensor that is wrong goes to `first`; returns how many are. */
-static size_t count_wanted(const pm_builder *b, const pm_weights *weights, char *first,
-                           size_t size) {
+/* Text of the first tensor that is wrong goes to `first`; returns how many are. names: under which
+ * each wanted tensor stands in the file, or would. */
+static size_t count_wanted(const pm_builder *b, const pm_weights *weights, const char **names,
+                           char *first, size_t size) {
     size_t wrong = 0;
     for (size_t i = 0; i < b->parameter_count; i++) {
         const pm_parameter *want = &b->parameters[i];
-        const pm_tensor_info *info = pm_weights_find(weights, want->name);
+        const pm_tensor_info *info = pm_arch_tensor(b->graph->arch, weights, want->name);
+        names[i] = info ? info->name : want->name;
         bool fits = info && info->rank == want->rank &&
                     memcmp(info->shape, want->shape, want->rank * sizeof want->shape[0]) == 0;
         if (fits) continue;
@@ -73,12 +85,20 @@ static size_t count_wanted(const pm_builder *b, const pm_weights *weights, char 
     return wrong;
 }
 
+static bool is_ignored(const pm_arch_info *arch, const char *name) {
+    const char *const *prefix = pm_arch_of(arch)->family->ignored;
+    for (; prefix && *prefix; prefix++)
+        if (strncmp(name, *prefix, strlen(*prefix)) == 0) return true;
+    return false;
+}
+
 static size_t count_extra(const pm_builder *b, const char **sorted, const pm_weights *weights,
                           char *first, size_t size) {
     size_t wrong = 0;
     for (size_t i = 0; i < pm_weights_count(weights); i++) {
         const char *name = pm_weights_at(weights, i)->name;
         if (bsearch(name, sorted, b->parameter_count, sizeof *sorted, name_to_entry)) continue;
+        if (is_ignored(b->graph->arch, name)) continue;
         if (is_counter(name, sorted, b->parameter_count)) continue;
         if (wrong++ == 0) snprintf(first, size, "tensor '%.200s' is not part of it", name);
     }
@@ -98,9 +118,8 @@ static pm_status compare(const pm_arch_info *arch, const pm_weights *weights, si
         status = pm_fail(PM_E_MEMORY, "no memory to check weights against %s", arch->name);
         goto done;
     }
-    for (size_t i = 0; i < b.parameter_count; i++) sorted[i] = b.parameters[i].name;
+    out->wrong = count_wanted(&b, weights, sorted, wanted, TEXT_BYTES);
     qsort(sorted, b.parameter_count, sizeof *sorted, by_name);
-    out->wrong = count_wanted(&b, weights, wanted, TEXT_BYTES);
     out->extra = count_extra(&b, sorted, weights, extra, TEXT_BYTES);
     out->same = b.parameter_count - out->wrong;
 done:

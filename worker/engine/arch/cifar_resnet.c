@@ -32,4 +32,4 @@ static int build(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, pm_build_avgpool_to(b, x, 1, 1), "linear", 64, classes);
 }
 
-const pm_family pm_family_cifar_resnet = {"linear", build, NULL};
+const pm_family pm_family_cifar_resnet = {.head = "linear", .build = build};

@@ -44,4 +44,4 @@ static int build(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, x, "classifier.2", channels, classes);
 }
 
-const pm_family pm_family_convnext = {"classifier.2", build, NULL};
+const pm_family pm_family_convnext = {.head = "classifier.2", .build = build};

@@ -100,5 +100,6 @@ static bool hooks_b0(const pm_arch *arch, const char *conv) {
            strcmp(conv, "features.7.0.block.1.0") == 0 || strcmp(conv, "features.8.0") == 0;
 }
 
-const pm_family pm_family_efficientnet = {"classifier.1", build, NULL};
-const pm_family pm_family_efficientnet_b0 = {"classifier.1", build, hooks_b0};
+const pm_family pm_family_efficientnet = {.head = "classifier.1", .build = build};
+const pm_family pm_family_efficientnet_b0 = {
+    .head = "classifier.1", .build = build, .hooks = hooks_b0};

@@ -54,4 +54,4 @@ static int build(pm_builder *b, const pm_arch *arch, size_t classes) {
     return pm_build_linear(b, pm_build_avgpool_to(b, x, 1, 1), "classifier.1", 1280, classes);
 }
 
-const pm_family pm_family_mobilenet = {"classifier.1", build, NULL};
+const pm_family pm_family_mobilenet = {.head = "classifier.1", .build = build};

@@ -57,4 +57,4 @@ static bool hooks(const pm_arch *arch, const char *conv) {
     return late && strstr(conv, ".conv");
 }
 
-const pm_family pm_family_resnet = {"fc", build, hooks};
+const pm_family pm_family_resnet = {.head = "fc", .build = build, .hooks = hooks};

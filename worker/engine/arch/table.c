@@ -8,6 +8,7 @@
     .resize = RESIZE, .crop = CROP, .filter = FILTER, .mean = {0.485f, 0.456f, 0.406f},            \
     .std = {0.229f, 0.224f, 0.225f}
 #define IMAGENET IMAGENET_AT(256, 224, PM_FILTER_BILINEAR)
+#define INCEPTION IMAGENET_AT(342, 299, PM_FILTER_BILINEAR)
 /* The published CIFAR checkpoints were trained with ImageNet's mean and std. */
 #define CIFAR                                                                                      \
     .resize = 0, .crop = 32, .filter = PM_FILTER_BILINEAR, .mean = {0.485f, 0.456f, 0.406f},       \
@@ -51,6 +52,21 @@
         }                                                                                          \
     }
 
+#define SQUEEZENET(NAME, CHANNELS, KERNEL, PLAN)                                                   \
+    {                                                                                              \
+        {.name = NAME, .family = "squeezenet", IMAGENET}, &pm_family_squeezenet,                   \
+            &(const pm_squeezenet_variant) {                                                       \
+            CHANNELS, KERNEL, PLAN                                                                 \
+        }                                                                                          \
+    }
+#define DENSENET(NAME, GROWTH, FIRST, ...)                                                         \
+    {                                                                                              \
+        {.name = NAME, .family = "densenet", IMAGENET}, &pm_family_densenet,                       \
+            &(const pm_densenet_variant) {                                                         \
+            GROWTH, FIRST, { __VA_ARGS__ }                                                         \
+        }                                                                                          \
+    }
+
 /* Configurations A, B, D, E of Simonyan and Zisserman, arXiv:1409.1556, table 1. */
 #define VGG_A "1M2M33M44M44M"
 #define VGG_B "11M22M33M44M44M"
@@ -58,7 +74,7 @@
 #define VGG_E "11M22M3333M4444M4444M"
 
 /* ResNets: He et al., arXiv:1512.03385, tables 1 and 6. ConvNeXts: Liu et al., arXiv:2201.03545,
- * section 3. */
+ * section 3. DenseNets: Huang et al., arXiv:1608.06993, table 1. */
 static const pm_arch table[] = {
     RESNET("resnet18", false, 2, 2, 2, 2),
     RESNET("resnet34", false, 3, 4, 6, 3),
@@ -73,6 +89,14 @@ static const pm_arch table[] = {
     VGG("vgg13_bn", true, VGG_B),
     VGG("vgg16_bn", true, VGG_D),
     VGG("vgg19_bn", true, VGG_E),
+    SQUEEZENET("squeezenet1_0", 96, 7, "M112M2334M4"),
+    SQUEEZENET("squeezenet1_1", 64, 3, "M11M22M3344"),
+    DENSENET("densenet121", 32, 64, 6, 12, 24, 16),
+    DENSENET("densenet161", 48, 96, 6, 12, 36, 24),
+    DENSENET("densenet169", 32, 64, 6, 12, 32, 32),
+    DENSENET("densenet201", 32, 64, 6, 12, 48, 32),
+    {{.name = "googlenet", .family = "googlenet", IMAGENET}, &pm_family_googlenet, NULL},
+    {{.name = "inception_v3", .family = "inception", INCEPTION}, &pm_family_inception, NULL},
     CIFAR_RESNET("cifar_resnet20", 3),
     CIFAR_RESNET("cifar_resnet32", 5),
     CIFAR_RESNET("cifar_resnet44", 7),

@@ -41,4 +41,4 @@ static bool hooks(const pm_arch *arch, const char *conv) {
     return strtoul(conv + strlen("features."), NULL, 10) >= modules / 2;
 }
 
-const pm_family pm_family_vgg = {"classifier.6", build, hooks};
+const pm_family pm_family_vgg = {.head = "classifier.6", .build = build, .hooks = hooks};
