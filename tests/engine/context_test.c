@@ -199,6 +199,8 @@ static void numbers_do_not_depend_on_company(void **state) {
     assert_int_equal(pm_kernels_choose(&best), PM_OK);
     check_company("vgg11_bn", best->name);
     check_company("convnext_tiny", best->name);
+    check_company("mobilenet_v2", best->name);
+    check_company("efficientnet_b0", best->name);
 }
 
 /* ---- threads ---- */

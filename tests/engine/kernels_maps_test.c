@@ -120,6 +120,110 @@ static void windows_average_as_plain_loops_say(void **state) {
     }
 }
 
+/* PyTorch's adaptive bins: whether bin o of n over `size` holds i, and how many it holds. */
+static size_t bin_share(size_t o, size_t n, size_t size, size_t i) {
+    const size_t first = o * size / n, last = ((o + 1) * size + n - 1) / n;
+    return i >= first && i < last ? last - first : 0;
+}
+
+static void check_bins(const pm_kernels *k, size_t height, size_t width, size_t high, size_t wide) {
+    enum { IMAGES = 2, BLOCKS = 2 };
+    float *large = filled("large", IMAGES * BLOCKS * height * width * k->lanes);
+    float *small = filled("small", IMAGES * BLOCKS * high * wide * k->lanes);
+    const pm_span map = dense(large, k, BLOCKS, height, width);
+    const pm_span pooled = dense(small, k, BLOCKS, high, wide);
+    for (int forward = 0; forward < 2; forward++) {
+        const pm_span *from = forward ? &map : &pooled, *to = forward ? &pooled : &map;
+        const size_t ih = forward ? height : high, iw = forward ? width : wide;
+        const size_t oh = forward ? high : height, ow = forward ? wide : width;
+        pm_map m = {.in = {from->at, from->image, from->plane, from->row, from->pixel},
+                    .images = IMAGES,
+                    .blocks = BLOCKS,
+                    .height = oh,
+                    .width = ow,
+                    .in_height = ih,
+                    .in_width = iw};
+        m.epilogue.out = *to;
+        (forward ? k->avgpool : k->avgpool_backward)(&m);
+        for (size_t o = 0; o < IMAGES * BLOCKS * k->lanes * oh * ow; o++) {
+            const size_t x = o % ow, y = o / ow % oh, c = o / ow / oh % (BLOCKS * k->lanes);
+            const size_t n = o / ow / oh / (BLOCKS * k->lanes);
+            double want = 0;
+            for (size_t iy = 0; iy < ih; iy++)
+                for (size_t ix = 0; ix < iw; ix++) {
+                    const size_t area =
+                        forward ? bin_share(y, high, height, iy) * bin_share(x, wide, width, ix)
+                                : bin_share(iy, high, height, y) * bin_share(ix, wide, width, x);
+                    if (area != 0) want += at(k, from, n, c, iy, ix) / (double)area;
+                }
+            assert_true(fabs(at(k, to, n, c, y, x) - want) < 1e-6);
+        }
+    }
+    free(large);
+    free(small);
+}
+
+static void bins_average_as_plain_loops_say(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        check_bins(k, 7, 21, 1, 1);
+        check_bins(k, 1, 1, 1, 1);
+        check_bins(k, 6, 18, 1, 3);
+        check_bins(k, 10, 9, 7, 7); /* bins overlap */
+        check_bins(k, 2, 5, 7, 3);  /* and repeat */
+    }
+}
+
+/* ---- squeeze and excitation ---- */
+
+static void check_scale(const pm_kernels *k, size_t height, size_t width) {
+    enum { IMAGES = 2, BLOCKS = 3 };
+    const size_t channels = BLOCKS * k->lanes, pixels = height * width;
+    float *in = filled("in", IMAGES * channels * pixels), *map = filled("map", channels * pixels);
+    float *out = filled("out", IMAGES * channels * pixels), *factors = filled("f", channels);
+    float *sums = filled("sums", IMAGES * channels);
+    const pm_span from = dense(in, k, BLOCKS, height, width),
+                  to = dense(out, k, BLOCKS, height, width);
+    const pm_span other = dense(map, k, BLOCKS, height, width),
+                  one = dense(factors, k, BLOCKS, 1, 1);
+    pm_map m = {.in = {from.at, from.image, from.plane, from.row, from.pixel},
+                .factors = {one.at, one.image, one.plane, one.row, one.pixel},
+                .images = IMAGES,
+                .blocks = BLOCKS,
+                .height = height,
+                .width = width,
+                .in_height = height,
+                .in_width = width,
+                .epilogue = {.out = to}};
+    k->scale_map(&m);
+    m.factors = (pm_const_span){other.at, other.image, other.plane, other.row, other.pixel};
+    m.height = m.width = 1;
+    m.epilogue.out = dense(sums, k, BLOCKS, 1, 1);
+    k->scale_sum(&m);
+    for (size_t n = 0; n < IMAGES; n++)
+        for (size_t c = 0; c < channels; c++) {
+            double want = 0;
+            for (size_t p = 0; p < pixels; p++) {
+                const size_t y = p / width, x = p % width;
+                want += at(k, &from, n, c, y, x) * at(k, &other, 0, c, y, x);
+                const double product = at(k, &from, n, c, y, x) * at(k, &one, 0, c, 0, 0);
+                assert_true(fabs(at(k, &to, n, c, y, x) - product) < 1e-7);
+            }
+            assert_true(fabs(at(k, &m.epilogue.out, n, c, 0, 0) - want) < 1e-5);
+        }
+    void *all[] = {in, map, out, factors, sums};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void products_and_their_sums_are_what_plain_loops_say(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        for (size_t width = 1; width < 40; width += 1 + width / 4)
+            if (kernels_of(i) != NULL) check_scale(kernels_of(i), 1 + width % 5, width);
+}
+
 /* Channels that move up by `before` and every stride-th pixel; and the way back. */
 static void check_moved(const pm_kernels *k, size_t before, size_t channels, size_t stride) {
     enum { HEIGHT = 5, WIDTH = 19 };
@@ -274,6 +378,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_maximum_in_row_major_order_wins),
         cmocka_unit_test(windows_average_as_plain_loops_say),
+        cmocka_unit_test(bins_average_as_plain_loops_say),
+        cmocka_unit_test(products_and_their_sums_are_what_plain_loops_say),
         cmocka_unit_test(channels_move_lane_by_lane),
         cmocka_unit_test(layernorm_and_its_backward_are_the_definition),
     };

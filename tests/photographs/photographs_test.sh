@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# ResNet18 with real weights over 900 real photographs, by `parchmill run` with two workers: every
+# Networks with real weights over 900 real photographs, by `parchmill run` with two workers: every
 # prediction is PyTorch's (tests/data/make_top1.py), no row is missing and none is double.
 # Needs PARCHMILL_DATA; exit status 77 means skipped.
 set -euo pipefail
@@ -11,13 +11,14 @@ parchmill=$PARCHMILL_BIN_DIR/parchmill
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-"$parchmill" run --model resnet18 --weights "$PARCHMILL_DATA/weights/resnet18.pth" \
-    --images "$PARCHMILL_DATA/ilsvrc_val" --method grad --mask off --db "$dir/results.db" --workers 2
-
-sql() { "$parchmill" sql --db "$dir/results.db" --format csv "$1"; }
-sql "SELECT replace(image, 'images/', '') AS name, predicted AS top1 FROM result_wide ORDER BY image" >"$dir/ours.csv"
-tr -d '\r' <"$dir/ours.csv" | diff "$PARCHMILL_SOURCE_DIR/tests/data/resnet18_ilsvrc_val_top1.csv" - |
-    head -n 20 | tee "$dir/difference"
-[ ! -s "$dir/difference" ]
-rows=$(sql "SELECT count(*) || ' ' || count(DISTINCT image) FROM result_wide WHERE error IS NULL" | tail -n 1 | tr -d '\r"')
-[ "$rows" = "900 900" ] || { echo "rows and images: $rows, expected 900 900"; exit 1; }
+for model in resnet18 mobilenet_v2; do
+    "$parchmill" run --model "$model" --weights "$PARCHMILL_DATA/weights/$model.pth" \
+        --images "$PARCHMILL_DATA/ilsvrc_val" --method grad --mask off --db "$dir/$model.db" --workers 2
+    sql() { "$parchmill" sql --db "$dir/$model.db" --format csv "$1"; }
+    sql "SELECT replace(image, 'images/', '') AS name, predicted AS top1 FROM result_wide ORDER BY image" >"$dir/ours.csv"
+    tr -d '\r' <"$dir/ours.csv" | diff "$PARCHMILL_SOURCE_DIR/tests/data/${model}_ilsvrc_val_top1.csv" - |
+        head -n 20 | tee "$dir/difference"
+    [ ! -s "$dir/difference" ] || { echo "$model: predictions differ from PyTorch's"; exit 1; }
+    rows=$(sql "SELECT count(*) || ' ' || count(DISTINCT image) FROM result_wide WHERE error IS NULL" | tail -n 1 | tr -d '\r"')
+    [ "$rows" = "900 900" ] || { echo "$model: rows and images: $rows, expected 900 900"; exit 1; }
+done
