@@ -65,10 +65,11 @@ static int build_bend(pm_builder *b, const pm_arch *arch, size_t classes) {
     y = pm_build_conv(b, bends[2](b, y), "c", 21, 3, 2, 1, true);
     y = bends[3](b, bends[0](b, y)); /* one behind the other */
     y = pm_build_linear(b, pm_build_avgpool_to(b, y, 2, 1), "d", 42, 23);
-    return pm_build_linear(b, bends[1](b, y), "e", 23, classes);
+    y = bends[2](b, pm_build_linear(b, bends[1](b, y), "e", 23, 18));
+    return pm_build_linear(b, y, "f", 18, classes);
 }
 
-static const pm_family bend_family = {.head = "e", .build = build_bend};
+static const pm_family bend_family = {.head = "f", .build = build_bend};
 /* Filters that are not square, the first one included. */
 static int build_rectangles(pm_builder *b, const pm_arch *arch, size_t classes) {
     (void)arch;
@@ -185,14 +186,18 @@ static pm_status parameter(void *user, const char *name, const size_t *shape, si
     return PM_OK;
 }
 
+/* Three requests in a batch of two: together, and a second round. */
+enum { REQUESTS = 3 };
+static const int targets[REQUESTS] = {3, 11, 7};
+
 typedef struct kept {
     size_t classes;
-    pm_oracle_result *result;
+    pm_oracle_result *result[REQUESTS];
 } kept;
 
 static pm_status keep(void *user, const pm_attribution_result *result) {
     kept *k = user;
-    return pm_case_copy_result(result, k->classes, &k->result);
+    return pm_case_copy_result(result, k->classes, &k->result[result->request]);
 }
 
 static double relative(const double *a, const double *b, size_t count) {
@@ -260,19 +265,23 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
             pm_configuration_new(model, &attribution, NULL, &configuration) ||
             pm_context_new(model, height, width, 2, &context))
             fail_msg("%s: %s", arch->info.name, pm_error_text());
-        kept k = {CLASSES, NULL};
-        pm_request request = {configuration, 3};
-        pm_oracle_result *want = NULL;
-        if (pm_context_attribute(context, input, &request, 1, keep, &k) ||
-            pm_oracle_attribute_f64(configuration, 3, input, height, width, &want))
+        kept k = {CLASSES, {NULL}};
+        pm_request requests[REQUESTS];
+        for (size_t r = 0; r < REQUESTS; r++) requests[r] = (pm_request){configuration, targets[r]};
+        if (pm_context_attribute(context, input, requests, REQUESTS, keep, &k))
             fail_msg("%s: %s", arch->info.name, pm_error_text());
-        print_message("%s %s %zux%zu: logits %.1e heat map %.1e\n", names[isa], arch->info.name,
-                      height, width, relative(k.result->logits, want->logits, CLASSES),
-                      relative(k.result->heat_map, want->heat_map, height * width));
-        compare(k.result, want);
+        for (size_t r = 0; r < REQUESTS; r++) {
+            pm_oracle_result *want = NULL;
+            if (pm_oracle_attribute_f64(configuration, targets[r], input, height, width, &want))
+                fail_msg("%s: %s", arch->info.name, pm_error_text());
+            print_message("%s %s %zux%zu: logits %.1e heat map %.1e\n", names[isa], arch->info.name,
+                          height, width, relative(k.result[r]->logits, want->logits, CLASSES),
+                          relative(k.result[r]->heat_map, want->heat_map, height * width));
+            compare(k.result[r], want);
+            pm_oracle_result_free(&k.result[r]);
+            pm_oracle_result_free(&want);
+        }
         compare_activations(context, model, input, height, width);
-        pm_oracle_result_free(&k.result);
-        pm_oracle_result_free(&want);
         pm_context_free(&context);
         pm_configuration_free(&configuration);
         pm_model_free(&model);
