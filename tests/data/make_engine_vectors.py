@@ -126,6 +126,8 @@ CASES = {
     "efficientnet_b0_64_off": ("efficientnet_b0", 64, 64, 1000, {"mask": "off"}),
     "efficientnet_b0_64_cls": ("efficientnet_b0", 64, 64, 1000, {}),
     "efficientnet_b0_80x56_squeeze": ("efficientnet_b0", 80, 56, 1000, {"quantile": 0.3, "layer_ratio": "features.[45]*.fc?,features.3.0.*"}),
+    "efficientnet_b0_96_ratio0.5_ins": ("efficientnet_b0", 96, 96, 1000, {"layer_ratio": 0.5, "mask": "ins", "quantile": 0.3}),
+    "mobilenet_v2_72x64_ins": ("mobilenet_v2", 72, 64, 1000, {"mask": "ins", "quantile": 0.6, "layer_ratio": "features.1[0-2].*"}),
     "efficientnet_b1_64_cls": ("efficientnet_b1", 64, 64, 1000, {"layer_ratio": "features.6.[0-1].block.[12].*,features.8.0"}),
     "efficientnet_b2_64_gamma2": ("efficientnet_b2", 64, 64, 100, {"gamma": 2.0, "layer_ratio": "features.5.*.block.[1-3].*"}),
     "efficientnet_b3_64_off": ("efficientnet_b3", 64, 64, 100, {"mask": "off", "layer_ratio": "features.4.0.*"}),

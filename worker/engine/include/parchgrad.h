@@ -61,7 +61,7 @@ pm_status pm_weights_read(const pm_weights *weights, const pm_tensor_info *info,
 
 typedef struct pm_arch_info {
     const char *name;   /* torchvision's name, or cifar_resnetNN */
-    const char *family; /* "resnet", "vgg", "cifar_resnet", "convnext" */
+    const char *family; /* "resnet", "vgg", "mobilenet", ...: the file in arch/ */
     size_t resize;      /* short side after resize, pixels; 0: the image is used at its own size */
     size_t crop;        /* side of the centre crop, pixels */
     pm_filter filter;
