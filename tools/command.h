@@ -35,5 +35,6 @@ int pm_cmd_retry(const pm_options *options);
 int pm_cmd_sql(const pm_options *options);
 int pm_cmd_refresh(const pm_options *options);
 int pm_cmd_demo(const pm_options *options);
+int pm_cmd_stats(const pm_options *options);
 
 #endif

@@ -54,7 +54,8 @@ static pm_status open_data_set(const pm_options *options, size_t limit, size_t c
     return pm_data_set_open(&how, out);
 }
 
-pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order *order) {
+static pm_status open_all(const pm_options *options, bool gather, pm_data_set *data_set,
+                          pm_order *order) {
     size_t limit = 0;
     *data_set = (pm_data_set){0};
     *order = (pm_order){0};
@@ -66,8 +67,16 @@ pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order
     if (!status) status = pm_order_check(options);
     if (!status) status = pm_order_open(options, order);
     if (!status) status = open_data_set(options, limit, order->spec.classes, data_set);
-    if (!status)
-        status = pm_order_grid(options, data_set->class_names, data_set->class_name_count,
-                               has_labels(data_set), order);
-    return status;
+    if (status) return status;
+    return gather ? pm_order_gather(order)
+                  : pm_order_grid(options, data_set->class_names, data_set->class_name_count,
+                                  has_labels(data_set), order);
+}
+
+pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order *order) {
+    return open_all(options, false, data_set, order);
+}
+
+pm_status pm_job_open_gather(const pm_options *options, pm_data_set *data_set, pm_order *order) {
+    return open_all(options, true, data_set, order);
 }

@@ -8,4 +8,7 @@
  * after a failure (they are zeroed first). */
 pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order *order);
 
+/* The same for a gather run, which has no grid. */
+pm_status pm_job_open_gather(const pm_options *options, pm_data_set *data_set, pm_order *order);
+
 #endif

@@ -24,6 +24,13 @@ static const pm_command commands[] = {
      "  parchmill run ... --mask off,cls --stats stats.safetensors --quantile 0.05,0.1,0.2\n"},
     {"submit", PM_CMD_SUBMIT, "", "queue a run at a broker; prints its number", pm_cmd_submit,
      "  parchmill submit ... --broker ipc:///run/parchmill/broker\n"},
+    {"stats", PM_CMD_STATS, "[list | export NAME | import DIR]",
+     "statistics that masks need: made, listed, written, imported", pm_cmd_stats,
+     "  parchmill stats --model resnet18 --weights resnet18.pth --images train --name train\n"
+     "  parchmill run ... --mask off,cls --stats train\n"
+     "  parchmill stats list\n  parchmill stats export train --out train.safetensors\n"
+     "  parchmill stats import outputs/resnet18/pickles --model resnet18 --weights resnet18.pth "
+     "--name research\n"},
     {"status", PM_CMD_STATUS, "[RUN]", "how far the runs are", pm_cmd_status,
      "  parchmill status --db results.db\n  parchmill status 3 --broker URL --watch\n"},
     {"cancel", PM_CMD_CANCEL, "RUN", "drop what a run has not computed yet", pm_cmd_cancel, ""},

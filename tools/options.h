@@ -27,6 +27,7 @@ enum {
     PM_CMD_SQL = 1 << 8,
     PM_CMD_REFRESH = 1 << 9,
     PM_CMD_DEMO = 1 << 10,
+    PM_CMD_STATS = 1 << 11,
 };
 
 typedef enum pm_option_id {
@@ -70,6 +71,7 @@ typedef enum pm_option_id {
     PM_OPT_THREADS,
     PM_OPT_LIMIT,
     PM_OPT_NAME,
+    PM_OPT_FORCE,
     PM_OPT_SPEC,
     PM_OPT_DRY_RUN,
     PM_OPT_OUT,

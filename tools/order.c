@@ -2,12 +2,14 @@
 #include "tools/order.h"
 
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "lib/base/file.h"
 #include "lib/base/text.h"
+#include "tools/statistics/named.h"
 
 static pm_status triple(const pm_options *options, pm_option_id id, float out[3]) {
     const char *text = pm_options_text(options, id);
@@ -83,18 +85,30 @@ static bool wants_statistics(const pm_options *options) {
     return mask_with_statistics(options) != NULL;
 }
 
-/* --stats: a file for now. A bare name that is no file would be one in the database. */
-static pm_status check_statistics(const pm_options *options) {
+/* --stats FILE, or the name of statistics in the database: what is no file and no path. */
+static bool stats_is_name(const char *stats) {
     struct stat info;
+    return stat(stats, &info) != 0 && !strchr(stats, '/');
+}
+
+static pm_status no_file(const char *stats, pm_status status) {
+    return pm_fail_in(status, "--stats %.80s is no file", stats);
+}
+
+/* Before any file is opened: whether the name is there. */
+static pm_status check_statistics(const pm_options *options) {
+    pm_stats_named named;
     const char *stats = pm_options_text(options, PM_OPT_STATS);
     if (!stats && wants_statistics(options))
-        return pm_fail(PM_E_USAGE, "--mask %.80s needs --stats FILE: the statistics of this model",
+        return pm_fail(PM_E_USAGE,
+                       "--mask %.80s needs --stats FILE or NAME: the statistics of this model",
                        mask_with_statistics(options));
-    if (!stats || stat(stats, &info) == 0 || strchr(stats, '/') || strchr(stats, '.')) return PM_OK;
-    return pm_fail(PM_E_USAGE,
-                   "--stats %.80s: there is no such file; statistics kept by name in a database "
-                   "are not there yet, give a .safetensors file",
-                   stats);
+    if (!stats || !stats_is_name(stats)) return PM_OK;
+    if (pm_options_given(options, PM_OPT_BROKER))
+        return no_file(stats, pm_fail(PM_E_USAGE, "a broker is not asked for statistics by name; "
+                                                  "`parchmill stats export` writes the file"));
+    pm_status status = pm_stats_named_find(pm_options_text(options, PM_OPT_DB), stats, &named);
+    return status ? no_file(stats, status) : PM_OK;
 }
 
 /* The one photograph among the values of --baseline, or NULL. */
@@ -131,10 +145,18 @@ static pm_status open_baseline(const pm_options *options, pm_order *order, pm_co
 
 static pm_status open_statistics(const pm_options *options, pm_order *order, pm_config *base) {
     const char *stats = pm_options_text(options, PM_OPT_STATS);
+    char named[PM_STATS_PATH_BYTES];
     pm_weights *tensors = NULL;
     pm_run_spec *spec = &order->spec;
-    pm_status status =
-        file_of("--stats", stats, spec->statistics_path, &spec->statistics_size, &base->statistics);
+    pm_status status = PM_OK;
+    if (stats_is_name(stats)) {
+        status = pm_stats_named_file(pm_options_text(options, PM_OPT_DB), stats, base->arch,
+                                     &base->weights, named);
+        stats = named;
+    }
+    if (!status)
+        status = file_of("--stats", stats, spec->statistics_path, &spec->statistics_size,
+                         &base->statistics);
     if (!status) status = pm_weights_open(spec->statistics_path, &tensors);
     if (!status) status = pm_statistics_new(order->model, tensors, &order->statistics);
     pm_weights_free(&tensors);
@@ -142,18 +164,17 @@ static pm_status open_statistics(const pm_options *options, pm_order *order, pm_
     return status;
 }
 
-static pm_status open_model(const pm_options *options, const pm_arch_info *arch, pm_order *order,
+static pm_status open_model(const char *file, const pm_arch_info *arch, pm_order *order,
                             pm_config *base) {
     pm_weights *weights = NULL;
     pm_run_spec *spec = &order->spec;
-    pm_status status = file_of("--weights", pm_options_text(options, PM_OPT_WEIGHTS),
-                               spec->weights_path, &spec->weights_size, &base->weights);
+    pm_status status =
+        file_of("--weights", file, spec->weights_path, &spec->weights_size, &base->weights);
     if (!status) status = pm_weights_open(spec->weights_path, &weights);
     if (!status) status = pm_model_new(arch->name, weights, &order->model);
     pm_weights_free(&weights);
     if (status == PM_E_MISMATCH)
-        status = pm_fail_in(status, "--weights %s does not fit --model %s",
-                            pm_options_text(options, PM_OPT_WEIGHTS), arch->name);
+        status = pm_fail_in(status, "--weights %s does not fit --model %s", file, arch->name);
     if (!status) spec->classes = pm_model_classes(order->model);
     return status;
 }
@@ -228,10 +249,35 @@ pm_status pm_order_open(const pm_options *options, pm_order *out) {
     *out = (pm_order){0};
     pm_status status = set_base(options, out, &arch, &out->base);
     if (!status) status = pm_options_need(options, PM_OPT_WEIGHTS);
-    if (!status) status = open_model(options, arch, out, &out->base);
+    if (!status)
+        status = open_model(pm_options_text(options, PM_OPT_WEIGHTS), arch, out, &out->base);
     if (!status && wants_statistics(options)) status = open_statistics(options, out, &out->base);
     if (!status) status = open_baseline(options, out, &out->base);
     return status;
+}
+
+pm_status pm_order_model(const pm_options *options, const char *weights, pm_order *out) {
+    const pm_arch_info *arch;
+    *out = (pm_order){0};
+    pm_status status = set_base(options, out, &arch, &out->base);
+    if (!status) status = open_model(weights, arch, out, &out->base);
+    return status;
+}
+
+pm_status pm_order_gather(pm_order *order) {
+    pm_run_spec *spec = &order->spec;
+    spec->configs = calloc(1, sizeof *spec->configs);
+    if (!spec->configs) return pm_fail(PM_E_MEMORY, "no memory for the configurations");
+    spec->config_count = 1;
+    spec->configs[0] = order->base;
+    spec->configs[0].target_rule = PM_TARGET_RULE_LABEL;
+    pm_attribution_defaults(&spec->configs[0].attribution);
+    spec->configs[0].attribution.method = PM_METHOD_GATHER;
+    spec->channels = PM_CHANNELS_NONE;
+    spec->heat_maps = PM_HEAT_MAPS_NONE;
+    /* Statistics that are made again by another name are the same run. */
+    snprintf(spec->name, sizeof spec->name, "statistics");
+    return pm_config_check(&spec->configs[0]);
 }
 
 pm_status pm_order_grid(const pm_options *options, char *const *class_names,

@@ -32,6 +32,11 @@ pm_status pm_order_grid(const pm_options *options, char *const *class_names,
                         size_t class_name_count, bool labels, pm_order *order);
 void pm_order_fini(pm_order *order);
 
+/* Only the model, whatever --weights says: its file is `weights`. Then no grid. */
+pm_status pm_order_model(const pm_options *options, const char *weights, pm_order *out);
+/* Instead of a grid: the one configuration of a gather run. `configurations` stays empty. */
+pm_status pm_order_gather(pm_order *order);
+
 /* What needs no file but the statistics' name: architecture, grid, ranges, combinations. */
 pm_status pm_order_check(const pm_options *options);
 
