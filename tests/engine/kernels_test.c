@@ -20,7 +20,7 @@ typedef struct shape {
 } shape;
 
 typedef struct arrays {
-    float *in, *weights, *add, *scale, *shift, *gradient_scale, *out, *scaled;
+    float *in, *weights, *add, *scale, *shift, *gradient_scale, *factors, *out, *scaled;
     uint8_t *mask, *rectified;
     ptrdiff_t tap[25];
     size_t in_floats, out_floats;
@@ -59,6 +59,7 @@ static void make(const pm_kernels *k, const shape *s, arrays *a) {
     a->scale = filled("scale", s->out_blocks * v);
     a->shift = filled("shift", s->out_blocks * v);
     a->gradient_scale = filled("gradient", s->out_blocks * v);
+    a->factors = filled("factors", s->out_blocks * v);
     a->out = filled("out", a->out_floats);
     a->scaled = filled("scaled", a->out_floats);
     a->mask = (uint8_t *)filled("mask", a->out_floats);
@@ -90,8 +91,8 @@ static void make(const pm_kernels *k, const shape *s, arrays *a) {
 }
 
 static void release(arrays *a) {
-    void *all[] = {a->in,  a->weights, a->add,  a->scale,    a->shift, a->gradient_scale,
-                   a->out, a->scaled,  a->mask, a->rectified};
+    void *all[] = {a->in,      a->weights, a->add,    a->scale, a->shift,    a->gradient_scale,
+                   a->factors, a->out,     a->scaled, a->mask,  a->rectified};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
 }
 
@@ -133,7 +134,7 @@ static void compare(const pm_kernels *k, const shape *s, const arrays *a, bool f
         const size_t element = (block * s->height + y) * s->width + x;
         double want = plain_sum(k, s, a, image, out, y, x);
         if (forward) want = want * (double)a->scale[out] + (double)a->shift[out];
-        want += (double)a->add[i];
+        want += (double)a->add[i] * (forward ? 1 : (double)a->factors[out]);
         if (forward) {
             bool positive = bit(k, a->rectified, element, lane);
             if (s->images == 1 && fabs(want) > 1e-4) assert_int_equal(positive, want > 0);
@@ -168,6 +169,7 @@ static void check(const pm_kernels *k, const shape *s) {
         } else {
             e->scale = e->shift = NULL;
             e->mask.at = a.mask;
+            e->add_factors = (pm_const_span){a.factors, 0, (ptrdiff_t)k->lanes, 0, 0};
         }
         (s->depthwise ? k->depthwise : k->conv)(&a.conv);
         compare(k, s, &a, forward);

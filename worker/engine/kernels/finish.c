@@ -104,7 +104,12 @@ void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *e, vec *pixels, size_t image, s
         vec shift = vec_load(e->shift + block * PM_LANES);
         for (size_t i = 0; i < count; i++) pixels[i] = pixels[i] * scale + shift;
     }
-    if (e->add.at != NULL) {
+    if (e->add.at != NULL && e->add_factors.at != NULL) {
+        const float *p = e->add.at + OFFSET(e->add);
+        const vec factor = vec_load(e->add_factors.at + b * e->add_factors.plane);
+        for (size_t i = 0; i < count; i++)
+            pixels[i] += vec_load(p + (ptrdiff_t)i * e->add.pixel) * factor;
+    } else if (e->add.at != NULL) {
         const float *p = e->add.at + OFFSET(e->add);
         for (size_t i = 0; i < count; i++) pixels[i] += vec_load(p + (ptrdiff_t)i * e->add.pixel);
     }

@@ -40,7 +40,8 @@ typedef struct pm_epilogue {
     pm_span raw;
     const float *bias;           /* [blocks v]; NULL: none */
     const float *scale, *shift;  /* [blocks v]: v = scale v + shift; both or neither */
-    pm_const_span add;           /* v += add */
+    pm_const_span add;           /* v += add, */
+    pm_const_span add_factors;   /* times these, a pixel a block for all images, where they are */
     pm_activation activation;    /* v = activation(v); kept = its derivative there: bits, */
     pm_mask_span kept;           /* floats where it is smooth */
     size_t channels;             /* with an activation: lanes behind them stay 0 */

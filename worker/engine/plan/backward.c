@@ -11,13 +11,17 @@
 
 #include "worker/engine/plan/plan.h"
 
+/* A share of a gradient: a tensor, times a factor a channel where there is one. */
+typedef struct share {
+    int tensor, factors;
+} share;
+
 /* Shares waiting to be summed; more than two are joined as they come. */
 typedef struct pending {
-    int tensor[2];
+    share waiting[2];
     size_t count;
     size_t readers; /* yet to come */
 } pending;
-
 static size_t time_of(const pm_plan *plan, const pm_step *step) {
     return (size_t)(step - plan->steps);
 }
@@ -83,29 +87,40 @@ static void use_all(pm_plan *plan, const pm_step *step) {
     pm_plan_use(plan, step->scaled, time);
 }
 
+static share whole(int tensor) { return (share){tensor, PM_TENSOR_NONE}; }
+
+static void add_share(pm_step *step, share added) {
+    step->add = added.tensor;
+    step->add_factors = added.factors;
+}
+
 /* Sum two waiting shares; where nothing else is to come, that completes the gradient. */
 static void join(pm_plan *plan, pending *p, int group, bool final) {
-    if (final && p->count == 1 && plan->packed->fusion.groups[group].kind == PM_GROUP_CONCAT) {
-        plan->delta[group] = p->tensor[0]; /* nothing of its own to undo */
+    const share first = p->waiting[0];
+    const bool product = first.factors != PM_TENSOR_NONE;
+    if (final && p->count == 1 && !product &&
+        plan->packed->fusion.groups[group].kind == PM_GROUP_CONCAT) {
+        plan->delta[group] = first.tensor; /* nothing of its own to undo */
         p->count = 0;
         return;
     }
-    pm_step *step = pm_plan_step(plan, PM_DO_POINTWISE, group, group);
-    step->in = p->tensor[0];
-    if (p->count == 2) step->add = p->tensor[1];
+    pm_step *step = pm_plan_step(plan, product ? PM_DO_SCALE : PM_DO_POINTWISE, group, group);
+    step->in = first.tensor;
+    step->factors = first.factors;
+    if (p->count == 2) add_share(step, p->waiting[1]);
     if (final)
         finish_target(plan, step, group);
     else
         step->out = gradient_tensor(plan, step, group, 0);
     use_all(plan, step);
     p->count = final ? 0 : 1;
-    p->tensor[0] = step->out;
+    p->waiting[0] = whole(step->out);
 }
 
-static void give(pm_plan *plan, pending *all, int group, int tensor) {
+static void give(pm_plan *plan, pending *all, int group, share given) {
     pending *p = &all[group];
     if (p->count == 2) join(plan, p, group, false);
-    p->tensor[p->count++] = tensor;
+    p->waiting[p->count++] = given;
     if (--p->readers == 0) join(plan, p, group, true);
 }
 
@@ -115,14 +130,14 @@ static pm_step *compute(pm_plan *plan, pending *all, pm_step_op op, int reader, 
     if (p->count == 2) join(plan, p, group, false);
     pm_step *step = pm_plan_step(plan, op, reader, group);
     step->in = plan->delta[reader];
-    if (p->count == 1) step->add = p->tensor[0];
+    if (p->count == 1) add_share(step, p->waiting[0]);
     if (--p->readers == 0)
         finish_target(plan, step, group);
     else
         step->out = gradient_tensor(plan, step, group, 0);
     use_all(plan, step);
     p->count = step->final ? 0 : 1;
-    p->tensor[0] = step->out;
+    p->waiting[0] = whole(step->out);
     return step;
 }
 
@@ -158,10 +173,8 @@ static void conv(pm_plan *plan, pending *all, int index) {
 
 static void scale(pm_plan *plan, pending *all, int index) {
     const pm_group *group = &plan->packed->fusion.groups[index];
-    compute(plan, all, PM_DO_SCALE_SUM, index, group->factors);
-    plan->steps[plan->step_count - 1].factors = plan->value[group->input];
-    compute(plan, all, PM_DO_SCALE, index, group->input);
-    plan->steps[plan->step_count - 1].factors = plan->value[group->factors];
+    compute(plan, all, PM_DO_SCALE_SUM, index, group->factors)->factors = plan->value[group->input];
+    give(plan, all, group->input, (share){plan->delta[index], plan->value[group->factors]});
 }
 
 static void to_image(pm_plan *plan, int reader) {
@@ -192,7 +205,7 @@ static void split(pm_plan *plan, pending *all, int index) {
         const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, parts[k])->channels);
         if (boundary % lanes == 0)
             give(plan, all, parts[k],
-                 pm_plan_view(plan, plan->delta[index], before / lanes, blocks));
+                 whole(pm_plan_view(plan, plan->delta[index], before / lanes, blocks)));
         else
             compute(plan, all, PM_DO_SUBSAMPLE_BACKWARD, index, parts[k])->before = before;
     }
@@ -213,7 +226,7 @@ static void add_group(pm_plan *plan, pending *all, int index) {
         split(plan, all, index);
         return;
     }
-    if (group->residual >= 0) give(plan, all, group->residual, plan->grad[index]);
+    if (group->residual >= 0) give(plan, all, group->residual, whole(plan->grad[index]));
     switch (group->kind) {
     case PM_GROUP_CONV:
         if (pm_plan_head(plan, index)->op == PM_OP_CONV) hook(plan, index);
@@ -239,7 +252,7 @@ static void add_group(pm_plan *plan, pending *all, int index) {
         compute(plan, all, PM_DO_LAYERNORM_BACKWARD, index, group->input);
         return;
     case PM_GROUP_SCALE: scale(plan, all, index); return;
-    case PM_GROUP_POINTWISE: give(plan, all, group->input, plan->delta[index]); return;
+    case PM_GROUP_POINTWISE: give(plan, all, group->input, whole(plan->delta[index])); return;
     }
 }
 

@@ -85,6 +85,7 @@ pm_step *pm_plan_step(pm_plan *plan, pm_step_op op, int group, int target) {
                       .out = PM_TENSOR_NONE,
                       .scaled = PM_TENSOR_NONE,
                       .factors = PM_TENSOR_NONE,
+                      .add_factors = PM_TENSOR_NONE,
                       .scratch = PM_TENSOR_NONE,
                       .raw = PM_TENSOR_NONE};
     return step;

@@ -60,7 +60,7 @@ typedef struct pm_step {
                                  concatenation that is copied */
     bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
     int in, add, out, scaled; /* tensors */
-    int factors;              /* tensor: what `in` is multiplied with */
+    int factors, add_factors; /* tensors: what `in` and `add` are multiplied with */
     size_t before;            /* concatenation: channels in front of the part's */
     int scratch;              /* tensor: floats that only this step uses */
     int raw;                  /* tensor: a convolution's raw output, of this step only */

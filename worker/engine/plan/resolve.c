@@ -18,6 +18,7 @@ static pm_mask_span mask_span(const pm_plan *plan, int group) {
 
 static pm_epilogue epilogue_of(const pm_plan *plan, const pm_step *step) {
     pm_epilogue e = {.add = as_const(pm_plan_span(plan, step->add)),
+                     .add_factors = as_const(pm_plan_span(plan, step->add_factors)),
                      .out = pm_plan_span(plan, step->out),
                      .scaled = pm_plan_span(plan, step->scaled)};
     if (step->forward) {
