@@ -2,6 +2,7 @@
  * tests/data/make_engine_vectors.py. */
 #include "tests/engine/cases.h"
 
+#include <fnmatch.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +143,24 @@ static const struct gain {
 
 size_t pm_case_count(void) { return sizeof table / sizeof table[0]; }
 const char *pm_case_name(size_t index) { return table[index].name; }
+
+/* One network a family, and little work: what the sanitizers can take. */
+static bool is_small(const entry *e) {
+    static const char *const archs[] = {"resnet18",        "vgg11",       "cifar_resnet20",
+                                        "mobilenet_v2",    "googlenet",   "squeezenet1_1",
+                                        "efficientnet_b0", "densenet121", "convnext_tiny"};
+    bool listed = false;
+    for (size_t i = 0; i < sizeof archs / sizeof *archs; i++)
+        listed = listed || strcmp(e->arch, archs[i]) == 0;
+    return listed && e->height * e->width <= 72 * 64;
+}
+
+bool pm_case_wanted(size_t index) {
+    const char *only = getenv("PM_CASES");
+    if (!only) return true;
+    if (strcmp(only, "small") == 0) return is_small(&table[index]);
+    return fnmatch(only, table[index].name, 0) == 0;
+}
 
 static bool ends_with(const char *text, const char *end) {
     size_t a = strlen(text), b = strlen(end);

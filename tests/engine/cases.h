@@ -32,6 +32,9 @@ typedef struct pm_case_set {
 
 size_t pm_case_count(void);
 const char *pm_case_name(size_t index);
+/* False for a case that env PM_CASES leaves out: it is a glob of names, or "small" for a few of
+ * each family. */
+bool pm_case_wanted(size_t index);
 pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out);
 void pm_case_set_fini(pm_case_set *set);
 
