@@ -35,6 +35,7 @@ void pm_attribute_report_fini(pm_attribute_report *report) {
     free(report->logits);
     free(report->heat_map);
     free(report->layers);
+    pm_attribute_score_fini(&report->score);
     report->logits = NULL;
     report->heat_map = NULL;
     report->layers = NULL;
@@ -127,6 +128,7 @@ void pm_attribute_report_print(const pm_attribute_report *report, FILE *out) {
             report->target, report->target == report->predicted ? " (the top class)" : "",
             report->p_target, heat.least, heat.most, heat.mean, heat.peak_x, heat.peak_y);
     print_layers(report, out);
+    pm_attribute_score_print(&report->score, out);
     fprintf(out, "\n%.0f ms to decode and resize, %.0f ms to attribute (%s)\n", report->prepare_ms,
             report->compute_ms, pm_model_isa(report->order->model));
 }
@@ -190,7 +192,8 @@ pm_status pm_attribute_report_json(const pm_attribute_report *report, char **out
         "prepare_ms", report->prepare_ms, "compute_ms", report->compute_ms, "isa",
         pm_model_isa(report->order->model), "engine_version", PM_ENGINE_VERSION);
     if (root) json_object_set_new(root, "configuration", json_loads(text, 0, NULL));
-    if (root) dumped = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
+    if (root && !pm_attribute_score_json(&report->score, root))
+        dumped = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     if (dumped) {
         size_t length = strlen(dumped);
         made = realloc(dumped, length + 2);

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "tools/attribute_score.h"
 #include "tools/order.h"
 
 /* A pm_attribution_result that outlives its call. */
@@ -21,6 +22,7 @@ typedef struct pm_attribute_report {
     size_t layer_count;
     pm_layer_gradient *layers; /* channel arrays are NULL */
     double prepare_ms, compute_ms;
+    pm_attribute_score score;
 } pm_attribute_report;
 
 /* Copies what the result points at. PM_E_MEMORY. */

@@ -76,6 +76,22 @@ static pm_status take(void *user, const pm_attribution_result *result) {
     return pm_attribute_report_take(user, result);
 }
 
+/* After the heat map, because masked forward passes use the same context. */
+static pm_status score(job *j, pm_context *context, const float *input) {
+    const pm_attribute_report *r = &j->report;
+    const pm_scored subject = {.context = context,
+                               .input = input,
+                               .heat_map = r->heat_map,
+                               .logits = r->logits,
+                               .side = r->side,
+                               .classes = j->order.spec.classes,
+                               .target = (size_t)r->target,
+                               .image = j->hash,
+                               .geometry = r->geometry,
+                               .all_boxes = j->order.spec.configs[0].all_boxes};
+    return pm_attribute_score_make(&subject, &j->order.spec.evaluation, &j->report.score);
+}
+
 static pm_status compute(job *j, const float *input) {
     const pm_config *config = &j->order.spec.configs[0];
     size_t side = j->order.preprocessing.crop;
@@ -89,6 +105,7 @@ static pm_status compute(job *j, const float *input) {
     int64_t start_us = pm_clock_us();
     if (!status) status = pm_context_attribute(context, input, &request, 1, take, &j->report);
     j->report.compute_ms = (double)(pm_clock_us() - start_us) / 1e3;
+    if (!status) status = score(j, context, input);
     pm_context_free(&context);
     return status;
 }
@@ -108,7 +125,12 @@ static pm_status attribute(job *j, const char *path) {
 
 static pm_status write_overlay(job *j, const char *path) {
     pm_image overlay = {0};
-    pm_status status = pm_image_overlay(&j->crop, j->report.heat_map, NULL, &overlay);
+    const pm_attribute_score *s = &j->report.score;
+    pm_crop_box box = {0};
+    if (s->box_count)
+        box = (pm_crop_box){s->boxes[0].xmin, s->boxes[0].ymin, s->boxes[0].xmax, s->boxes[0].ymax};
+    pm_status status =
+        pm_image_overlay(&j->crop, j->report.heat_map, s->box_count ? &box : NULL, &overlay);
     if (!status) status = pm_image_write_png(path, &overlay);
     pm_image_fini(&overlay);
     return status;
@@ -158,6 +180,7 @@ int pm_cmd_attribute(const pm_options *options) {
     if (!status) status = check_single(options);
     if (!status) status = pm_image_setup("parchmill");
     if (!status) status = pm_order_check(options);
+    if (!status) status = pm_attribute_boxes(options, path, &j.report.score);
     if (!status && classes) status = pm_class_names_read(classes, &j.names);
     if (!status) status = pm_order_open(options, &j.order);
     if (!status) status = pm_order_grid(options, j.names.names, j.names.count, false, &j.order);

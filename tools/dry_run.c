@@ -8,17 +8,20 @@
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "lib/image/inputs.h"
+#include "lib/stats/perturbation.h"
 #include "tools/progress.h"
 
 enum {
     SAMPLE_IMAGES = 4,
     TRIES = 60, /* images that fail are passed over */
     BATCH_MAX = 16,
-    RESULT_BYTES = 130, /* one row of result with its index */
-    LAYER_BYTES = 80,   /* one row of layer_gradient */
-    ITEM_BYTES = 260,   /* image, data_set_item and box with their indices */
-    CHANNEL_BYTES = 60, /* one row of channel_gradient */
-    BLOB_BYTES = 40     /* a row around a blob */
+    RESULT_BYTES = 130,  /* one row of result with its index */
+    LAYER_BYTES = 80,    /* one row of layer_gradient */
+    ITEM_BYTES = 260,    /* image, data_set_item and box with their indices */
+    CHANNEL_BYTES = 60,  /* one row of channel_gradient */
+    BLOB_BYTES = 40,     /* a row around a blob */
+    CURVE_BYTES = 68,    /* one row of perturbation */
+    EVALUATED_BYTES = 60 /* more in a row of result, where it has curves */
 };
 
 double pm_dry_run_bytes(const pm_order *order, size_t items) {
@@ -31,6 +34,9 @@ double pm_dry_run_bytes(const pm_order *order, size_t items) {
     for (size_t i = 0; i < spec->config_count; i++) {
         const pm_configuration *c = order->configurations[i];
         double each = RESULT_BYTES + map;
+        if (spec->evaluation.on)
+            each += EVALUATED_BYTES +
+                    (double)(PM_CURVE_COUNT * spec->evaluation.ratio_count) * CURVE_BYTES;
         for (size_t k = 0; k < pm_configuration_hook_count(c); k++) {
             double channels =
                 (double)pm_model_conv(order->model, pm_configuration_hook(c, k))->channels;
@@ -49,7 +55,8 @@ typedef struct pace {
     pm_request *requests; /* [spec.config_count], of one tensor at a time */
     bool *done;           /* [spec.config_count] */
     float *input;
-    double seconds;
+    float *logits;           /* [classes] */
+    double seconds, not_run; /* not_run: of this image, what only a real run does */
     size_t images;
 } pace;
 
@@ -63,6 +70,26 @@ static int target_of(const pm_config *config, const pm_item *item) {
     if (config->target_rule == PM_TARGET_RULE_CLASS) return (int)config->target_class;
     if (config->target_rule == PM_TARGET_RULE_LABEL && item->label >= 0) return item->label;
     return PM_TARGET_TOP;
+}
+
+/* Masked forward passes of so many heat maps of one tensor. */
+static double masked_passes(const pm_evaluation *evaluation, size_t heat_maps) {
+    size_t some = 0, all = 0;
+    for (size_t i = 0; evaluation->on && i < evaluation->ratio_count; i++) {
+        some += evaluation->ratios[i] > 0 && evaluation->ratios[i] < 1;
+        all += evaluation->ratios[i] == 1;
+    }
+    return (double)(PM_CURVE_COUNT * some * heat_maps + all);
+}
+
+/* One pass is run; the rest of them take as long. */
+static pm_status evaluate_group(pace *p, size_t heat_maps) {
+    double passes = masked_passes(&p->order->spec.evaluation, heat_maps);
+    if (!(passes > 0)) return PM_OK;
+    int64_t start_us = pm_clock_us();
+    pm_status status = pm_context_logits(p->context, p->input, p->logits);
+    p->not_run += (double)(pm_clock_us() - start_us) / 1e6 * (passes - 1);
+    return status;
 }
 
 /* All configurations that share the tensor of number `first`. */
@@ -81,7 +108,8 @@ static pm_status attribute_group(pace *p, const pm_image *image, const pm_item *
         pm_image_input_tensor(image, &p->order->preprocessing, &like->input, like->attribution.seed,
                               &item->sha256, p->input, &geometry);
     if (status) return status;
-    return pm_context_attribute(p->context, p->input, p->requests, count, ignore, NULL);
+    status = pm_context_attribute(p->context, p->input, p->requests, count, ignore, NULL);
+    return status ? status : evaluate_group(p, count);
 }
 
 /* Images that cannot be read are for the run to report; they are left out here. */
@@ -98,6 +126,7 @@ static pm_status measure_one(pace *p, const char *root, const pm_item *item) {
     free(bytes);
     if (status) return PM_OK;
     memset(p->done, 0, count * sizeof *p->done);
+    p->not_run = 0;
     for (size_t i = 0; i < count && !status; i++)
         if (!p->done[i]) status = attribute_group(p, &image, item, i);
     pm_image_fini(&image);
@@ -105,7 +134,7 @@ static pm_status measure_one(pace *p, const char *root, const pm_item *item) {
     if (status) return status;
     /* The first touches fresh memory; where there are others it does not count. */
     if (p->images == 1) p->seconds = 0;
-    p->seconds += (double)(pm_clock_us() - start_us) / 1e6;
+    p->seconds += (double)(pm_clock_us() - start_us) / 1e6 + p->not_run;
     p->images++;
     return PM_OK;
 }
@@ -116,7 +145,9 @@ static pm_status measure(const pm_order *order, const pm_data_set *data_set, dou
     p.requests = calloc(count, sizeof *p.requests);
     p.done = calloc(count, sizeof *p.done);
     p.input = malloc(3 * side * side * sizeof *p.input);
-    pm_status status = p.requests && p.done && p.input ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
+    p.logits = malloc(order->spec.classes * sizeof *p.logits);
+    pm_status status =
+        p.requests && p.done && p.input && p.logits ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
     if (!status)
         status = pm_context_new(order->model, side, side, count < BATCH_MAX ? count : BATCH_MAX,
                                 &p.context);
@@ -127,6 +158,7 @@ static pm_status measure(const pm_order *order, const pm_data_set *data_set, dou
     free(p.requests);
     free(p.done);
     free(p.input);
+    free(p.logits);
     if (!status) *per_image = p.images ? p.seconds / (double)(p.images > 1 ? p.images - 1 : 1) : 0;
     return status;
 }

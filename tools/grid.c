@@ -230,10 +230,14 @@ static pm_status check_heeded(const pm_options *options, const pm_config *config
         {PM_OPT_SAMPLES, "--method smoothgrad and vargrad"},
         {PM_OPT_SIGMA, "--method smoothgrad and vargrad"},
         {PM_OPT_CAM_LAYER, "--method gradcam"},
-        {PM_OPT_SEED, "--method smoothgrad and vargrad, and for --input jigsaw and noise"},
+        {PM_OPT_SEED, "--method smoothgrad and vargrad, --input jigsaw and noise, and --replace "
+                      "noise"},
     };
+    const bool noise = pm_options_flag(options, PM_OPT_EVALUATE) &&
+                       strcmp(pm_options_text(options, PM_OPT_REPLACE), "noise") == 0;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        bool heeded = !pm_options_given(options, rows[i].id);
+        bool heeded =
+            !pm_options_given(options, rows[i].id) || (rows[i].id == PM_OPT_SEED && noise);
         for (size_t k = 0; k < count && !heeded; k++) heeded = matters(rows[i].id, &configs[k]);
         if (!heeded)
             return pm_fail(PM_E_USAGE,

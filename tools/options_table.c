@@ -33,11 +33,14 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_BOXES] = {"boxes", "DIR", NULL,
                       "Folder of Pascal VOC XML files, joined to the photographs by name. The "
                       "words first and all stand for --box-rule.",
-                      SPEC | STATS, PM_OPTION_ONE, what},
+                      HOW | STATS, PM_OPTION_ONE, what},
+    [PM_OPT_BOX] = {"box", "XMIN,YMIN,XMAX,YMAX", NULL,
+                    "A box around the object, pixels of the photograph, maxima exclusive.",
+                    PM_CMD_ATTRIBUTE, PM_OPTION_ONE, what},
     [PM_OPT_BOX_RULE] = {"box-rule", "RULE", "first",
                          "Which boxes of a photograph a heat map is scored by: first, all (their "
                          "union).",
-                         SPEC, PM_OPTION_GRID, how},
+                         HOW, PM_OPTION_GRID, how},
     [PM_OPT_METHOD] = {"method", "NAME", "grad",
                        "How the heat map is made: grad (mean of |g|), inputgrad (mean of |x g|), "
                        "ig (integrated gradients), smoothgrad, vargrad, gradcam.",
@@ -117,7 +120,7 @@ static const pm_option table[PM_OPT_COUNT] = {
                       HOW, PM_OPTION_KEYED, input},
     [PM_OPT_SEED] = {"seed", "S", "0",
                      "Of all random numbers: --input jigsaw and noise, --method smoothgrad and "
-                     "vargrad.",
+                     "vargrad; --replace noise takes the first.",
                      HOW, PM_OPTION_GRID, how},
     [PM_OPT_CHANNELS] = {"channels", "WHAT", "summary",
                          "Gradient variance of channels: none, summary (merged per "
@@ -126,6 +129,18 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_HEATMAPS] = {"heatmaps", "WHAT", "none",
                          "Keep heat maps in the database: none, f16, f32.", SPEC, PM_OPTION_ONE,
                          record},
+    [PM_OPT_EVALUATE] = {"evaluate", NULL, NULL,
+                         "Perturbation curves: take the most (morf) and the least (lerf) "
+                         "attributed pixels away and see what is left of the answer.",
+                         HOW, PM_OPTION_FLAG, record},
+    [PM_OPT_RATIOS] = {"ratios", "R,R,...", "0,.1,.2,.3,.4,.5",
+                       "--evaluate: which shares of the pixels, ascending, within 0..1; 0 is "
+                       "always there.",
+                       HOW, PM_OPTION_ONE, record},
+    [PM_OPT_REPLACE] = {"replace", "WHAT", "zero",
+                        "--evaluate: what takes their place: zero (the mean color), mean (of the "
+                        "photograph), blur, noise.",
+                        HOW, PM_OPTION_ONE, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH, PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",

@@ -9,6 +9,7 @@
 
 #include "lib/base/file.h"
 #include "lib/base/text.h"
+#include "tools/attribute_score.h"
 #include "tools/statistics/named.h"
 
 static pm_status triple(const pm_options *options, pm_option_id id, float out[3]) {
@@ -202,6 +203,7 @@ static pm_status set_record(const pm_options *options, pm_run_spec *spec) {
         pm_channels_parse(pm_options_text(options, PM_OPT_CHANNELS), &spec->channels);
     if (!status)
         status = pm_heat_maps_parse(pm_options_text(options, PM_OPT_HEATMAPS), &spec->heat_maps);
+    if (!status) status = pm_evaluation_asked(options, &spec->evaluation);
     if (status) return status;
     if (strlen(name) >= sizeof spec->name)
         return pm_fail(PM_E_USAGE, "--name is longer than %zu characters", sizeof spec->name - 1);

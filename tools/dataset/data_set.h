@@ -30,4 +30,8 @@ typedef struct pm_data_set_options {
  * Release with pm_data_set_fini. */
 pm_status pm_data_set_open(const pm_data_set_options *options, pm_data_set *out);
 
+/* Boxes of one photograph, item->path: those of NAME.xml in a folder of Pascal VOC files, appended
+ * (item->boxes from malloc). PM_E_NOT_FOUND, PM_E_FORMAT: no box in it, or malformed. */
+pm_status pm_boxes_of(const char *folder, pm_item *item);
+
 #endif

@@ -205,6 +205,15 @@ static pm_status read_voc(const char *folder, const char *file, pm_item *item) {
     return status;
 }
 
+pm_status pm_boxes_of(const char *folder, pm_item *item) {
+    char file[512];
+    stem name = stem_of(item->path, item);
+    snprintf(file, sizeof file, "%.*s.xml", (int)name.length, name.text);
+    pm_status status = read_voc(folder, file, item);
+    if (!status && !item->box_count) return pm_fail(PM_E_FORMAT, "%s/%s has no box", folder, file);
+    return status;
+}
+
 static void report(const pm_dataset_source *source, size_t joined, size_t strange, size_t images) {
     char line[512];
     const pm_data_set_options *options = source->options;

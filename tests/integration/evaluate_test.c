@@ -1,0 +1,368 @@
+/* parchmill run --evaluate, end to end: curves complete, the same whatever is killed or computed
+ * with what, reused and replaced; and the same from `attribute`. */
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/random.h"
+#include "tests/integration/command.h"
+#include "tests/integration/fixture.h"
+
+enum { IMAGES = 40, CONFIGURATIONS = 3, RATIOS = 3, LINE_BYTES = 2048, KILLS = 4 };
+enum { ROWS = IMAGES * CONFIGURATIONS * 2 * RATIOS };
+
+static pm_fixture fixture;
+static char *whole; /* dump of an uninterrupted run with curves */
+
+static void run_line(char out[LINE_BYTES], const char *db, const char *more) {
+    int n = snprintf(out, LINE_BYTES,
+                     "run --model cifar_resnet20 --weights %s --images %s --mask off,cls --stats %s"
+                     " --quantile 0.1,0.3 --layers ratio:0.4 --heatmaps f32 --db %s --threads 1"
+                     " --json %s",
+                     fixture.weights, fixture.images, fixture.stats, db, more);
+    assert_true(n > 0 && n < LINE_BYTES);
+}
+
+static void run(const char *db, const char *more, const char *says) {
+    char line[LINE_BYTES];
+    pm_program program;
+    run_line(line, db, more);
+    pm_program_run(&program, line);
+    if (program.code != 0 || !strstr(program.out, says))
+        fail_msg("exit code %d, no '%s' in:\n%s%s", program.code, says, program.out, program.err);
+}
+
+static int64_t number(const char *db, const char *sql) { return pm_ask_number(db, sql); }
+
+/* The lines of a dump that begin with these words, in order; free it. */
+static char *lines_of(const char *dump, const char *words) {
+    char *out = calloc(strlen(dump) + 1, 1), *to = out;
+    assert_non_null(out);
+    for (const char *line = dump; *line;) {
+        const char *end = strchr(line, '\n') + 1;
+        if (strncmp(line, words, strlen(words)) == 0) {
+            memcpy(to, line, (size_t)(end - line));
+            to += end - line;
+        }
+        line = end;
+    }
+    return out;
+}
+
+static void assert_same_lines(const char *a, const char *b, const char *words) {
+    char *x = lines_of(a, words), *y = lines_of(b, words);
+    assert_true(x[0] != 0);
+    if (strcmp(x, y) != 0) {
+        size_t at = 0;
+        while (x[at] == y[at]) at++;
+        while (at > 0 && x[at - 1] != '\n') at--;
+        fail_msg("%s part:\n%.200s\n--\n%.200s", words, x + at, y + at);
+    }
+    free(x);
+    free(y);
+}
+
+static int make_all(void **state) {
+    (void)state;
+    pm_fixture_make(&fixture, IMAGES);
+    return 0;
+}
+
+static int remove_all(void **state) {
+    (void)state;
+    free(whole);
+    pm_fixture_remove(&fixture);
+    return 0;
+}
+
+/* ---- complete ---- */
+
+static void every_curve_has_every_ratio(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH];
+    pm_fixture_path(&fixture, "whole.db", db);
+    run(db, "--evaluate --ratios .5,1", "\"results\": 120");
+    whole = pm_dump(db);
+    assert_int_equal(number(db, "SELECT count(*) FROM perturbation"), ROWS);
+    assert_int_equal(number(db, "SELECT count(*) FROM result WHERE error IS NOT NULL"), 0);
+    assert_int_equal(number(db, "SELECT count(*) FROM result WHERE evaluation = 'zero:0,0.5,1'"),
+                     IMAGES * CONFIGURATIONS);
+    /* Nothing taken is nothing lost; all taken is one tensor, whichever came first. */
+    assert_int_equal(number(db, "SELECT count(*) FROM perturbation JOIN result"
+                                " USING (configuration_id, image_id) WHERE ratio = 0 AND aopc = 0"
+                                " AND fracdiff = 0 AND perturbation.p_target = result.p_target"
+                                " AND correct = (target = predicted)"),
+                     IMAGES * CONFIGURATIONS * 2);
+    assert_int_equal(number(db, "SELECT count(*) FROM perturbation AS a JOIN perturbation AS b"
+                                " USING (configuration_id, image_id, ratio) WHERE ratio = 1"
+                                " AND a.curve = 'morf' AND b.curve = 'lerf'"
+                                " AND a.p_target = b.p_target"),
+                     IMAGES * CONFIGURATIONS);
+    /* Trapezoids over 0, 0.5, 1. */
+    assert_int_equal(number(db,
+                            "SELECT count(*) FROM result AS r WHERE abs(deletion_auc - (SELECT"
+                            " sum(p.p_target * CASE ratio WHEN 0.5 THEN 0.5 ELSE 0.25 END)"
+                            " FROM perturbation AS p WHERE p.configuration_id = r.configuration_id"
+                            " AND p.image_id = r.image_id AND curve = 'morf')) < 1e-12"),
+                     IMAGES * CONFIGURATIONS);
+    assert_int_equal(number(db, "SELECT count(*) FROM curve WHERE n = 40"),
+                     CONFIGURATIONS * 2 * RATIOS);
+    assert_int_equal(number(db, "SELECT count(DISTINCT p_target) > 100 FROM perturbation"), 1);
+    /* Four of five photographs have a box. */
+    assert_int_equal(number(db, "SELECT count(pointing) FROM result"), 32 * CONFIGURATIONS);
+    run(db, "--evaluate --ratios .5,1", "\"results\": 120"); /* again: nothing to do */
+    char *again = pm_dump(db);
+    assert_string_equal(whole, again);
+    free(again);
+}
+
+/* ---- the same, whatever happens ---- */
+
+static void tick(void) { nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); }
+
+static void killed_run_goes_on_to_the_same_curves(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    uint8_t random[KILLS];
+    pm_random_bytes(random, sizeof random);
+    pm_fixture_path(&fixture, "killed.db", db);
+    run_line(line, db, "--evaluate --ratios .5,1 --workers 2");
+    for (int i = 0; i < KILLS; i++) {
+        pm_program program;
+        int64_t at = IMAGES * CONFIGURATIONS * (i + random[i] / 256) / KILLS;
+        int64_t until_ms = pm_clock_ms() + PM_PATIENCE_MS;
+        pm_program_start(&program, line);
+        while (number(db, "SELECT count(*) FROM result") < at &&
+               number(db, "SELECT count(*) FROM run WHERE state = 'done'") < 1) {
+            assert_true(pm_clock_ms() < until_ms);
+            tick();
+        }
+        kill(program.pid, i % 2 ? SIGINT : SIGKILL);
+        pm_program_wait(&program);
+    }
+    run(db, "--evaluate --ratios .5,1 --workers 2", "\"images_failed\": 0");
+    char *dump = pm_dump(db);
+    assert_same_lines(whole, dump, "");
+    free(dump);
+}
+
+/* More heat maps of a photograph than are kept at a time; each as if it had been alone. */
+static void curves_do_not_depend_on_what_is_computed_with_them(void **state) {
+    (void)state;
+    char few[PM_FIXTURE_PATH], many[PM_FIXTURE_PATH], line[LINE_BYTES], list[400] = "0.02";
+    pm_program program;
+    pm_fixture_path(&fixture, "few.db", few);
+    pm_fixture_path(&fixture, "many.db", many);
+    for (int q = 4; q <= 80; q += 2)
+        snprintf(list + strlen(list), sizeof list - strlen(list), ",0.%02d", q);
+    const char *const quantiles[] = {"0.02,0.5,0.78", list};
+    const char *const dbs[] = {few, many};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(line, sizeof line,
+                 "run --model cifar_resnet20 --weights %s --images %s --mask cls --stats %s"
+                 " --quantile %s --layers ratio:0.4 --db %s --threads 1 --limit 4 --quiet"
+                 " --evaluate --ratios 0.3,1 --replace mean",
+                 fixture.weights, fixture.images, fixture.stats, quantiles[i], dbs[i]);
+        assert_int_equal(pm_program_run(&program, line), 0);
+    }
+    assert_int_equal(number(many, "SELECT count(*) FROM perturbation"), 4 * 40 * 2 * 3);
+    char *small = pm_dump(few), *large = pm_dump(many);
+    char *rows = lines_of(small, "perturbation|");
+    size_t found = 0;
+    for (char *row = rows, *end; *row; row = end + 1, found++) {
+        end = strchr(row, '\n');
+        *end = 0;
+        if (!strstr(large, row)) fail_msg("not there: %s", row);
+    }
+    assert_int_equal(found, 4 * 3 * 2 * 3);
+    free(rows);
+    free(small);
+    free(large);
+}
+
+/* ---- reused, added, replaced ---- */
+
+static void curves_are_added_to_results_that_lack_them(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH];
+    pm_fixture_path(&fixture, "later.db", db);
+    run(db, "", "\"results\": 120");
+    assert_int_equal(number(db, "SELECT count(*) FROM perturbation"), 0);
+    run(db, "--evaluate --ratios .5,1", "\"results_reused\": 0");
+    char *dump = pm_dump(db);
+    assert_same_lines(whole, dump, "result|");
+    assert_same_lines(whole, dump, "perturbation|");
+    assert_same_lines(whole, dump, "heat_map|");
+    free(dump);
+    run(db, "--evaluate --ratios .5,1 --name again --limit 10", "\"results_reused\": 30");
+    run(db, "--name plain", "\"results_reused\": 120");
+}
+
+static void another_evaluation_takes_their_place(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH];
+    pm_fixture_path(&fixture, "later.db", db);
+    run(db, "--evaluate --ratios .5,1 --replace noise --seed 3", "\"results_reused\": 0");
+    assert_int_equal(number(db, "SELECT count(*) FROM perturbation"), ROWS);
+    assert_int_equal(number(db, "SELECT count(*) FROM result WHERE evaluation = 'noise@3:0,0.5,1'"),
+                     IMAGES * CONFIGURATIONS);
+    char *noise = pm_dump(db), *x = lines_of(noise, "perturbation|"),
+         *y = lines_of(whole, "perturbation|");
+    assert_string_not_equal(x, y);
+    run(db, "--evaluate --ratios .5,1 --name back", "\"results_reused\": 0");
+    char *back = pm_dump(db);
+    assert_same_lines(whole, back, "perturbation|");
+    free(noise);
+    free(x);
+    free(y);
+    free(back);
+}
+
+/* ---- attribute ---- */
+
+static double number_behind(const char *text, const char *words) {
+    const char *at = strstr(text, words);
+    if (!at) fail_msg("no %s in:\n%s", words, text);
+    return strtod(at + strlen(words), NULL);
+}
+
+/* The same numbers without a broker: image 7, its label and its box as in labels.csv. */
+static void attribute_and_run_agree(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program one, row;
+    pm_fixture_path(&fixture, "whole.db", db);
+    snprintf(line, sizeof line,
+             "attribute --model cifar_resnet20 --weights %s %s/p0007.png --target 7 --json"
+             " --evaluate --ratios .5,1 --box 7,1,21,13 --layers ratio:0.4",
+             fixture.weights, fixture.images);
+    if (pm_program_run(&one, line)) fail_msg("%s", one.err);
+    snprintf(line, sizeof line,
+             "sql 'SELECT mu_in, mu_in_w, mu_out_w, deletion_auc, insertion_auc, pointing,"
+             " (SELECT lodds FROM perturbation WHERE curve = \"lerf\" AND ratio = 0.5"
+             " AND configuration_id = configuration AND image_id = i.image_id) AS lodds"
+             " FROM result_wide JOIN data_set_item AS i ON i.path = image"
+             " WHERE image = \"p0007.png\" AND mask = \"off\" AND run = 1' --format json --db %s",
+             db);
+    if (pm_program_run(&row, line)) fail_msg("%s", row.err);
+    static const char *const same[] = {"\"mu_in\": ", "\"mu_in_w\": ", "\"mu_out_w\": ",
+                                       "\"deletion_auc\": ", "\"insertion_auc\": "};
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        double a = number_behind(one.out, same[i]), b = number_behind(row.out, same[i]);
+        if (!(fabs(a - b) <= 1e-7 * fabs(b))) fail_msg("%s%.9g is not %.9g", same[i], a, b);
+    }
+    bool points = number_behind(row.out, "\"pointing\": ") == 1;
+    assert_non_null(strstr(one.out, points ? "\"pointing\": true" : "\"pointing\": false"));
+    const char *lerf = strstr(one.out, "\"curve\": \"lerf\"");
+    assert_non_null(lerf);
+    lerf = strstr(lerf, "\"ratio\": 0.5");
+    assert_non_null(lerf);
+    assert_true(fabs(number_behind(lerf, "\"lodds\": ") - number_behind(row.out, "\"lodds\": ")) <
+                1e-6);
+}
+
+/* --boxes: NAME.xml; two boxes with a word for both. */
+static void attribute_takes_boxes_by_name(void **state) {
+    (void)state;
+    char path[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program one, two;
+    pm_fixture_path(&fixture, "p0007.xml", path);
+    FILE *xml = fopen(path, "w");
+    assert_non_null(xml);
+    fputs("<annotation><object><bndbox><xmin>7</xmin><ymin>1</ymin><xmax>21</xmax><ymax>13</ymax>"
+          "</bndbox></object><object><bndbox><xmin>1</xmin><ymin>2</ymin><xmax>9</xmax>"
+          "<ymax>20</ymax></bndbox></object></annotation>",
+          xml);
+    fclose(xml);
+    double mu_in[3];
+    for (size_t i = 0; i < 3; i++) {
+        char boxes[PM_FIXTURE_PATH + 64] = "--box 7,1,21,13";
+        if (i)
+            snprintf(boxes, sizeof boxes, "--boxes %s --box-rule %s", fixture.folder,
+                     i == 1 ? "first" : "all");
+        snprintf(line, sizeof line,
+                 "attribute --model cifar_resnet20 --weights %s %s/p0007.png --json %s",
+                 fixture.weights, fixture.images, boxes);
+        if (pm_program_run(&one, line)) fail_msg("%s", one.err);
+        mu_in[i] = number_behind(one.out, "\"mu_in\": ");
+    }
+    assert_true(mu_in[0] == mu_in[1]);
+    assert_true(mu_in[2] > mu_in[1] && mu_in[2] < 1);
+    snprintf(line, sizeof line,
+             "attribute --model cifar_resnet20 --weights %s %s/p0008.png --boxes %s",
+             fixture.weights, fixture.images, fixture.folder);
+    assert_int_equal(pm_program_run(&two, line), 1);
+    assert_non_null(strstr(two.err, "p0008.xml"));
+}
+
+/* ---- before a run ---- */
+
+static void dry_run_counts_evaluation(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH], nowhere[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program with, without;
+    pm_fixture_path(&fixture, "nowhere.db", nowhere);
+    pm_fixture_path(&fixture, "whole.db", db);
+    run_line(line, nowhere, "--dry-run");
+    assert_int_equal(pm_program_run(&without, line), 0);
+    run_line(line, nowhere, "--dry-run --evaluate --ratios .1,.2,.3,.4,.5,.6,.7,.8,.9");
+    assert_int_equal(pm_program_run(&with, line), 0);
+    assert_int_not_equal(access(nowhere, F_OK), 0);
+    /* 18 passes a heat map beside one forward and some backward ones. */
+    assert_true(number_behind(with.out, "\"seconds_per_image_and_thread\": ") >
+                2 * number_behind(without.out, "\"seconds_per_image_and_thread\": "));
+    double more = number_behind(with.out, "\"size_bytes\": ") -
+                  number_behind(without.out, "\"size_bytes\": ");
+    double rows = IMAGES * CONFIGURATIONS * 20;
+    assert_true(more > 50 * rows && more < 100 * rows);
+}
+
+static void assert_refused(const char *more, const char *says) {
+    char line[LINE_BYTES], db[PM_FIXTURE_PATH];
+    pm_program program;
+    pm_fixture_path(&fixture, "refused.db", db);
+    run_line(line, db, more);
+    pm_program_run(&program, line);
+    size_t length = strlen(program.err);
+    if (program.code != 2 || !strstr(program.err, says) ||
+        strchr(program.err, '\n') != program.err + length - 1)
+        fail_msg("%s: exit code %d and:\n%s", more, program.code, program.err);
+    assert_int_not_equal(access(db, F_OK), 0);
+}
+
+static void what_makes_no_evaluation_is_refused(void **state) {
+    (void)state;
+    assert_refused("--ratios 0,1", "--ratios is for --evaluate");
+    assert_refused("--replace mean", "--replace is for --evaluate");
+    assert_refused("--evaluate --ratios 0.5,0.2", "must ascend");
+    assert_refused("--evaluate --ratios 0,2", "within 0 to 1");
+    assert_refused("--evaluate --ratios 0,x", "not a number");
+    assert_refused("--evaluate --replace pink", "zero, mean, blur, noise");
+    assert_refused("--evaluate --seed 3", "--seed is given, but nothing");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_curve_has_every_ratio),
+        cmocka_unit_test(killed_run_goes_on_to_the_same_curves),
+        cmocka_unit_test(curves_do_not_depend_on_what_is_computed_with_them),
+        cmocka_unit_test(curves_are_added_to_results_that_lack_them),
+        cmocka_unit_test(another_evaluation_takes_their_place),
+        cmocka_unit_test(attribute_and_run_agree),
+        cmocka_unit_test(attribute_takes_boxes_by_name),
+        cmocka_unit_test(dry_run_counts_evaluation),
+        cmocka_unit_test(what_makes_no_evaluation_is_refused),
+    };
+    return cmocka_run_group_tests(tests, make_all, remove_all);
+}
