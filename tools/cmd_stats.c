@@ -124,6 +124,12 @@ static pm_status make_statistics(session *s) {
 /* ---- the whole ---- */
 
 static void say_what_is_left(const session *s) {
+    if (pm_options_flag(s->options, PM_OPT_JSON)) {
+        printf("{\"run\": %" PRIu64 ", \"images\": %" PRIu64 ", \"images_failed\": %" PRIu64 "}\n",
+               s->foreground.summary.run, s->foreground.summary.items_done,
+               s->foreground.summary.items_failed);
+        return;
+    }
     if (pm_options_flag(s->options, PM_OPT_QUIET)) return;
     printf("run %" PRIu64 " is done at the broker. Its statistics are made where the database is, "
            "once the broker is stopped: the same command with --db FILE --name TEXT in place of "

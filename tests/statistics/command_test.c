@@ -347,8 +347,10 @@ static void a_standing_broker_gathers_and_nothing_is_done_twice(void **state) {
     int n = snprintf(line, sizeof line,
                      "stats --model cifar_resnet20 --weights %s --images %s --broker %s",
                      fixture.weights, fixture.images, url);
-    assert_true(n > 0 && n < LINE_BYTES);
+    assert_true(n > 0 && n < LINE_BYTES - 16);
     check(0, "once the broker is stopped", line);
+    strcat(line, " --json");
+    check(0, "{\"run\": 1, \"images\": 120, \"images_failed\": 0}", line);
     stop(worker);
     stop(broker);
     assert_int_equal(results(db), IMAGES);

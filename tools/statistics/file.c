@@ -70,10 +70,11 @@ size_t pm_stats_columns(const pm_stats_shape *shape, pm_stats_part part) {
 
 static json_t *tensor(uint64_t begin, uint64_t size_bytes, size_t rows, size_t columns) {
     json_t *shape = json_array();
+    const json_int_t ends[2] = {(json_int_t)begin, (json_int_t)begin + (json_int_t)size_bytes};
     json_array_append_new(shape, json_integer((json_int_t)rows));
     if (columns) json_array_append_new(shape, json_integer((json_int_t)columns));
     return json_pack("{s:s, s:o, s:[I, I]}", "dtype", "F32", "shape", shape, "data_offsets",
-                     (json_int_t)begin, (json_int_t)(begin + size_bytes));
+                     ends[0], ends[1]);
 }
 
 static json_t *metadata(const pm_stats_shape *shape) {
