@@ -19,7 +19,7 @@ typedef struct entry {
     const char *layers;     /* NULL: default */
     double quantile, alpha; /* quantile 0: alpha counts */
     double gamma;           /* 0: infinite */
-    bool exact, no_conservation;
+    bool exact, no_conservation, transform;
     double p_value_threshold; /* 0: 0.5, the reference's own for synthetic statistics */
 } entry;
 
@@ -99,6 +99,8 @@ static const entry table[] = {
     {"densenet121_64_cls", "densenet121", 64, 64, 1000, CLS(0.1)},
     {"densenet121_64_ratio0.5_off", "densenet121", 64, 64, 1000, OFF, .layers = "ratio:0.5"},
     {"googlenet_64_cls", "googlenet", 64, 64, 1000, CLS(0.1)},
+    {"googlenet_64_transform", "googlenet", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD,
+     .transform = true},
     {"googlenet_96_cls", "googlenet", 96, 96, 1000, CLS(0.1)},
     {"inception_v3_96_ratio0.3", "inception_v3", 96, 96, 1000, CLS(0.1), .layers = "ratio:0.3"},
     {"cifar_resnet20_32_off", "cifar_resnet20", 32, 32, 10, OFF},
@@ -317,16 +319,10 @@ pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out) {
     pm_synth("input/0", 0, set->input, count);
     for (size_t i = 0; i < count; i++) set->input[i] *= 2;
     set->classes = e->classes;
-    set->current = (pm_case){e->name,
-                             e->arch,
-                             e->height,
-                             e->width,
-                             e->method,
-                             set->model,
-                             set->configuration,
-                             set->input,
-                             set->current.target,
-                             set->vectors};
+    set->current =
+        (pm_case){e->name,      e->arch,    e->height,          e->width,   e->method,
+                  e->transform, set->model, set->configuration, set->input, set->current.target,
+                  set->vectors};
     *out = set->current;
     return PM_OK;
 }

@@ -13,6 +13,7 @@ typedef struct pm_case {
     const char *name, *arch;
     size_t height, width;
     pm_method method;
+    bool transform; /* torchvision's transform_input */
     const pm_model *model;
     const pm_configuration *configuration;
     const float *input; /* [3][height][width] */
@@ -57,6 +58,9 @@ pm_status pm_case_compare(const pm_case *c, const pm_oracle_result *result, pm_c
 /* The fast engine's result as the oracle would give it: for a pm_result_fn to keep. */
 pm_status pm_case_copy_result(const pm_attribution_result *result, size_t classes,
                               pm_oracle_result **out);
+
+/* The oracle in double on a case. What pm_oracle_attribute_f64 says. */
+pm_status pm_case_oracle(const pm_case *c, pm_oracle_result **out);
 
 /* The fast engine on a case, compared. What pm_context_* and pm_case_compare say. */
 pm_status pm_case_run(const pm_case *c, pm_case_distance *out);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tests/engine/cases.h"
+#include "worker/engine/model.h"
 
 /* A tensor as doubles from malloc; PM_E_MISMATCH where it is missing or of another size. */
 static pm_status tensor(const pm_case *c, const char *layer, const char *leaf, size_t count,
@@ -185,11 +186,58 @@ static pm_status keep(void *user, const pm_attribution_result *result) {
     return pm_case_copy_result(result, k->classes, &k->result);
 }
 
+/* The input transform as a BatchNorm behind the input, which is what it is: scale x + shift before
+ * any zero is put around it. The oracle then has nothing to know of it. */
+static pm_status attribute_transformed(const pm_case *c, pm_oracle_result **out) {
+    const pm_graph *plain = c->model->graph;
+    float scale[3], shift[3], mean[3] = {0}, var[3] = {1, 1, 1};
+    pm_status status = pm_arch_transform_input(plain->arch, scale, shift);
+    if (status) return status;
+    pm_graph graph = *plain;
+    graph.nodes = calloc(plain->node_count + 1, sizeof *graph.nodes);
+    graph.conv_nodes = calloc(plain->conv_count, sizeof *graph.conv_nodes);
+    if (!graph.nodes || !graph.conv_nodes) abort();
+    for (size_t i = 0; i < plain->node_count; i++) {
+        pm_node *node = &graph.nodes[i ? i + 1 : 0];
+        *node = plain->nodes[i];
+        for (size_t k = 0; k < 2; k++) node->input[k] += node->input[k] != PM_NODE_NONE;
+    }
+    graph.nodes[1] = (pm_node){.op = PM_OP_BATCHNORM,
+                               .input = {0, PM_NODE_NONE},
+                               .name = "transform",
+                               .channels = 3,
+                               .conv = -1,
+                               .weight = scale,
+                               .bias = shift,
+                               .mean = mean,
+                               .var = var};
+    for (size_t i = 0; i < plain->conv_count; i++) graph.conv_nodes[i] = plain->conv_nodes[i] + 1;
+    graph.node_count++;
+    graph.output++;
+    const pm_model model = {.graph = &graph};
+    pm_configuration configuration = *c->configuration;
+    configuration.model = &model;
+    status = pm_oracle_attribute_f64(&configuration, c->target, c->input, c->height, c->width, out);
+    free(graph.nodes);
+    free(graph.conv_nodes);
+    return status;
+}
+
+pm_status pm_case_oracle(const pm_case *c, pm_oracle_result **out) {
+    if (c->transform) return attribute_transformed(c, out);
+    return pm_oracle_attribute_f64(c->configuration, c->target, c->input, c->height, c->width, out);
+}
+
 pm_status pm_case_run(const pm_case *c, pm_case_distance *out) {
     pm_context *context = NULL;
     kept k = {pm_model_classes(c->model), NULL};
     const pm_request request = {c->configuration, c->target};
+    float scale[3], shift[3];
     pm_status status = pm_context_new(c->model, c->height, c->width, 1, &context);
+    if (!status && c->transform) {
+        status = pm_arch_transform_input(pm_model_arch(c->model), scale, shift);
+        if (!status) pm_context_set_input_transform(context, scale, shift);
+    }
     if (!status) status = pm_context_attribute(context, c->input, &request, 1, keep, &k);
     if (!status) status = pm_case_compare(c, k.result, out);
     pm_oracle_result_free(&k.result);

@@ -199,6 +199,8 @@ static void numbers_do_not_depend_on_company(void **state) {
     assert_int_equal(pm_kernels_choose(&best), PM_OK);
     check_company("vgg11_bn", best->name);
     check_company("convnext_tiny", best->name);
+    check_company("squeezenet1_1", best->name);
+    check_company("densenet121", best->name);
     check_company("mobilenet_v2", best->name);
     check_company("efficientnet_b0", best->name);
 }
@@ -391,6 +393,35 @@ static void any_size_that_fits_runs(void **state) {
     pm_model_free(&model);
 }
 
+static void an_input_transform_can_be_taken_back(void **state) {
+    (void)state;
+    enum { COUNT = 3 * SIDE * SIDE };
+    pm_model *model;
+    pm_context *c;
+    float scale[3] = {9, 9, 9}, shift[3], plain[CLASSES], moved[CLASSES], back[CLASSES];
+    float *input = malloc(COUNT * sizeof *input);
+    assert_non_null(input);
+    pm_synth("input/0", 0, input, COUNT);
+    assert_int_equal(pm_case_model_new("googlenet", CLASSES, &model), PM_OK);
+    assert_int_equal(pm_arch_transform_input(pm_model_arch(model), scale, shift), PM_OK);
+    assert_int_equal(pm_context_new(model, SIDE, SIDE, 1, &c), PM_OK);
+    assert_int_equal(pm_context_logits(c, input, plain), PM_OK);
+    pm_context_set_input_transform(c, scale, shift);
+    assert_int_equal(pm_context_logits(c, input, moved), PM_OK);
+    assert_memory_not_equal(moved, plain, sizeof plain);
+    pm_context_set_input_transform(c, NULL, NULL);
+    assert_int_equal(pm_context_logits(c, input, back), PM_OK);
+    assert_memory_equal(back, plain, sizeof plain);
+    pm_context_free(&c);
+    pm_model_free(&model);
+    free(input);
+    const pm_arch_info *other;
+    assert_int_equal(pm_arch_find("resnet18", &other), PM_OK);
+    scale[0] = 9;
+    assert_int_equal(pm_arch_transform_input(other, scale, shift), PM_E_USAGE);
+    assert_true(scale[0] == 9);
+}
+
 static void a_bad_isa_stops_the_model(void **state) {
     (void)state;
     pm_model *model = NULL;
@@ -411,6 +442,7 @@ int main(void) {
         cmocka_unit_test(beats_come_between_layers_and_equal_requests_run_once),
         cmocka_unit_test(sizes_that_leave_no_map_are_refused),
         cmocka_unit_test(any_size_that_fits_runs),
+        cmocka_unit_test(an_input_transform_can_be_taken_back),
         cmocka_unit_test(a_bad_isa_stops_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

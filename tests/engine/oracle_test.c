@@ -23,8 +23,7 @@ static void oracle_in_double_meets_pytorch_in_double(void **state) {
         pm_case_distance d;
         pm_status status = pm_case_load(&set, i, &c);
         if (status) fail_msg("%s: %s", pm_case_name(i), pm_error_text());
-        status =
-            pm_oracle_attribute_f64(c.configuration, c.target, c.input, c.height, c.width, &result);
+        status = pm_case_oracle(&c, &result);
         if (status) fail_msg("%s: %s", c.name, pm_error_text());
         status = pm_case_compare(&c, result, &d);
         pm_oracle_result_free(&result);

@@ -123,6 +123,21 @@ const pm_arch_info *pm_arch_at(size_t index) {
     return index < TABLE_COUNT ? &table[index].info : NULL;
 }
 
+/* Constants and order of operations as in torchvision's _transform_input. */
+pm_status pm_arch_transform_input(const pm_arch_info *arch, float scale[3], float shift[3]) {
+    static const double mean[3] = {0.485, 0.456, 0.406}, std[3] = {0.229, 0.224, 0.225};
+    if (!pm_arch_of(arch)->family->transforms_input)
+        return pm_fail(PM_E_USAGE,
+                       "%s takes its input as it is: only googlenet and inception_v3 can transform "
+                       "it",
+                       arch->name);
+    for (size_t i = 0; i < 3; i++) {
+        scale[i] = (float)(std[i] / 0.5);
+        shift[i] = (float)((mean[i] - 0.5) / 0.5);
+    }
+    return PM_OK;
+}
+
 const pm_arch *pm_arch_of(const pm_arch_info *info) { return (const pm_arch *)(const void *)info; }
 
 /* Levenshtein's distance; `b` is a table name, `a` is cut to NAME_MAX_BYTES. */

@@ -76,6 +76,11 @@ pm_status pm_arch_find(const char *name, const pm_arch_info **out);
  * the first missing, extra or wrong-shaped tensor, what was expected and how many more. */
 pm_status pm_arch_check(const pm_arch_info *arch, const pm_weights *weights);
 
+/* What torchvision's flag `transform_input` makes of an input x normalised by ImageNet's mean and
+ * std, color by color: scale x + shift, which is x normalised by 0.5 and 0.5. PM_E_USAGE for an
+ * architecture without that flag (all but googlenet and inception_v3). */
+pm_status pm_arch_transform_input(const pm_arch_info *arch, float scale[3], float shift[3]);
+
 /* How near a file is to an architecture. It fits where wrong and extra are 0. */
 typedef struct pm_arch_fit {
     size_t same;    /* tensors of the architecture that the file has in the right shape */
@@ -214,6 +219,12 @@ typedef struct pm_activations {
 
 /* Forward only. */
 pm_status pm_context_activations(pm_context *context, const float *input, pm_activations *out);
+
+/* From now on the network sees scale x + shift in place of an input x, color by color, with zeros
+ * around that; gradients and heat maps are of x as it is given. NULL, NULL: x itself, as at first.
+ */
+void pm_context_set_input_transform(pm_context *context, const float scale[3],
+                                    const float shift[3]);
 
 /* Called between layers, and between rounds: a worker beats its progress here. NULL: none. */
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user);

@@ -75,6 +75,7 @@ pm_status pm_context_new(const pm_model *model, size_t height, size_t width, siz
     pm_context *c = calloc(1, sizeof *c);
     if (c == NULL) return pm_fail(PM_E_MEMORY, "no memory for a context");
     c->model = model;
+    pm_context_set_input_transform(c, NULL, NULL);
     pm_status status = pm_plan_init(model->packed, height, width, batch, &c->plan);
     if (status == PM_OK) status = make_activations(c);
     if (status == PM_OK) status = make_jobs(c);
@@ -116,6 +117,14 @@ size_t pm_context_arena_bytes(const pm_context *context) {
     return context->plan.arena_floats * sizeof(float);
 }
 
+void pm_context_set_input_transform(pm_context *context, const float scale[3],
+                                    const float shift[3]) {
+    for (size_t i = 0; i < 3; i++) {
+        context->scale[i] = scale != NULL ? scale[i] : 1;
+        context->shift[i] = shift != NULL ? shift[i] : 0;
+    }
+}
+
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user) {
     context->beat = beat;
     context->beat_user = user;
@@ -138,7 +147,8 @@ static void unpack_gradient(pm_context *c, size_t image) {
                 const float *p = base + (ptrdiff_t)(lane / lanes) * t->plane +
                                  (ptrdiff_t)(y / f) * t->row + lane % lanes;
                 float *out = c->gradient + k * pixels + y * plan->width;
-                for (size_t x = b; x < plan->width; x += f, p += t->pixel) out[x] = *p;
+                for (size_t x = b; x < plan->width; x += f, p += t->pixel)
+                    out[x] = *p * c->scale[k];
             }
 }
 

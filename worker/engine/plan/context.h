@@ -12,10 +12,11 @@ struct pm_context {
     float *heat_maps, *channel_variances;
     uint8_t *in_h;
     pm_layer_gradient *layers;
-    float *logits;   /* [classes] */
-    float *gradient; /* [3, height, width] */
-    size_t *targets; /* [batch] of the round's jobs */
-    float *seeds;    /* [batch] */
+    float *logits;            /* [classes] */
+    float *gradient;          /* [3, height, width] */
+    size_t *targets;          /* [batch] of the round's jobs */
+    float *seeds;             /* [batch] */
+    float scale[3], shift[3]; /* the network sees scale x + shift of an input x */
     pm_hook_scratch scratch;
     size_t *channel_of; /* [conv_count + 1] where each convolution's channels begin */
     float

@@ -20,7 +20,8 @@ static void load_image(pm_context *c, const float *input) {
         float *p = base + t->origin + (ptrdiff_t)y * t->row;
         const float *in = input + y * c->plan.width;
         for (size_t x = 0; x < c->plan.width; x++)
-            for (size_t k = 0; k < PM_RGB; k++) p[x * PM_RGB_PITCH + k] = in[k * pixels + x];
+            for (size_t k = 0; k < PM_RGB; k++)
+                p[x * PM_RGB_PITCH + k] = in[k * pixels + x] * c->scale[k] + c->shift[k];
     }
 }
 
