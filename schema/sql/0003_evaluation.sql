@@ -7,7 +7,7 @@ ALTER TABLE result ADD COLUMN evaluation TEXT NOT NULL DEFAULT ''; -- which its 
 ALTER TABLE result ADD COLUMN deletion_auc REAL; -- mean of p_y along curve morf; NULL: not evaluated, or one ratio
 ALTER TABLE result ADD COLUMN insertion_auc REAL; -- the same along lerf, which is insertion mirrored
 ALTER TABLE result ADD COLUMN pointing INTEGER; -- 1: the map's maximum is in a box or less than 15 px off; NULL: no box, or map-zero
-ALTER TABLE result ADD COLUMN completeness_gap REAL; -- ig: sum of the attribution - (p_y(x) - p_y(baseline)); NULL: other methods
+ALTER TABLE result ADD COLUMN completeness_gap REAL; -- ig: sum of (x - x0) gbar, less what it stands for along the path; 0 is complete; NULL: other methods
 
 ALTER TABLE perturbation ADD COLUMN p_target REAL; -- p_y(x_r)
 
@@ -46,7 +46,8 @@ SELECT run.run_id AS run, model.arch AS model, data_set.name AS data_set, i.path
        r.p_predicted, r.mu_in, r.mu_in_w, r.mu_out, r.mu_out_w, r.compute_ms AS ms,
        worker.name AS worker, r.error, r.mu_in AS energy_in, r.pointing, r.box_reason,
        r.evaluation, r.deletion_auc, r.insertion_auc, r.completeness_gap, c.steps, c.baseline,
-       c.samples, c.sigma, c.seed, c.guided, c.cam_layer, c.boxes, c.input
+       c.samples, c.sigma, c.seed, c.guided, c.cam_layer, c.boxes, c.input,
+       c.transform_input
 FROM run
 JOIN model ON model.model_id = run.model_id
 JOIN data_set ON data_set.data_set_id = run.data_set_id

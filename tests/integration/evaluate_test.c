@@ -9,13 +9,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/file.h"
 #include "lib/base/random.h"
+#include "lib/store/query.h"
+#include "parchgrad.h"
 #include "tests/integration/command.h"
 #include "tests/integration/fixture.h"
 
@@ -306,6 +310,127 @@ static void attribute_takes_boxes_by_name(void **state) {
     assert_non_null(strstr(two.err, "p0008.xml"));
 }
 
+/* ---- photographs, where env PARCHMILL_DATA points at them ---- */
+
+static const struct {
+    const char *class, *name;
+    int label, box[4];
+} photographs[] = {{"n01768244", "n01768244_0", 69, {4, 11, 63, 49}},
+                   {"n02364673", "n02364673_17", 338, {20, 6, 63, 54}},
+                   {"n02999410", "n02999410_34", 488, {0, 26, 63, 36}}};
+enum { PHOTOGRAPHS = sizeof photographs / sizeof *photographs, DEFAULT_RATIOS = 6 };
+
+static void copy_photographs(const char *data, const char *folder) {
+    char path[512], from[512];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    snprintf(path, sizeof path, "%s/labels.csv", folder);
+    FILE *labels = fopen(path, "w");
+    assert_non_null(labels);
+    fputs("path,label,xmin,ymin,xmax,ymax\n", labels);
+    for (size_t i = 0; i < PHOTOGRAPHS; i++) {
+        const int *box = photographs[i].box;
+        snprintf(from, sizeof from, "%s/tiny_imagenet/%s/%s.JPEG", data, photographs[i].class,
+                 photographs[i].name);
+        snprintf(path, sizeof path, "%s/%s.JPEG", folder, photographs[i].name);
+        if (pm_file_read(from, 1 << 24, &bytes, &size) || pm_file_write(path, bytes, size))
+            fail_msg("%s", pm_error_text());
+        free(bytes);
+        fprintf(labels, "%s.JPEG,%d,%d,%d,%d,%d\n", photographs[i].name, photographs[i].label,
+                box[0], box[1], box[2], box[3]);
+    }
+    fclose(labels);
+}
+
+/* The numbers of an answer, row by row. */
+typedef struct answer {
+    double values[64];
+    size_t count;
+} answer;
+
+static pm_status take_row(void *user, size_t count, const pm_value *values) {
+    answer *a = user;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(a->count < sizeof a->values / sizeof *a->values);
+        a->values[a->count++] =
+            values[i].kind == PM_VALUE_INTEGER ? (double)values[i].integer : values[i].real;
+    }
+    return PM_OK;
+}
+
+static answer ask(const char *db, const char *sql, const char *image) {
+    answer a = {0};
+    pm_query *query = NULL;
+    const pm_value path = {.kind = PM_VALUE_TEXT, .text = image, .size = strlen(image)};
+    const pm_query_sink sink = {.user = &a, .row = take_row};
+    if (pm_query_open(db, &pm_query_default_limits, &query) ||
+        pm_query_run(query, sql, &path, 1, &sink, NULL))
+        fail_msg("%s", pm_error_text());
+    pm_query_close(&query);
+    return a;
+}
+
+/* `tensor` against values first, first + step ... of the answer. */
+static void check_tensor(const pm_weights *want, const char *tensor, const answer *got,
+                         size_t first, size_t step, size_t count, double most) {
+    float values[DEFAULT_RATIOS];
+    const pm_tensor_info *info = pm_weights_find(want, tensor);
+    assert_true(info && info->count == count && count <= DEFAULT_RATIOS);
+    assert_int_equal(pm_weights_read(want, info, values), PM_OK);
+    for (size_t i = 0; i < count; i++) {
+        double value = got->values[first + i * step];
+        if (!(fabs(value - (double)values[i]) <= most))
+            fail_msg("%s %zu: %.9g is not %.9g", tensor, i, value, (double)values[i]);
+    }
+}
+
+static void check_photograph(const char *db, const char *class, const char *name) {
+    static const char *const measures[] = {"aopc", "lodds", "fracdiff", "acc"};
+    char path[512], image[64], tensor[64];
+    pm_weights *want = NULL;
+    snprintf(path, sizeof path, "%s/expected/resnet18_tiny/cls_q0.1/%s_%s.safetensors",
+             getenv("PARCHMILL_DATA"), class, name);
+    snprintf(image, sizeof image, "%s.JPEG", name);
+    if (pm_weights_open(path, &want)) fail_msg("%s", pm_error_text());
+    answer rows = ask(db,
+                      "SELECT aopc, lodds, fracdiff, correct FROM perturbation"
+                      " JOIN data_set_item USING (image_id) WHERE path = ?1"
+                      " ORDER BY curve = 'lerf', ratio",
+                      image);
+    assert_int_equal(rows.count, 2 * DEFAULT_RATIOS * 4);
+    for (size_t i = 0; i < 8; i++) {
+        snprintf(tensor, sizeof tensor, "%s/%s", i < 4 ? "morf" : "lerf", measures[i % 4]);
+        check_tensor(want, tensor, &rows, i / 4 * 4 * DEFAULT_RATIOS + i % 4, 4, DEFAULT_RATIOS,
+                     1e-4);
+    }
+    answer box =
+        ask(db, "SELECT mu_in, mu_in_w, mu_out, mu_out_w FROM result_wide WHERE image = ?1", image);
+    assert_int_equal(box.count, 4);
+    check_tensor(want, "box/mu_in_mu_in_w_mu_out_mu_out_w", &box, 0, 1, 4, 1e-5);
+    pm_weights_free(&want);
+}
+
+/* From the file to the database, by everything that is between, against PyTorch. */
+static void photographs_have_the_curves_of_the_reference(void **state) {
+    (void)state;
+    const char *data = getenv("PARCHMILL_DATA");
+    char folder[PM_FIXTURE_PATH], db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program program;
+    if (!data) skip();
+    pm_fixture_path(&fixture, "photographs", folder);
+    pm_fixture_path(&fixture, "photographs.db", db);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    copy_photographs(data, folder);
+    snprintf(line, sizeof line,
+             "run --model resnet18 --weights %s/weights/resnet18.pth --images %s --mask cls"
+             " --stats %s/expected/resnet18_tiny_stats.safetensors --quantile 0.1 --evaluate"
+             " --db %s --quiet",
+             data, folder, data, db);
+    if (pm_program_run(&program, line)) fail_msg("%s", program.err);
+    for (size_t i = 0; i < PHOTOGRAPHS; i++)
+        check_photograph(db, photographs[i].class, photographs[i].name);
+}
+
 /* ---- before a run ---- */
 
 static void dry_run_counts_evaluation(void **state) {
@@ -361,6 +486,7 @@ int main(void) {
         cmocka_unit_test(another_evaluation_takes_their_place),
         cmocka_unit_test(attribute_and_run_agree),
         cmocka_unit_test(attribute_takes_boxes_by_name),
+        cmocka_unit_test(photographs_have_the_curves_of_the_reference),
         cmocka_unit_test(dry_run_counts_evaluation),
         cmocka_unit_test(what_makes_no_evaluation_is_refused),
     };

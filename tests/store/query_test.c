@@ -99,7 +99,8 @@ static void result_wide_has_the_agreed_columns(void **state) {
                                        "guided",
                                        "cam_layer",
                                        "boxes",
-                                       "input"};
+                                       "input",
+                                       "transform_input"};
     seen out;
     pm_store *store = open_store(s);
     whole_run(store, &small);
