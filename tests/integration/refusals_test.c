@@ -77,7 +77,7 @@ static void options_that_do_not_combine(void **state) {
     assert_refused(w, i, "--layers nothing*", 2, "nothing*");
     assert_refused(w, i, "--wrokers 2", 2, "did you mean --workers?");
     assert_refused(w, i, "--workers 0", 2, "out of range");
-    assert_refused(w, i, "--stats imagenet --mask cls", 2, "database");
+    assert_refused(w, i, "--stats imagenet --mask cls", 1, "--stats imagenet is no file");
 }
 
 static void weights_that_are_damaged_or_foreign(void **state) {
@@ -202,7 +202,7 @@ static void questions_are_read_only(void **state) {
     snprintf(line, sizeof line, "status 99 --db %s", db);
     pm_program_run(&program, line);
     assert_one_line(&program, 1, "99");
-    assert_int_equal(pm_program_run(&program, "statsu"), 2);
+    assert_int_equal(pm_program_run(&program, "statuss"), 2);
     assert_non_null(strstr(program.err, "did you mean 'status'?"));
 }
 
