@@ -94,14 +94,13 @@ static pm_status score(job *j, pm_context *context, const float *input) {
 
 static pm_status compute(job *j, const float *input) {
     const pm_config *config = &j->order.spec.configs[0];
-    size_t side = j->order.preprocessing.crop;
     pm_context *context = NULL;
     pm_request request = {
         .configuration = j->order.configurations[0],
         .target =
             config->target_rule == PM_TARGET_RULE_CLASS ? (int)config->target_class : PM_TARGET_TOP,
     };
-    pm_status status = pm_context_new(j->order.model, side, side, 1, &context);
+    pm_status status = pm_order_context(&j->order, 1, &context);
     int64_t start_us = pm_clock_us();
     if (!status) status = pm_context_attribute(context, input, &request, 1, take, &j->report);
     j->report.compute_ms = (double)(pm_clock_us() - start_us) / 1e3;

@@ -149,8 +149,7 @@ static pm_status measure(const pm_order *order, const pm_data_set *data_set, dou
     pm_status status =
         p.requests && p.done && p.input && p.logits ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
     if (!status)
-        status = pm_context_new(order->model, side, side, count < BATCH_MAX ? count : BATCH_MAX,
-                                &p.context);
+        status = pm_order_context(order, count < BATCH_MAX ? count : BATCH_MAX, &p.context);
     for (size_t i = 0; i < data_set->count && i < TRIES && p.images <= SAMPLE_IMAGES && !status;
          i++)
         status = measure_one(&p, data_set->root, &data_set->items[i]);

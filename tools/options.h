@@ -66,6 +66,7 @@ typedef enum pm_option_id {
     PM_OPT_FILTER,
     PM_OPT_MEAN,
     PM_OPT_STD,
+    PM_OPT_TRANSFORM_INPUT,
     PM_OPT_INPUT,
     PM_OPT_SEED,
     PM_OPT_DB,

@@ -114,6 +114,10 @@ static const pm_option table[PM_OPT_COUNT] = {
                      HOW | STATS, PM_OPTION_ONE, input},
     [PM_OPT_STD] = {"std", "R,G,B", NULL, "Divided by after that (the architecture's).",
                     HOW | STATS, PM_OPTION_ONE, input},
+    [PM_OPT_TRANSFORM_INPUT] = {"transform-input", "on|off", "off",
+                                "googlenet, inception_v3: torchvision's flag of that name, which "
+                                "its own weights of the two were trained with.",
+                                HOW | STATS, PM_OPTION_SWITCH, input},
     [PM_OPT_INPUT] = {"input", "WHAT", "none",
                       "What is done to the photograph first: none, jigsaw:grid=4,swaps=8, "
                       "blur:radius=3, noise:sigma=0.1.",

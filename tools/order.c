@@ -211,6 +211,17 @@ static pm_status set_record(const pm_options *options, pm_run_spec *spec) {
     return PM_OK;
 }
 
+/* No grid: it belongs to the weights as mean and std do. */
+static pm_status set_transform(const pm_options *options, const pm_arch_info *arch, bool *out) {
+    float scale[3], shift[3];
+    if (pm_options_count(options, PM_OPT_TRANSFORM_INPUT) > 1)
+        return pm_fail(PM_E_USAGE, "--transform-input takes one value: on or off");
+    *out = strcmp(pm_options_text(options, PM_OPT_TRANSFORM_INPUT), "on") == 0;
+    if (!*out) return PM_OK;
+    pm_status status = pm_arch_transform_input(arch, scale, shift);
+    return status ? pm_fail_in(status, "--transform-input on") : PM_OK;
+}
+
 /* The part of every configuration that is not a grid. */
 static pm_status set_base(const pm_options *options, pm_order *order, const pm_arch_info **arch,
                           pm_config *base) {
@@ -229,7 +240,23 @@ static pm_status set_base(const pm_options *options, pm_order *order, const pm_a
     base->filter = order->preprocessing.filter;
     memcpy(base->mean, order->preprocessing.mean, sizeof base->mean);
     memcpy(base->std, order->preprocessing.std, sizeof base->std);
-    return PM_OK;
+    return set_transform(options, *arch, &base->transform_input);
+}
+
+pm_status pm_order_context(const pm_order *order, size_t batch, pm_context **out) {
+    const size_t side = order->preprocessing.crop;
+    float scale[3], shift[3];
+    pm_context *context = NULL;
+    pm_status status = pm_context_new(order->model, side, side, batch, &context);
+    if (!status && order->base.transform_input) {
+        status = pm_arch_transform_input(pm_model_arch(order->model), scale, shift);
+        if (!status) pm_context_set_input_transform(context, scale, shift);
+    }
+    if (status)
+        pm_context_free(&context);
+    else
+        *out = context;
+    return status;
 }
 
 pm_status pm_order_check(const pm_options *options) {

@@ -37,6 +37,9 @@ pm_status pm_order_model(const pm_options *options, const char *weights, pm_orde
 /* Instead of a grid: the one configuration of a gather run. `configurations` stays empty. */
 pm_status pm_order_gather(pm_order *order);
 
+/* A context for the order's crop, with its input transform. */
+pm_status pm_order_context(const pm_order *order, size_t batch, pm_context **out);
+
 /* What needs no file but the statistics' name: architecture, grid, ranges, combinations. */
 pm_status pm_order_check(const pm_options *options);
 

@@ -147,6 +147,19 @@ static pm_status get_context(pm_compute *compute, pm_loaded *loaded, size_t side
     return PM_OK;
 }
 
+/* A warm context keeps that of the configurations before. */
+static pm_status set_transform(const pm_config *config, const pm_model *model,
+                               pm_context *context) {
+    float scale[3], shift[3];
+    if (!config->transform_input) {
+        pm_context_set_input_transform(context, NULL, NULL);
+        return PM_OK;
+    }
+    pm_status status = pm_arch_transform_input(pm_model_arch(model), scale, shift);
+    if (!status) pm_context_set_input_transform(context, scale, shift);
+    return status;
+}
+
 /* ---- engine ---- */
 
 /* False: the class is none of the model's. */
@@ -277,6 +290,7 @@ static pm_status compute_group(in_work *w, const pm_config *config) {
         status =
             get_context(w->compute, w->ready->loaded, config->crop, w->request_count, &context);
     }
+    if (!status) status = set_transform(config, w->ready->loaded->model, context);
     if (!status)
         status = config->attribution.method == PM_METHOD_GATHER ? activate(w, context)
                  : w->ready->evaluation.on ? attribute_and_evaluate(w, context, config->crop)

@@ -273,6 +273,7 @@ pm_status pm_config_check(const pm_config *config) {
 
 bool pm_config_same_tensor(const pm_config *a, const pm_config *b) {
     return a->resize == b->resize && a->crop == b->crop && a->filter == b->filter &&
+           a->transform_input == b->transform_input &&
            memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
            memcmp(a->std, b->std, sizeof a->std) == 0 && pm_input_equal(&a->input, &b->input) &&
            (!pm_input_is_random(&a->input) || a->attribution.seed == b->attribution.seed);

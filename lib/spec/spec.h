@@ -49,7 +49,7 @@ pm_status pm_config_parse(const char *text, pm_config *out);
 /* Ranges and combinations that need no model; PM_E_USAGE. */
 pm_status pm_config_check(const pm_config *config);
 /* Whether both show the network the same tensor of an image: preprocessing, input and, where that
- * draws, its seed. */
+ * draws, its seed; the network's own transform of it. */
 bool pm_config_same_tensor(const pm_config *a, const pm_config *b);
 /* One short line for people: "cls q0.1 t0.05 default gamma inf vc on". */
 void pm_config_label(const pm_config *config, char *out, size_t size);

@@ -22,7 +22,7 @@ static size_t elements(const pm_file_tensor *t) {
     return count;
 }
 
-pm_weights *pm_tensor_file(const pm_file_tensor *tensors, size_t count) {
+void pm_tensor_file_write(const char *path, const pm_file_tensor *tensors, size_t count) {
     pm_buffer header = {0}, all = {0};
     size_t offset = 0;
     must(pm_buffer_printf(&header, "{"));
@@ -49,15 +49,19 @@ pm_weights *pm_tensor_file(const pm_file_tensor *tensors, size_t count) {
                               bytes));
         free(zeros);
     }
+    must(pm_file_write(path, all.bytes, all.size));
+    pm_buffer_fini(&header);
+    pm_buffer_fini(&all);
+}
+
+pm_weights *pm_tensor_file(const pm_file_tensor *tensors, size_t count) {
     char folder[] = "/tmp/parchmill-test-XXXXXX", path[64];
     if (!mkdtemp(folder)) abort();
     snprintf(path, sizeof path, "%s/t.safetensors", folder);
-    must(pm_file_write(path, all.bytes, all.size));
+    pm_tensor_file_write(path, tensors, count);
     pm_weights *weights;
     must(pm_weights_open(path, &weights));
     unlink(path);
     rmdir(folder);
-    pm_buffer_fini(&header);
-    pm_buffer_fini(&all);
     return weights;
 }

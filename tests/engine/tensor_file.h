@@ -10,6 +10,9 @@ typedef struct pm_file_tensor {
     const float *values; /* row-major; NULL: zeros */
 } pm_file_tensor;
 
+/* Aborts where the system fails. */
+void pm_tensor_file_write(const char *path, const pm_file_tensor *tensors, size_t count);
+
 /* Write and open; the file is gone afterwards. Aborts where the system fails. */
 pm_weights *pm_tensor_file(const pm_file_tensor *tensors, size_t count);
 

@@ -71,6 +71,8 @@ static void options_that_do_not_combine(void **state) {
     assert_refused(w, i, "--steps 50", 2, "--method ig");
     assert_refused(w, i, "--method ig --baseline a.png,b.png", 2, "one photograph");
     assert_refused(w, i, "--method ig --baseline zeor", 1, "zero, blur or a photograph");
+    assert_refused(w, i, "--transform-input", 2, "only googlenet and inception_v3");
+    assert_refused(w, i, "--transform-input on,off", 2, "one value");
     assert_refused(w, i, "--input jigsaw:grid=64", 2, "a crop of 32 pixels");
     assert_refused(w, i, "--input blur:radius=0", 2, "more than 0, at most 100");
     assert_refused(w, i, "--target 10", 2, "0 to 9");

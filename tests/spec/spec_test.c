@@ -185,6 +185,20 @@ static void refused(const char *from, const char *to) {
     assert_memory_equal(&back, &before, sizeof back);
 }
 
+static void only_what_the_network_sees_makes_another_tensor(void **state) {
+    (void)state;
+    pm_config a = sample(), b = a;
+    assert_true(pm_config_same_tensor(&a, &b));
+    b.attribution.mask = PM_MASK_OFF;
+    b.attribution.seed = 3;
+    assert_true(pm_config_same_tensor(&a, &b));
+    b.transform_input = true;
+    assert_false(pm_config_same_tensor(&a, &b));
+    b = a;
+    b.crop++;
+    assert_false(pm_config_same_tensor(&a, &b));
+}
+
 static void parse_refuses_all_but_the_canonical_form(void **state) {
     (void)state;
     refused("\"layers\"", "\"guided\":false,\"layers\"");
@@ -417,6 +431,7 @@ int main(void) {
         cmocka_unit_test(equal_work_has_an_equal_hash),
         cmocka_unit_test(later_keys_stand_only_where_they_mean_something),
         cmocka_unit_test(inputs_have_their_key_and_their_seed),
+        cmocka_unit_test(only_what_the_network_sees_makes_another_tensor),
         cmocka_unit_test(parse_refuses_all_but_the_canonical_form),
         cmocka_unit_test(checks_name_the_value),
         cmocka_unit_test(labels_are_short_lines),

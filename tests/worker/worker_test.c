@@ -23,6 +23,8 @@
 #include "lib/spec/heat_map.h"
 #include "lib/spec/spec.h"
 #include "parchgrad.h"
+#include "tests/engine/tensor_file.h"
+#include "worker/engine/builder.h"
 
 enum { PATIENCE_MS = 60000, IMAGES = 4, SIDE = 40, URL_BYTES = 128 };
 
@@ -359,6 +361,11 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
     assert_int_equal(pm_configuration_new(model, &f->config.attribution, NULL, &configuration),
                      PM_OK);
     assert_int_equal(pm_context_new(model, side, side, 1, &context), PM_OK);
+    if (f->config.transform_input) {
+        float scale[3], shift[3];
+        assert_int_equal(pm_arch_transform_input(pm_model_arch(model), scale, shift), PM_OK);
+        pm_context_set_input_transform(context, scale, shift);
+    }
     pm_request request = {configuration, image == 1 ? 3 : PM_TARGET_TOP};
     direct d = {f, message};
     assert_int_equal(pm_context_attribute(context, input, &request, 1, compare, &d), PM_OK);
@@ -405,6 +412,65 @@ static void inputs_change_the_photograph_by_its_hash_and_the_seed(void **state) 
         expect_as_direct(f, i, &message);
         pm_message_fini(&message);
         acknowledge(f, 1, i);
+    }
+}
+
+/* GoogLeNet from the counter hash, for ten classes. */
+static void make_googlenet(fixture *f) {
+    const pm_arch_info *arch;
+    pm_builder b;
+    uint8_t *bytes = NULL;
+    size_t size;
+    assert_int_equal(pm_arch_find("googlenet", &arch), PM_OK);
+    assert_int_equal(pm_builder_init(&b, arch, 10), PM_OK);
+    pm_file_tensor *tensors = calloc(b.parameter_count, sizeof *tensors);
+    assert_non_null(tensors);
+    for (size_t i = 0; i < b.parameter_count; i++) {
+        const pm_parameter *p = &b.parameters[i];
+        float *values = malloc(p->count * sizeof *values);
+        assert_non_null(values);
+        pm_synth(p->name, 0, values, p->count);
+        const float fan = (float)sqrt(6.0 * (double)p->shape[0] / (double)p->count);
+        for (size_t k = 0; k < p->count; k++)
+            values[k] = p->rank > 1                 ? values[k] * fan
+                        : p->slot == PM_SLOT_VAR    ? 1 + 0.5F * values[k]
+                        : p->slot == PM_SLOT_WEIGHT ? 1 + 0.2F * values[k]
+                                                    : 0.1F * values[k];
+        tensors[i] = (pm_file_tensor){.rank = p->rank, .values = values};
+        snprintf(tensors[i].name, sizeof tensors[i].name, "%s", p->name);
+        memcpy(tensors[i].shape, p->shape, sizeof tensors[i].shape);
+    }
+    path_in(f, "googlenet.safetensors", f->weights);
+    pm_tensor_file_write(f->weights, tensors, b.parameter_count);
+    for (size_t i = 0; i < b.parameter_count; i++) free((void *)(uintptr_t)tensors[i].values);
+    free(tensors);
+    pm_builder_fini(&b);
+    assert_int_equal(pm_file_read(f->weights, (size_t)1 << 26, &bytes, &size), PM_OK);
+    f->config.weights = f->weights_hash = pm_sha256_of(bytes, size);
+    f->weights_size = size;
+    free(bytes);
+    strcpy(f->config.arch, "googlenet");
+}
+
+/* One run with the transform, one without: the same warm context serves both. */
+static void input_transforms_come_and_go_with_the_run(void **state) {
+    fixture *f = *state;
+    pm_sha256 hash;
+    make_googlenet(f);
+    start_worker(f, NULL);
+    welcome_worker(f);
+    for (int on = 1; on >= 0; on--) {
+        pm_message message;
+        f->config.transform_input = on;
+        free(f->config_text);
+        assert_int_equal(pm_config_format(&f->config, &f->config_text, &hash), PM_OK);
+        send_run(f);
+        send_task(f, f->run, 0, 1);
+        expect(f, PM__WIRE__MESSAGE__BODY_ITEM_RESULT, &message);
+        expect_as_direct(f, 0, &message);
+        pm_message_fini(&message);
+        acknowledge(f, f->run, 0);
+        f->run++;
     }
 }
 
@@ -582,6 +648,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(items_are_answered_in_order_as_the_engine_says),
         WITH(inputs_change_the_photograph_by_its_hash_and_the_seed),
+        WITH(input_transforms_come_and_go_with_the_run),
         WITH(all_boxes_or_the_first_score_the_map),
         WITH(bad_images_are_failures_and_the_rest_goes_on),
         WITH(leases_are_offered_to_a_broker_that_restarted),
