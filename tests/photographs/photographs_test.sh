@@ -11,7 +11,7 @@ parchmill=$PARCHMILL_BIN_DIR/parchmill
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 
-for model in resnet18 mobilenet_v2; do
+for model in resnet18 mobilenet_v2 squeezenet1_1; do
     "$parchmill" run --model "$model" --weights "$PARCHMILL_DATA/weights/$model.pth" \
         --images "$PARCHMILL_DATA/ilsvrc_val" --method grad --mask off --db "$dir/$model.db" --workers 2
     sql() { "$parchmill" sql --db "$dir/$model.db" --format csv "$1"; }
