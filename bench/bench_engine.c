@@ -61,7 +61,8 @@ static int by_value(const void *a, const void *b) {
 static pm_status measure(bench *b) {
     double forward[REPEATS_MAX], whole[REPEATS_MAX];
     pm_request requests[BATCH_MAX];
-    for (size_t i = 0; i < b->batch; i++) requests[i] = (pm_request){b->configuration, (int)i};
+    for (size_t i = 0; i < b->batch; i++)
+        requests[i] = (pm_request){.configuration = b->configuration, .target = (int)i};
     pm_status status = PM_OK;
     if (b->layers) pm_context_set_beat(b->context, beat, b);
     for (size_t i = 0; i < b->repeats + 1 && status == PM_OK; i++) {

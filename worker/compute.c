@@ -273,7 +273,8 @@ static pm_status collect(in_work *w, size_t first, bool *done) {
             status = pm_reply_fail(w->reply, k, "compute", "target-range", text);
         } else {
             w->positions[w->request_count] = k;
-            w->requests[w->request_count++] = (pm_request){c->engine, target};
+            w->requests[w->request_count++] =
+                (pm_request){.configuration = c->engine, .target = target};
         }
         if (status) return status;
     }

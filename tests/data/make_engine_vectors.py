@@ -15,6 +15,9 @@ pm_synth), so a file holds outputs only:
                                         (M, N NaN and scales 1 where nothing is partitioned)
     LAYER/spread_double [2]             variance over space of the sum of all channels, before and after
     LAYER/channel_variance_double [C]   before; left out for the deepest networks, to keep files small
+    ig_double [2]                       ig: the sum of (x - x0) gbar, and the integral of p_y along the target logit
+Layers are those of the last backward pass's last sample. Methods and baselines that the reference lacks are written here
+in the plainest way.
 
 NAME_activations.safetensors hold what statistics are made of, in double precision:
     mean [C of all convolutions]        mean over space of ReLU of the raw output
@@ -114,6 +117,23 @@ CASES = {
     "resnet18_64_ins_empty": ("resnet18", 64, 64, 1000, {"mask": "ins", "quantile": None, "alpha": 0.0}),
     "vgg16_bn_64_ins_q0.3": ("vgg16_bn", 64, 64, 1000, {"mask": "ins", "quantile": 0.3}),
     "vgg16_64_ins_q0.2": ("vgg16", 64, 64, 1000, {"mask": "ins", "quantile": 0.2}),
+    "resnet18_64_guided": ("resnet18", 64, 64, 1000, {"guided": True}),
+    "vgg16_bn_64_guided": ("vgg16_bn", 64, 64, 1000, {"guided": True}),
+    "resnet18_64_ig": ("resnet18", 64, 64, 1000, {"method": "ig"}),
+    "vgg16_bn_64_ig5": ("vgg16_bn", 64, 64, 1000, {"method": "ig", "steps": 5}),
+    "resnet18_64_ig_off": ("resnet18", 64, 64, 1000, {"method": "ig", "steps": 8, "mask": "off"}),
+    "resnet18_64_ig_baseline": ("resnet18", 64, 64, 1000, {"method": "ig", "steps": 7, "baseline": "baseline/0"}),
+    "resnet18_64_ig_guided": ("resnet18", 64, 64, 1000, {"method": "ig", "steps": 4, "guided": True}),
+    "resnet18_64_ig_ins": ("resnet18", 64, 64, 1000, {"method": "ig", "steps": 4, "mask": "ins", "quantile": 0.3}),
+    "resnet18_64_smoothgrad4": ("resnet18", 64, 64, 1000, {"method": "smoothgrad", "samples": 4}),
+    "resnet18_64_smoothgrad_ins": ("resnet18", 64, 64, 1000, {"method": "smoothgrad", "samples": 3, "mask": "ins", "quantile": 0.3}),
+    "resnet18_64_vargrad": ("resnet18", 64, 64, 1000, {"method": "vargrad", "samples": 5}),
+    "vgg16_64_vargrad_off": ("vgg16", 64, 64, 1000, {"method": "vargrad", "samples": 3, "mask": "off"}),
+    "resnet18_64_gradcam": ("resnet18", 64, 64, 1000, {"method": "gradcam"}),
+    "vgg16_bn_96x64_gradcam": ("vgg16_bn", 96, 64, 1000, {"method": "gradcam", "mask": "off"}),
+    "resnet18_64_gradcam_guided": ("resnet18", 64, 64, 1000, {"method": "gradcam", "guided": True}),
+    "resnet18_64_gradcam_below": ("resnet18", 64, 64, 1000, {"method": "gradcam", "cam_layer": "layer2.0.conv1", "guided": True}),
+    "vgg16_64_gradcam_hooked": ("vgg16", 64, 64, 1000, {"method": "gradcam", "cam_layer": "features.19"}),
     "resnet34_64_cls": ("resnet34", 64, 64, 1000, {}),
     "resnet50_70_off": ("resnet50", 70, 70, 1000, {"mask": "off", "layer_ratio": "layer1.0.*"}),
     "resnet101_64_gamma3": ("resnet101", 64, 64, 1000, {"gamma": 3.0, "layer_ratio": "layer3.2?.conv3,layer4.*"}),
@@ -202,22 +222,73 @@ def extend(ref):
 
         def _rescale(self, name, conv, output, grad):
             if self.cfg["mask"] == "off":
-                g = grad[0]
-                var = g.flatten(1).var(dim=1) if g[0].numel() > 1 else torch.zeros(g.shape[0])
-                self.record[name] = [{"m": float("nan"), "n": float("nan"), "scale_h": 1.0, "scale_l": 1.0, "channel_variance": var,
-                                      "h": torch.ones(g.shape[0], dtype=torch.bool), "spread": [total_spread(g)] * 2}]
+                self.record[name] = [{"m": float("nan"), "n": float("nan"), "scale_h": 1.0, "scale_l": 1.0,
+                                      "channel_variance": g.flatten(1).var(dim=1) if g[0].numel() > 1 else torch.zeros(g.shape[0]),
+                                      "h": torch.ones(g.shape[0], dtype=torch.bool), "spread": [total_spread(g)] * 2} for g in grad]
                 return grad
             out = super()._rescale(name, conv, output, grad)
-            row = self.record[name][0]
-            row["spread"] = [total_spread(grad[0]), total_spread(out[0])]
-            if self.cfg.get("exact_variance") and math.isfinite(row["m"]):  # not recorded there: read off the largest value
-                for key, group in (("scale_h", row["h"]), ("scale_l", ~row["h"])):
-                    a, b = grad[0][group].flatten(), out[0][group].flatten()
-                    at = a.abs().argmax()
-                    row[key] = (b[at] / a[at]).item()
+            for row, before, after in zip(self.record[name], grad, out):
+                row["spread"] = [total_spread(before), total_spread(after)]
+                if self.cfg.get("exact_variance") and math.isfinite(row["m"]):  # not recorded there: read off the largest value
+                    for key, group in (("scale_h", row["h"]), ("scale_l", ~row["h"])):
+                        a, b = before[group].flatten(), after[group].flatten()
+                        at = a.abs().argmax()
+                        row[key] = (b[at] / a[at]).item()
             return out
 
     ref.default_layers, ref.ParchGrad = layers, Recording
+
+
+def integrate(ref, arch, model, x, cfg, classes):
+    """ig from any baseline: heat map, logits, record, and (sum of (x - x0) gbar, integral of p_y over the target logit)."""
+    hooks, y, steps = ref.ParchGrad(arch, model, cfg, classes), cfg["target"], cfg.get("steps", 25)
+    x0 = ref.synth_tensor(cfg["baseline"], x.shape).to(x.dtype) if "baseline" in cfg else torch.zeros_like(x)
+    path = torch.stack([x0 + (x - x0) * (i / steps) for i in range(steps + 1)])
+    g, logits = ref.seeded_gradient(model, path, y)
+    hooks.close()
+    parts = (x - x0) * ((g[:-1] + g[1:]) / 2).mean(0)
+    p, l = torch.softmax(logits, -1)[:, y], logits[:, y]
+    both = [parts.sum().item(), ((p[:-1] + p[1:]) / 2 * (l[1:] - l[:-1])).sum().item()]
+    return parts.mean(0).abs(), model(x[None]).detach()[0], hooks.record, both
+
+
+def vargrad(ref, arch, model, x, cfg, classes):
+    hooks, sigma = ref.ParchGrad(arch, model, cfg, classes), 0.15 * (x.max() - x.min())
+    g = torch.stack([ref.seeded_gradient(model, (x + ref.synth_tensor(f"noise/{k}", x.shape) * sigma * math.sqrt(3))[None], cfg["target"])[0][0]
+                     for k in range(cfg["samples"])])
+    hooks.close()
+    return g.var(0, unbiased=False).mean(0), model(x[None]).detach()[0], hooks.record
+
+
+def gradcam(ref, arch, model, x, cfg, classes):
+    """At a convolution: its raw output and the gradient as ParchGrad leaves it. By default: what the last pooling reads,
+    and the gradient as it arrives there, before guided clamps it."""
+    uses = []  # a ReLU module is used twice a block: the last use counts
+
+    def keep(module, inputs, output):
+        uses.append({"map": output.detach()[0]})
+        output.register_hook(lambda g, use=uses[-1]: use.__setitem__("gradient", g[0].clone()))
+    name = cfg.get("cam_layer")
+    if name is None:  # before ParchGrad's hooks, so that this one sees the gradient first
+        handle = (model.layer4[-1].relu if arch.startswith("resnet") else model.features).register_forward_hook(keep)
+    hooks = ref.ParchGrad(arch, model, cfg, classes)
+    if name is not None:
+        handle = dict(model.named_modules())[name].register_forward_hook(keep)
+    _, logits = ref.seeded_gradient(model, x[None], cfg["target"])
+    hooks.close()
+    handle.remove()
+    heat = (uses[-1]["gradient"].mean((1, 2))[:, None, None] * uses[-1]["map"]).sum(0).relu()
+    return F.interpolate(heat[None, None], size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0], logits[0], hooks.record
+
+
+def attribute(ref, arch, model, x, cfg, classes):
+    if cfg["method"] == "ig":
+        heat, logits, record, both = integrate(ref, arch, model, x, cfg, classes)
+        if "baseline" not in cfg:
+            assert torch.equal(heat, ref.attribute(arch, model, x, cfg, classes)[0])
+        return heat, logits, record, both
+    own = {"vargrad": vargrad, "gradcam": gradcam}.get(cfg["method"])
+    return *(own(ref, arch, model, x, cfg, classes) if own else ref.attribute(arch, model, x, cfg, classes)), None
 
 
 def save(path, tensors, meta):
@@ -240,14 +311,16 @@ def run(ref, name, model, out):
     if cfg["target"] == "top":
         with torch.no_grad():
             cfg["target"] = int(model(x[None])[0].argmax())
-    heat, logits, record = ref.attribute(arch, model, x, cfg, classes)
+    heat, logits, record, _ = attribute(ref, arch, model, x, cfg, classes)
     model.double()
-    exact, exact_logits, exact_record = ref.attribute(arch, model, x.double(), cfg, classes)
+    exact, exact_logits, exact_record, ig = attribute(ref, arch, model, x.double(), cfg, classes)
     model.float()
     tensors = {"heatmap": heat, "heatmap_double": exact, "logits": logits, "logits_double": exact_logits, "target": [cfg["target"]]}
+    if ig:
+        tensors["ig_double"] = ig
     deep = sum(len(rows[0]["h"]) for rows in record.values()) > 12000
     for layer in record:
-        row, twin = record[layer][0], exact_record[layer][0]
+        row, twin = record[layer][-1], exact_record[layer][-1]
         assert (row["h"] == twin["h"]).all()
         tensors[f"{layer}/h"] = row["h"]
         for r, suffix in ((row, ""), (twin, "_double")):

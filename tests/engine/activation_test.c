@@ -182,7 +182,7 @@ static void numbers_do_not_depend_on_what_ran_before(void **state) {
     assert_true(mean && density);
     memcpy(mean, a.mean, a.channels * sizeof *mean);
     memcpy(density, a.density, convs * sizeof *density);
-    pm_request request = {plain, PM_TARGET_TOP};
+    pm_request request = {.configuration = plain, .target = PM_TARGET_TOP};
     assert_int_equal(pm_context_attribute(contexts[1], one, &request, 1, keep_sum, &first), PM_OK);
     assert_int_equal(pm_context_activations(contexts[1], other, &a), PM_OK);
     assert_memory_not_equal(a.mean, mean, a.channels * sizeof *mean);

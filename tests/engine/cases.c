@@ -21,6 +21,9 @@ typedef struct entry {
     double gamma;           /* 0: infinite */
     bool exact, no_conservation, transform;
     double p_value_threshold; /* 0: 0.5, the reference's own for synthetic statistics */
+    bool guided;
+    size_t steps, samples;            /* 0: 25 */
+    const char *baseline, *cam_layer; /* a synth stream; NULL: zeros, default */
 } entry;
 
 #define CLS(QUANTILE) .mask = PM_MASK_CLS, .quantile = QUANTILE
@@ -54,6 +57,31 @@ static const entry table[] = {
     {"resnet18_64_ins_empty", "resnet18", 64, 64, 1000, INS(0), .alpha = 0},
     {"vgg16_bn_64_ins_q0.3", "vgg16_bn", 64, 64, 1000, INS(0.3)},
     {"vgg16_64_ins_q0.2", "vgg16", 64, 64, 1000, INS(0.2)},
+    {"resnet18_64_guided", "resnet18", 64, 64, 1000, CLS(0.1), .guided = true},
+    {"vgg16_bn_64_guided", "vgg16_bn", 64, 64, 1000, CLS(0.1), .guided = true},
+    {"resnet18_64_ig", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG},
+    {"vgg16_bn_64_ig5", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG, .steps = 5},
+    {"resnet18_64_ig_off", "resnet18", 64, 64, 1000, OFF, .method = PM_METHOD_IG, .steps = 8},
+    {"resnet18_64_ig_baseline", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG,
+     .steps = 7, .baseline = "baseline/0"},
+    {"resnet18_64_ig_guided", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG,
+     .steps = 4, .guided = true},
+    {"resnet18_64_ig_ins", "resnet18", 64, 64, 1000, INS(0.3), .method = PM_METHOD_IG, .steps = 4},
+    {"resnet18_64_smoothgrad4", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_SMOOTHGRAD,
+     .samples = 4},
+    {"resnet18_64_smoothgrad_ins", "resnet18", 64, 64, 1000, INS(0.3),
+     .method = PM_METHOD_SMOOTHGRAD, .samples = 3},
+    {"resnet18_64_vargrad", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_VARGRAD,
+     .samples = 5},
+    {"vgg16_64_vargrad_off", "vgg16", 64, 64, 1000, OFF, .method = PM_METHOD_VARGRAD, .samples = 3},
+    {"resnet18_64_gradcam", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM},
+    {"vgg16_bn_96x64_gradcam", "vgg16_bn", 96, 64, 1000, OFF, .method = PM_METHOD_GRADCAM},
+    {"resnet18_64_gradcam_guided", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM,
+     .guided = true},
+    {"resnet18_64_gradcam_below", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM,
+     .cam_layer = "layer2.0.conv1", .guided = true},
+    {"vgg16_64_gradcam_hooked", "vgg16", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM,
+     .cam_layer = "features.19"},
     {"resnet34_64_cls", "resnet34", 64, 64, 1000, CLS(0.1)},
     {"resnet50_64_cls", "resnet50", 64, 64, 1000, CLS(0.1)},
     {"resnet50_70_off", "resnet50", 70, 70, 1000, OFF, .layers = "layer1.0.*"},
@@ -274,6 +302,11 @@ static pm_status make_configuration(pm_case_set *set, const entry *e) {
     if (e->gamma > 0) a.gamma = e->gamma;
     a.exact = e->exact;
     a.variance_conservation = !e->no_conservation;
+    a.guided = e->guided;
+    if (e->steps) a.steps = e->steps;
+    if (e->samples) a.samples = e->samples;
+    if (e->baseline) a.baseline = PM_BASELINE_IMAGE;
+    if (e->cam_layer) snprintf(a.cam_layer, sizeof a.cam_layer, "%s", e->cam_layer);
     pm_status status = PM_OK;
     if (e->mask != PM_MASK_OFF) status = make_statistics(set->model, a.layers, &set->statistics);
     if (status) return status;
@@ -285,7 +318,8 @@ static void drop(pm_case_set *set, bool model) {
     pm_statistics_free(&set->statistics);
     pm_weights_free(&set->vectors);
     free(set->input);
-    set->input = NULL;
+    free(set->baseline);
+    set->input = set->baseline = NULL;
     if (model) pm_model_free(&set->model);
 }
 
@@ -305,6 +339,14 @@ static pm_status read_vectors(pm_case_set *set, const entry *e) {
     return status;
 }
 
+void pm_case_noise(void *user, size_t draw, float *out) {
+    const size_t count = *(const size_t *)user;
+    char name[32];
+    snprintf(name, sizeof name, "noise/%zu", draw);
+    pm_synth(name, 0, out, count);
+    for (size_t i = 0; i < count; i++) out[i] *= sqrtf(3);
+}
+
 pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out) {
     const entry *e = &table[index];
     bool same = set->model && strcmp(set->current.arch, e->arch) == 0 && set->classes == e->classes;
@@ -318,11 +360,29 @@ pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out) {
     if (!set->input) return pm_fail(PM_E_MEMORY, "no memory for an input");
     pm_synth("input/0", 0, set->input, count);
     for (size_t i = 0; i < count; i++) set->input[i] *= 2;
+    if (e->baseline) {
+        set->baseline = malloc(count * sizeof *set->baseline);
+        if (!set->baseline) return pm_fail(PM_E_MEMORY, "no memory for a baseline");
+        pm_synth(e->baseline, 0, set->baseline, count);
+    }
     set->classes = e->classes;
-    set->current =
-        (pm_case){e->name,      e->arch,    e->height,          e->width,   e->method,
-                  e->transform, set->model, set->configuration, set->input, set->current.target,
-                  set->vectors};
+    set->count = count;
+    set->current = (pm_case){.name = e->name,
+                             .arch = e->arch,
+                             .height = e->height,
+                             .width = e->width,
+                             .method = e->method,
+                             .transform = e->transform,
+                             .model = set->model,
+                             .configuration = set->configuration,
+                             .input = set->input,
+                             .target = set->current.target,
+                             .request = {.configuration = set->configuration,
+                                         .target = set->current.target,
+                                         .baseline = set->baseline,
+                                         .noise = pm_case_noise,
+                                         .noise_user = &set->count},
+                             .vectors = set->vectors};
     *out = set->current;
     return PM_OK;
 }

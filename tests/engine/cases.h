@@ -2,7 +2,7 @@
  * oracle's tests and by the fast engine's, so that both are held to the same vectors.
  *
  * Use: pm_case_set set = {0}; for each index: pm_case_load, attribute c.input with
- * c.configuration at c.target, pm_case_compare; at the end pm_case_set_fini. A load frees what the
+ * c.request, pm_case_compare; at the end pm_case_set_fini. A load frees what the
  * load before it made; the model is kept while the architecture stays the same. */
 #ifndef PM_TESTS_ENGINE_CASES_H
 #define PM_TESTS_ENGINE_CASES_H
@@ -18,6 +18,7 @@ typedef struct pm_case {
     const pm_configuration *configuration;
     const float *input; /* [3][height][width] */
     int target;
+    pm_request request;        /* the configuration at the target, with its baseline and noise */
     const pm_weights *vectors; /* tests/data/make_engine_vectors.py says what is in there */
 } pm_case;
 
@@ -27,7 +28,8 @@ typedef struct pm_case_set {
     pm_model *model;
     pm_statistics *statistics;
     pm_configuration *configuration;
-    float *input;
+    float *input, *baseline;
+    size_t count; /* values of an input */
     pm_weights *vectors;
 } pm_case_set;
 
@@ -39,6 +41,10 @@ bool pm_case_wanted(size_t index);
 pm_status pm_case_load(pm_case_set *set, size_t index, pm_case *out);
 void pm_case_set_fini(pm_case_set *set);
 
+/* The reference's noise, a pm_noise_fn: uniform of deviation 1 from the counter hash. user: const
+ * size_t *, the number of values. */
+void pm_case_noise(void *user, size_t draw, float *out);
+
 /* How far a result is from double precision. */
 typedef struct pm_case_distance {
     double heat_map;     /* relative L2 */
@@ -49,6 +55,7 @@ typedef struct pm_case_distance {
     double torch_scales; /* the same of PyTorch's own fp32: a sum that cancels is no better there */
     double spread;       /* the same of variance before and after */
     double channels;     /* largest relative L2 of a layer's channel variances */
+    double ig;           /* largest relative difference of ig's sum and of what it stands for */
     bool h_equal;        /* every layer's H, and whether it is partitioned */
 } pm_case_distance;
 

@@ -32,9 +32,8 @@ static pm_oracle_result *attribute(const char *name) {
     assert_true(index < pm_case_count());
     assert_int_equal(pm_case_load(&set, index, &c), PM_OK);
     assert_int_equal(pm_context_new(c.model, c.height, c.width, 1, &context), PM_OK);
-    pm_request request = {c.configuration, c.target};
     kept k = {pm_model_classes(c.model), NULL};
-    assert_int_equal(pm_context_attribute(context, c.input, &request, 1, keep, &k), PM_OK);
+    assert_int_equal(pm_context_attribute(context, c.input, &c.request, 1, keep, &k), PM_OK);
     pm_context_free(&context);
     pm_case_set_fini(&set);
     return k.result;

@@ -73,6 +73,20 @@ static pm_status compare_maps(const pm_case *c, const pm_oracle_result *r, pm_ca
     return status;
 }
 
+static pm_status compare_ig(const pm_case *c, const pm_oracle_result *r, pm_case_distance *out) {
+    double *want = NULL;
+    if (c->method != PM_METHOD_IG) {
+        if (!isnan(r->ig_sum) || !isnan(r->ig_expected)) out->ig = INFINITY;
+        return PM_OK;
+    }
+    pm_status status = tensor(c, "", "ig_double", 2, &want);
+    if (status) return status;
+    worst(&out->ig, relative(r->ig_sum, want[0]));
+    worst(&out->ig, relative(r->ig_expected, want[1]));
+    free(want);
+    return PM_OK;
+}
+
 /* Largest relative difference of M, N (where they are measured) and the two scales. */
 static void worst_of_four(double *so_far, const double *scales, const double *want) {
     for (size_t i = isnan(want[0]) ? 2 : 0; i < 4; i++) worst(so_far, relative(scales[i], want[i]));
@@ -126,6 +140,7 @@ pm_status pm_case_compare(const pm_case *c, const pm_oracle_result *result, pm_c
                        result->layer_count, result->target, layers, c->target);
     pm_case_distance distance = {.h_equal = true};
     pm_status status = compare_maps(c, result, &distance);
+    if (!status) status = compare_ig(c, result, &distance);
     for (size_t i = 0; i < result->layer_count && !status; i++)
         status = compare_layer(c, &result->layers[i], &distance);
     if (!status) *out = distance;
@@ -148,6 +163,8 @@ pm_status pm_case_copy_result(const pm_attribution_result *result, size_t classe
     r->p_predicted = (double)result->p_predicted;
     r->height = result->height;
     r->width = result->width;
+    r->ig_sum = result->ig_sum;
+    r->ig_expected = result->ig_expected;
     r->layer_count = result->layer_count;
     r->layers = calloc(r->layer_count + 1, sizeof *r->layers);
     r->heat_map = widen(result->heat_map, r->height * r->width);
@@ -217,7 +234,9 @@ static pm_status attribute_transformed(const pm_case *c, pm_oracle_result **out)
     const pm_model model = {.graph = &graph};
     pm_configuration configuration = *c->configuration;
     configuration.model = &model;
-    status = pm_oracle_attribute_f64(&configuration, c->target, c->input, c->height, c->width, out);
+    pm_request request = c->request;
+    request.configuration = &configuration;
+    status = pm_oracle_attribute_f64(&request, c->input, c->height, c->width, out);
     free(graph.nodes);
     free(graph.conv_nodes);
     return status;
@@ -225,20 +244,19 @@ static pm_status attribute_transformed(const pm_case *c, pm_oracle_result **out)
 
 pm_status pm_case_oracle(const pm_case *c, pm_oracle_result **out) {
     if (c->transform) return attribute_transformed(c, out);
-    return pm_oracle_attribute_f64(c->configuration, c->target, c->input, c->height, c->width, out);
+    return pm_oracle_attribute_f64(&c->request, c->input, c->height, c->width, out);
 }
 
 pm_status pm_case_run(const pm_case *c, pm_case_distance *out) {
     pm_context *context = NULL;
     kept k = {pm_model_classes(c->model), NULL};
-    const pm_request request = {c->configuration, c->target};
     float scale[3], shift[3];
     pm_status status = pm_context_new(c->model, c->height, c->width, 1, &context);
     if (!status && c->transform) {
         status = pm_arch_transform_input(pm_model_arch(c->model), scale, shift);
         if (!status) pm_context_set_input_transform(context, scale, shift);
     }
-    if (!status) status = pm_context_attribute(context, c->input, &request, 1, keep, &k);
+    if (!status) status = pm_context_attribute(context, c->input, &c->request, 1, keep, &k);
     if (!status) status = pm_case_compare(c, k.result, out);
     pm_oracle_result_free(&k.result);
     pm_context_free(&context);

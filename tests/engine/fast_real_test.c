@@ -133,7 +133,8 @@ static void run_isa(const char *isa, const pm_weights *weights, const pm_weights
         float *input = read_tensor(source, "input", 3 * PIXELS);
         expected e = {.model = model, .image = images[i].name};
         pm_request requests[FORMS];
-        for (size_t k = 0; k < FORMS; k++) requests[k] = (pm_request){forms[k], images[i].label};
+        for (size_t k = 0; k < FORMS; k++)
+            requests[k] = (pm_request){.configuration = forms[k], .target = images[i].label};
         if (pm_context_attribute(context, input, requests, FORMS, compare, &e))
             fail_msg("%s", pm_error_text());
         assert_int_equal(e.given, FORMS);

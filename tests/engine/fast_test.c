@@ -49,12 +49,13 @@ static void run_cases(const char *isa) {
         const double heat = d.heat_map > 4e-6 ? d.heat_map : 4e-6;
         const double sums = fmax(20 * heat, 3 * d.torch_scales);
         bool wrong = !(d.heat_map <= 5e-2) || !(d.logits <= 1e-5) || !d.h_equal ||
-                     !(d.scales <= sums) || !(d.spread <= sums) || !(d.channels <= 20 * heat);
+                     !(d.scales <= sums) || !(d.spread <= sums) || !(d.channels <= 20 * heat) ||
+                     !(d.ig <= 20 * heat);
         print_message(
             "%s%s %s: heat map %.1e (torch %.1e) logits %.1e scales %.1e (torch %.1e) spread %.1e "
-            "channels %.1e H %s\n",
+            "channels %.1e ig %.1e H %s\n",
             wrong ? "WRONG " : "", isa, pm_case_name(i), d.heat_map, d.torch, d.logits, d.scales,
-            d.torch_scales, d.spread, d.channels, d.h_equal ? "equal" : "DIFFERS");
+            d.torch_scales, d.spread, d.channels, d.ig, d.h_equal ? "equal" : "DIFFERS");
         bad |= wrong;
         ours[ran] = d.heat_map;
         torch[ran++] = d.torch;

@@ -267,12 +267,13 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
             fail_msg("%s: %s", arch->info.name, pm_error_text());
         kept k = {CLASSES, {NULL}};
         pm_request requests[REQUESTS];
-        for (size_t r = 0; r < REQUESTS; r++) requests[r] = (pm_request){configuration, targets[r]};
+        for (size_t r = 0; r < REQUESTS; r++)
+            requests[r] = (pm_request){.configuration = configuration, .target = targets[r]};
         if (pm_context_attribute(context, input, requests, REQUESTS, keep, &k))
             fail_msg("%s: %s", arch->info.name, pm_error_text());
         for (size_t r = 0; r < REQUESTS; r++) {
             pm_oracle_result *want = NULL;
-            if (pm_oracle_attribute_f64(configuration, targets[r], input, height, width, &want))
+            if (pm_oracle_attribute_f64(&requests[r], input, height, width, &want))
                 fail_msg("%s: %s", arch->info.name, pm_error_text());
             print_message("%s %s %zux%zu: logits %.1e heat map %.1e\n", names[isa], arch->info.name,
                           height, width, relative(k.result[r]->logits, want->logits, CLASSES),

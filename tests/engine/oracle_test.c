@@ -29,9 +29,9 @@ static void oracle_in_double_meets_pytorch_in_double(void **state) {
         pm_oracle_result_free(&result);
         if (status) fail_msg("%s", pm_error_text());
         bool good = d.heat_map <= 1e-6 && d.logits <= 1e-6 && d.scales <= 1e-6 &&
-                    d.spread <= 1e-6 && d.channels <= 1e-6 && d.h_equal;
-        printf("%-32s heat %.1e logits %.1e scales %.1e spread %.1e channels %.1e H %s%s\n", c.name,
-               d.heat_map, d.logits, d.scales, d.spread, d.channels,
+                    d.spread <= 1e-6 && d.channels <= 1e-6 && d.ig <= 1e-6 && d.h_equal;
+        printf("%-32s heat %.1e logits %.1e scales %.1e spread %.1e channels %.1e ig %.1e H %s%s\n",
+               c.name, d.heat_map, d.logits, d.scales, d.spread, d.channels, d.ig,
                d.h_equal ? "equal" : "DIFFERS", good ? "" : "  <- FAILED");
         failed += !good;
     }

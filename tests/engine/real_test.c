@@ -90,7 +90,8 @@ static void check_one(const pm_model *model, const pm_statistics *statistics, co
     pm_configuration *c = NULL;
     pm_oracle_result *r = NULL;
     if (pm_configuration_new(model, attribution, statistics, &c) ||
-        pm_oracle_attribute_f64(c, 69, input, SIDE, SIDE, &r))
+        pm_oracle_attribute_f64(&(pm_request){.configuration = c, .target = 69}, input, SIDE, SIDE,
+                                &r))
         fail_msg("%s", pm_error_text());
     double off = 0, all = 0, largest = 0, logit_off = 0;
     for (size_t i = 0; i < SIDE * SIDE; i++) {

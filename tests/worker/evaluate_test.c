@@ -164,7 +164,8 @@ static pm_status take_curves(void *user, size_t key, const pm_curves_result *cur
 static void run_round(fixture *f, const pm_evaluation *e) {
     pm_request requests[REQUESTS];
     for (size_t i = 0; i < REQUESTS; i++)
-        requests[i] = (pm_request){f->configurations[i], i == 2 ? 3 : PM_TARGET_TOP};
+        requests[i] = (pm_request){.configuration = f->configurations[i],
+                                   .target = i == 2 ? 3 : PM_TARGET_TOP};
     turn r = {f, e};
     f->given = 0;
     assert_int_equal(pm_context_attribute(f->context, f->input, requests, REQUESTS, take_result, f),
@@ -207,7 +208,7 @@ static void who_refuses_curves_ends_the_round(void **state) {
     size_t calls = 0;
     pm_request requests[REQUESTS];
     for (size_t i = 0; i < REQUESTS; i++)
-        requests[i] = (pm_request){f->configurations[i], PM_TARGET_TOP};
+        requests[i] = (pm_request){.configuration = f->configurations[i], .target = PM_TARGET_TOP};
     assert_int_equal(pm_evaluator_new(&e, f->input, SIDE, f->classes, &f->image, &f->evaluator),
                      PM_OK);
     assert_int_equal(pm_context_attribute(f->context, f->input, requests, REQUESTS, take_result, f),

@@ -366,7 +366,7 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
         assert_int_equal(pm_arch_transform_input(pm_model_arch(model), scale, shift), PM_OK);
         pm_context_set_input_transform(context, scale, shift);
     }
-    pm_request request = {configuration, image == 1 ? 3 : PM_TARGET_TOP};
+    pm_request request = {.configuration = configuration, .target = image == 1 ? 3 : PM_TARGET_TOP};
     direct d = {f, message};
     assert_int_equal(pm_context_attribute(context, input, &request, 1, compare, &d), PM_OK);
     pm_context_free(&context);

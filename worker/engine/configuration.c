@@ -1,19 +1,47 @@
 /* Owns the making of a configuration: ranges, hooked layers, and that the statistics cover them. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/engine/model.h"
 #include "worker/engine/partition.h"
 #include "worker/engine/statistics.h"
 
+static pm_status check_range(const char *what, size_t value, size_t least) {
+    enum { MOST = 1000 };
+    if (value >= least && value <= MOST) return PM_OK;
+    return pm_fail(PM_E_USAGE, "configuration: %s are %zu to %d, not %zu", what, least, MOST,
+                   value);
+}
+
+static pm_status check_method(const pm_attribution *a) {
+    switch (a->method) {
+    case PM_METHOD_GRAD:
+    case PM_METHOD_INPUTGRAD: return PM_OK;
+    case PM_METHOD_IG: return check_range("steps", a->steps, 1);
+    case PM_METHOD_SMOOTHGRAD:
+    case PM_METHOD_VARGRAD: {
+        pm_status status =
+            check_range("samples", a->samples, a->method == PM_METHOD_VARGRAD ? 2 : 1);
+        if (!status && !(a->sigma > 0 && isfinite(a->sigma)))
+            status = pm_fail(PM_E_USAGE, "configuration: sigma %g is not above 0", a->sigma);
+        return status;
+    }
+    case PM_METHOD_GRADCAM:
+        if (strnlen(a->cam_layer, PM_CAM_LAYER_BYTES) < PM_CAM_LAYER_BYTES) return PM_OK;
+        return pm_fail(PM_E_USAGE, "configuration: cam layer longer than %d bytes",
+                       PM_CAM_LAYER_BYTES - 1);
+    case PM_METHOD_GATHER:
+    case PM_METHOD_COUNT: break;
+    }
+    return pm_fail(PM_E_USAGE, "configuration: method gather makes no heat map");
+}
+
 static pm_status check_values(const pm_attribution *a) {
     if (a->method >= PM_METHOD_COUNT || a->mask >= PM_MASK_COUNT || a->test >= PM_TEST_COUNT)
         return pm_fail(PM_E_USAGE, "configuration: method, mask or test is not one there is");
-    if (a->method > PM_METHOD_INPUTGRAD || a->guided)
-        return pm_fail(
-            PM_E_UNSUPPORTED, "configuration: the engine does not know method %s, mask %s%s",
-            pm_method_name(a->method), pm_mask_name(a->mask), a->guided ? ", guided" : "");
-    if (a->mask == PM_MASK_OFF) return PM_OK;
+    pm_status status = check_method(a);
+    if (status || a->mask == PM_MASK_OFF) return status;
     bool quantile = a->threshold_kind == PM_THRESHOLD_QUANTILE;
     if (quantile ? !(a->threshold > 0 && a->threshold <= 1)
                  : !(a->threshold >= 0 && a->threshold <= 1))
@@ -70,6 +98,33 @@ static pm_status select_hooks(pm_configuration *c) {
     return status;
 }
 
+/* Grad-CAM's map: what the last pooling reads, or a convolution by name. */
+static pm_status select_cam(pm_configuration *c) {
+    const pm_graph *graph = c->model->graph;
+    const char *name = c->attribution.cam_layer;
+    c->cam_conv = -1;
+    if (c->attribution.method != PM_METHOD_GRADCAM) return PM_OK;
+    if (strcmp(name, "default") != 0) {
+        size_t i = 0;
+        while (i < graph->conv_count && strcmp(graph->convs[i].name, name) != 0) i++;
+        if (i == graph->conv_count)
+            return pm_fail(PM_E_USAGE,
+                           "configuration: cam layer '%s' is no convolution of %s; they go from %s "
+                           "to %s, or take default",
+                           name, graph->arch->name, graph->convs[0].name,
+                           graph->convs[graph->conv_count - 1].name);
+        c->cam_conv = (int)i;
+        return PM_OK;
+    }
+    const int pool = pm_graph_last_pool(graph);
+    if (pool == PM_NODE_NONE || pm_graph_readers(graph, graph->nodes[pool].input[0]) != 1)
+        return pm_fail(PM_E_UNSUPPORTED,
+                       "configuration: %s has no map that one last pooling reads; name a "
+                       "convolution as cam layer",
+                       graph->arch->name);
+    return PM_OK;
+}
+
 pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attribution,
                                const pm_statistics *statistics, pm_configuration **out) {
     pm_status status = check_values(attribution);
@@ -81,6 +136,7 @@ pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attr
     c->statistics = attribution->mask == PM_MASK_OFF ? NULL : statistics;
     status = select_hooks(c);
     if (!status) status = check_statistics(c);
+    if (!status) status = select_cam(c);
     if (status)
         pm_configuration_free(&c);
     else

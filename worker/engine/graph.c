@@ -79,6 +79,19 @@ void pm_graph_free(pm_graph **graph) {
     *graph = NULL;
 }
 
+int pm_graph_last_pool(const pm_graph *graph) {
+    size_t i = graph->node_count;
+    while (i > 0 && graph->nodes[i - 1].op != PM_OP_AVGPOOL_TO) i--;
+    return (int)i - 1;
+}
+
+size_t pm_graph_readers(const pm_graph *graph, int node) {
+    size_t readers = graph->output == node;
+    for (size_t i = 0; i < graph->node_count; i++)
+        for (size_t k = 0; k < 2; k++) readers += graph->nodes[i].input[k] == node;
+    return readers;
+}
+
 /* Output pixels of a sliding window along one side (0 height, 1 width); 0 where it does not fit.
  * With `ceil` the last window may hang over, but must start inside the map or the padding before
  * it: torch.nn.MaxPool2d. */

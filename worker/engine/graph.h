@@ -78,6 +78,11 @@ pm_status pm_graph_new_from(const pm_arch_info *arch, size_t classes, pm_paramet
                             void *user, pm_graph **out);
 void pm_graph_free(pm_graph **graph);
 
+/* The last adaptive average pooling, which stands in front of the head; PM_NODE_NONE. */
+int pm_graph_last_pool(const pm_graph *graph);
+/* How many nodes read the value of one; the logits are read once more. */
+size_t pm_graph_readers(const pm_graph *graph, int node);
+
 /* Shapes of every node's output for a height x width input: sizes[node][2]. PM_E_USAGE where a
  * map would have no pixel left. */
 pm_status pm_graph_sizes(const pm_graph *graph, size_t height, size_t width, size_t (*sizes)[2]);

@@ -14,6 +14,8 @@ struct pm_configuration {
     size_t hook_count;
     size_t *hooks; /* [hook_count] ascending conv indices */
     int *hook_of;  /* [conv_count] index into hooks, or -1 */
+    int cam_conv;  /* gradcam at a convolution's raw output: which; -1: at what the last pooling
+                      reads */
 };
 
 /* Resolve "default", "ratio:R" or names and globs into hooked[conv_count]. PM_E_USAGE. */

@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
     if (!status) status = pm_model_new(argv[1], weights, &model);
     if (!status) status = pm_configuration_new(model, &how, NULL, &plain);
     if (!status) status = pm_context_new(model, 224, 224, 1, &context);
-    pm_request request = {plain, PM_TARGET_TOP};
+    pm_request request = {.configuration = plain, .target = PM_TARGET_TOP};
     if (!status) status = pm_context_attribute(context, image, &request, 1, print, NULL);
     if (status) fprintf(stderr, "%s\n", pm_error_text());
     pm_context_free(&context);

@@ -138,9 +138,13 @@ void pm_statistics_free(pm_statistics **statistics);
 
 typedef struct pm_configuration pm_configuration;
 
-/* `statistics` may be NULL for mask off. PM_E_USAGE: a value out of range, a glob that names no
- * convolution, cls or ins without
- * the statistics it needs. */
+/* `statistics` may be NULL for mask off. PM_E_USAGE: a value out of range, method gather, a cam
+ * layer that is no convolution, a glob that names no convolution, cls or ins without the statistics
+ * it needs. PM_E_UNSUPPORTED: cam layer default of a network without one last pooling.
+ *
+ * gradcam: the gradient at a map is what arrives there: of a hooked convolution as ParchGrad has
+ * scaled it; of the map that the last pooling reads, before the ReLU that made it clamps it
+ * (guided). */
 pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attribution,
                                const pm_statistics *statistics, pm_configuration **out);
 void pm_configuration_free(pm_configuration **configuration);
@@ -154,9 +158,19 @@ typedef struct pm_context pm_context;
 
 enum { PM_TARGET_TOP = -1 };
 
+/* Draw number `draw` (from 0) of standard normal noise, independent of every other draw: out
+ * [3, height, width] of the context. */
+typedef void (*pm_noise_fn)(void *user, size_t draw, float *out);
+
+/* Requests that look at the same points share their forward passes: ig with the same baseline
+ * pointer and steps; smoothgrad and vargrad with the same noise, noise_user, samples, sigma and
+ * seed. */
 typedef struct pm_request {
     const pm_configuration *configuration;
-    int target; /* class index, or PM_TARGET_TOP: the predicted class */
+    int target;            /* class index, or PM_TARGET_TOP: the predicted class of the image */
+    const float *baseline; /* ig: x0, [3, height, width], normalised; NULL: zeros */
+    pm_noise_fn noise;     /* smoothgrad, vargrad: must be given */
+    void *noise_user;
 } pm_request;
 
 /* The gradient at one hooked convolution's output. M, N, variances: unbiased over space of the
@@ -182,8 +196,15 @@ typedef struct pm_attribution_result {
     const float *logits;   /* [classes] */
     const float *heat_map; /* [H, W] row-major */
     size_t height, width;
-    const pm_layer_gradient *layers; /* one a hook, in hook order */
+    /* One a hook, in hook order. Methods of many passes: of the last pass, which is the image
+     * itself for ig and the last draw for smoothgrad and vargrad. */
+    const pm_layer_gradient *layers;
     size_t layer_count;
+    /* ig: the sum of (x - x0) gbar over all pixels and colors, and what it stands for, the integral
+     * of p_y along the path over the target logit l, by the trapezoid rule over the same points:
+     * the sum of (p_i + p_i+1) / 2 (l_i+1 - l_i). With mask off and not guided their gap goes to 0
+     * as steps grow (completeness). NaN for other methods. */
+    double ig_sum, ig_expected;
 } pm_attribution_result;
 
 /* Called once for each request, in order; what it points at is valid during the call. A status
@@ -199,8 +220,9 @@ void pm_context_free(pm_context **context);
 size_t pm_context_arena_bytes(const pm_context *context);
 
 /* One image: input [3, height, width], normalised. One forward pass, shared by all requests.
- * PM_E_USAGE: a target out of range; PM_E_NOT_FOUND: no statistics for a target. Both are found
- * before any result is given out. */
+ * More for ig (steps), smoothgrad and vargrad (samples). PM_E_USAGE: a target out of range, no
+ * noise, a baseline that is not zero and not given; PM_E_NOT_FOUND: no statistics for a target. All
+ * are found before any result is given out. */
 pm_status pm_context_attribute(pm_context *context, const float *input, const pm_request *requests,
                                size_t count, pm_result_fn give, void *user);
 

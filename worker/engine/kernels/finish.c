@@ -76,6 +76,12 @@ static void activate(const pm_epilogue *e, vec *pixels, size_t block, ptrdiff_t 
     }
 }
 
+static void clamp(vec *pixels, size_t count) {
+    const vec zero = {0};
+    for (size_t i = 0; i < count; i++)
+        pixels[i] = vec_select((ivec)(pixels[i] > zero), pixels[i], zero);
+}
+
 static void mask(const pm_mask_span *span, vec *pixels, ptrdiff_t at, size_t count) {
     const mask_t *bits = (const mask_t *)span->at + at;
     for (size_t i = 0; i < count; i++)
@@ -115,6 +121,7 @@ void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *e, vec *pixels, size_t image, s
     }
     if (e->activation != PM_ACTIVATION_NONE)
         activate(e, pixels, block, MASK_OFFSET(e->kept), count);
+    if (e->mask.at != NULL && e->guided) clamp(pixels, count);
     if (e->mask.at != NULL) mask(&e->mask, pixels, MASK_OFFSET(e->mask), count);
     if (e->slope.at != NULL) multiply(&e->slope, pixels, MASK_OFFSET(e->slope), count);
     if (e->out.at != NULL) {

@@ -45,6 +45,7 @@ typedef struct pm_epilogue {
     pm_activation activation;    /* v = activation(v); kept = its derivative there: bits, */
     pm_mask_span kept;           /* floats where it is smooth */
     size_t channels;             /* with an activation: lanes behind them stay 0 */
+    bool guided;                 /* with a mask: v = max(v, 0) first */
     pm_mask_span mask;           /* v = 0 where the bit is 0 */
     pm_mask_span slope;          /* v *= slope */
     pm_span out;                 /* v is stored here */
@@ -116,7 +117,7 @@ typedef struct pm_measure {
     size_t channels, blocks, height, width;
     const float *weight_h;   /* [blocks v]: 1 for the channels of H, else 0; aligned */
     double *sum_h, *sum_l;   /* out: [height width], sums over the channels of H and of the rest */
-    float *channel_variance; /* out: [channels], unbiased over space; 0 for 1x1 */
+    float *channel_variance; /* out: [channels], unbiased over space, 0 for 1x1; or NULL */
 } pm_measure;
 
 /* The raw output of a convolution, of one image. */

@@ -61,7 +61,7 @@ static void channel_variances(const pm_measure *m, size_t block) {
 }
 
 void PM_ISA_SYMBOL(pm_measure)(const pm_measure *m) {
-    for (size_t b = 0; b < m->blocks; b++) channel_variances(m, b);
+    for (size_t b = 0; b < m->blocks && m->channel_variance != NULL; b++) channel_variances(m, b);
     sum_channels(m, m->weight_h);
 }
 

@@ -21,17 +21,16 @@ typedef struct pm_oracle_result {
     size_t classes, height, width, layer_count;
     double *logits;          /* [classes] */
     double *heat_map;        /* [height][width] */
-    pm_oracle_layer *layers; /* [layer_count] in hook order */
+    pm_oracle_layer *layers; /* [layer_count] in hook order; of the last pass */
+    double ig_sum, ig_expected;
 } pm_oracle_result;
 
-/* input [3][height][width], normalised; target: a class or PM_TARGET_TOP. PM_E_USAGE,
- * PM_E_NOT_FOUND (no statistics of the target), PM_E_MEMORY. */
-pm_status pm_oracle_attribute_f32(const pm_configuration *configuration, int target,
-                                  const float *input, size_t height, size_t width,
-                                  pm_oracle_result **out);
-pm_status pm_oracle_attribute_f64(const pm_configuration *configuration, int target,
-                                  const float *input, size_t height, size_t width,
-                                  pm_oracle_result **out);
+/* input [3][height][width], normalised. PM_E_USAGE, PM_E_NOT_FOUND (no statistics of the target),
+ * PM_E_MEMORY. */
+pm_status pm_oracle_attribute_f32(const pm_request *request, const float *input, size_t height,
+                                  size_t width, pm_oracle_result **out);
+pm_status pm_oracle_attribute_f64(const pm_request *request, const float *input, size_t height,
+                                  size_t width, pm_oracle_result **out);
 /* mean: [channels of all convolutions], density: [convolutions], logits: [classes], as
  * pm_activations has them. PM_E_USAGE, PM_E_MEMORY. */
 pm_status pm_oracle_activations_f32(const pm_model *model, const float *input, size_t height,

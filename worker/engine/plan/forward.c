@@ -39,15 +39,23 @@ static void measure_activity(pm_context *c, const pm_step *step, size_t conv) {
                                  (double)(activity.channels * activity.height * activity.width));
 }
 
+static void copy_raw(pm_context *c, const pm_step *step) {
+    const pm_tensor *t = &c->plan.tensors[step->raw];
+    memcpy(c->cam_map, c->plan.arena + t->offset, t->floats * sizeof *c->cam_map);
+}
+
 void pm_context_forward(pm_context *c, const float *input) {
+    c->at_image = false; /* for the caller to say */
     load_image(c, input);
     for (size_t i = 0; i < c->plan.forward_count; i++) {
         const pm_step *step = &c->plan.steps[i];
         const int conv = pm_plan_head(&c->plan, step->group)->conv;
-        const bool keep = step->raw != PM_TENSOR_NONE && c->measured[conv];
-        pm_plan_keep_raw(&c->plan, i, keep);
+        const bool has_raw = step->raw != PM_TENSOR_NONE;
+        const bool measure = has_raw && c->measured[conv], copy = has_raw && c->cam_conv == conv;
+        pm_plan_keep_raw(&c->plan, i, measure || copy);
         pm_plan_run(&c->plan, i, 1, NULL, NULL);
-        if (keep) measure_activity(c, step, (size_t)conv);
+        if (measure) measure_activity(c, step, (size_t)conv);
+        if (copy) copy_raw(c, step);
         pm_context_beat(c);
     }
     const pm_span logits = pm_plan_span(&c->plan, c->plan.logits);
@@ -56,22 +64,23 @@ void pm_context_forward(pm_context *c, const float *input) {
         c->logits[i] = logits.at[(ptrdiff_t)(i / lanes) * logits.plane + (ptrdiff_t)(i % lanes)];
 }
 
-size_t pm_context_argmax(const pm_context *c) {
+size_t pm_argmax(const float *values, size_t count) {
     size_t best = 0;
-    for (size_t i = 1; i < c->model->graph->classes; i++)
-        if (c->logits[i] > c->logits[best]) best = i;
+    for (size_t i = 1; i < count; i++)
+        if (values[i] > values[best]) best = i;
     return best;
 }
 
-float pm_context_probability(const pm_context *c, size_t k) {
-    const double top = (double)c->logits[pm_context_argmax(c)];
+double pm_softmax_at(const float *logits, size_t count, size_t k) {
+    const double top = (double)logits[pm_argmax(logits, count)];
     double sum = 0;
-    for (size_t i = 0; i < c->model->graph->classes; i++) sum += exp((double)c->logits[i] - top);
-    return (float)(exp((double)c->logits[k] - top) / sum);
+    for (size_t i = 0; i < count; i++) sum += exp((double)logits[i] - top);
+    return exp((double)logits[k] - top) / sum;
 }
 
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits) {
     memset(context->measured, 0, context->model->graph->conv_count * sizeof *context->measured);
+    context->cam_conv = -1;
     pm_context_forward(context, input);
     memcpy(logits, context->logits, context->model->graph->classes * sizeof *logits);
     return PM_OK;
@@ -80,6 +89,7 @@ pm_status pm_context_logits(pm_context *context, const float *input, float *logi
 pm_status pm_context_activations(pm_context *context, const float *input, pm_activations *out) {
     const size_t convs = context->model->graph->conv_count;
     for (size_t i = 0; i < convs; i++) context->measured[i] = true;
+    context->cam_conv = -1;
     pm_context_forward(context, input);
     *out = (pm_activations){.mean = context->activations,
                             .density = context->densities,

@@ -82,7 +82,7 @@ void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job 
                  const pm_hook_scratch *s) {
     const pm_node *conv = pm_plan_head(plan, step->group);
     const int hook = job->configuration->hook_of[conv->conv];
-    if (hook < 0) return;
+    if (hook < 0 || !(job->record || job->layers[hook].partitioned)) return;
     const pm_kernels *kernels = plan->packed->kernels;
     const pm_tensor *tensor = &plan->tensors[step->in];
     const size_t pixels = tensor->height * tensor->width;
@@ -94,8 +94,8 @@ void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job 
                           .width = tensor->width,
                           .weight_h = s->weight_h,
                           .sum_h = s->sum_h,
-                          .sum_l = s->sum_l,
-                          .channel_variance = job->channel_variance + (layer->in_h - job->in_h)};
+                          .sum_l = s->sum_l};
+    if (job->record) measure.channel_variance = job->channel_variance + (layer->in_h - job->in_h);
     measure.delta.at += (ptrdiff_t)image * tensor->image;
     const size_t lanes = tensor->blocks * kernels->lanes;
     for (size_t c = 0; c < lanes; c++)

@@ -1,4 +1,4 @@
-/* One backward pass of a round: what is asked, and what its hooks measure. */
+/* One request in work: what is asked, what its hooks measure, what its passes have summed. */
 #ifndef PM_ENGINE_JOB_H
 #define PM_ENGINE_JOB_H
 
@@ -6,11 +6,21 @@
 
 typedef struct pm_job {
     const pm_configuration *configuration;
+    const float *baseline; /* these three as in the request */
+    pm_noise_fn noise;
+    void *noise_user;
     size_t target;
+    float p_target;            /* of the image itself */
+    bool done;                 /* its heat map stands */
+    bool record;               /* this pass is the last, whose layers are given out */
     pm_layer_gradient *layers; /* [conv_count], the configuration's hooks in front */
     float *channel_variance;   /* [sum of all convolutions' channels], hook by hook */
     uint8_t *in_h;             /* the same */
     float *heat_map;           /* [height, width] */
+    float *sum, *squares; /* [3, height, width]: sums over passes so far; for methods of many */
+    double *cam_weights;  /* gradcam: [most channels] mean gradient of each channel */
+    /* ig: the result's, and where the path was before */
+    double ig_sum, ig_expected, ig_p, ig_logit;
 } pm_job;
 
 /* Scratch of the hooks of one context. */
@@ -29,7 +39,8 @@ pm_status pm_job_select(const pm_model *model, pm_job *job, const float *activat
                         const size_t *channel_of, const pm_hook_scratch *scratch);
 
 /* Measure the gradient of request `image` at the hook step's convolution, and scale it as the
- * job's configuration says. Nothing where the convolution is not hooked. */
+ * job's configuration says. Nothing where the convolution is not hooked, or where nothing is
+ * recorded and nothing is to be scaled. */
 void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job *job,
                  const pm_hook_scratch *scratch);
 

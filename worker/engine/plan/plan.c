@@ -5,7 +5,7 @@
 
 #include "worker/engine/plan/memory.h"
 
-enum { LINE_FLOATS = 16, SIDE_MAX = 1 << 14, BATCH_MAX = 16 };
+enum { LINE_FLOATS = 16, SIDE_MAX = 1 << 14 };
 enum { ALIAS_FLOATS = 1024 }; /* 4 KB: loads from planes that far apart hit the same cache sets */
 
 size_t pm_plan_blocks(const pm_plan *plan, size_t channels) {
@@ -305,6 +305,19 @@ static void keep_product(pm_plan *plan, const pm_group *group) {
     pm_plan_use(plan, plan->value[group->factors], plan->step_count);
 }
 
+/* Grad-CAM reads the map in front of the last pooling once its gradient is there. */
+static void keep_pooled(pm_plan *plan) {
+    const int pool = pm_graph_last_pool(plan->packed->graph);
+    plan->pool_step = plan->step_count;
+    for (size_t i = plan->forward_count; i < plan->step_count; i++) {
+        const pm_step *step = &plan->steps[i];
+        const pm_group *group = &plan->packed->fusion.groups[step->group];
+        if (step->op != PM_DO_AVGPOOL_BACKWARD || group->head != pool) continue;
+        plan->pool_step = i;
+        pm_plan_use(plan, plan->value[group->input], plan->step_count);
+    }
+}
+
 static pm_status make_arena(pm_plan *plan) {
     pm_tensor **order = malloc(plan->tensor_count * sizeof *order);
     if (order == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
@@ -314,6 +327,7 @@ static pm_status make_arena(pm_plan *plan) {
         pm_plan_use(plan, plan->normal[i], plan->step_count);
         keep_product(plan, &plan->packed->fusion.groups[i]);
     }
+    keep_pooled(plan);
     plan->arena_floats = place(plan, order);
     free(order);
     for (size_t i = 0; i < plan->tensor_count; i++) {
@@ -354,8 +368,8 @@ static pm_status make_rooms(pm_plan *plan) {
 
 pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
                        pm_plan *out) {
-    if (batch < 1 || batch > BATCH_MAX)
-        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", BATCH_MAX, batch);
+    if (batch < 1 || batch > PM_BATCH_MAX)
+        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", PM_BATCH_MAX, batch);
     if (height < 1 || width < 1 || height > SIDE_MAX || width > SIDE_MAX)
         return pm_fail(PM_E_USAGE, "an input is 1 to %d pixels wide and high, not %zu x %zu",
                        SIDE_MAX, width, height);

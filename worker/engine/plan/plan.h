@@ -8,7 +8,7 @@
 
 #include "worker/engine/plan/packed.h"
 
-enum { PM_TENSOR_NONE = -1 };
+enum { PM_TENSOR_NONE = -1, PM_BATCH_MAX = 16 };
 
 /* Maps of some images in the arena: [image][blocks][border + height + border][...][v]. */
 typedef struct pm_tensor {
@@ -78,7 +78,9 @@ typedef struct pm_plan {
     size_t tensor_count, tensor_room;
     pm_step *steps; /* [step_count]: forward_count forward ones, then the backward ones */
     size_t step_count, step_room, forward_count;
-    pm_conv *convs; /* all steps' */
+    size_t pool_step; /* the backward step of the last adaptive pooling, whose input stays for all
+                         rounds; step_count where there is none */
+    pm_conv *convs;   /* all steps' */
     size_t conv_count;
     ptrdiff_t *taps; /* all convs' */
     int image;       /* tensor: the input, PM_RGB_PITCH floats a pixel */
@@ -104,6 +106,9 @@ void pm_plan_fini(pm_plan *plan);
  * and seed, for the step that starts backward. */
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values);
+
+/* Whether the next backward passes clamp the gradient to >= 0 at every ReLU and ReLU6. */
+void pm_plan_guide(pm_plan *plan, bool guided);
 
 /* Whether the next runs of a convolution's forward step fill its raw tensor. */
 void pm_plan_keep_raw(pm_plan *plan, size_t index, bool keep);

@@ -268,6 +268,15 @@ pm_status pm_plan_resolve(pm_plan *plan) {
 
 /* ---- running ---- */
 
+void pm_plan_guide(pm_plan *plan, bool guided) {
+    for (size_t i = plan->forward_count; i < plan->step_count; i++) {
+        pm_step *step = &plan->steps[i];
+        for (size_t k = 0; k < step->conv_count; k++) step->convs[k].epilogue.guided = guided;
+        step->winograd.epilogue.guided = guided;
+        step->map.epilogue.guided = guided;
+    }
+}
+
 void pm_plan_keep_raw(pm_plan *plan, size_t index, bool keep) {
     pm_step *step = &plan->steps[index];
     for (size_t i = 0; i < step->conv_count; i++) step->convs[i].epilogue.keep_raw = keep;
