@@ -229,6 +229,16 @@ pm_status pm_context_attribute(pm_context *context, const float *input, const pm
 /* Forward only: logits [classes]. */
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits);
 
+/* Forward passes of which only the logits count run `batch` (1 .. 16) at once and with Winograd's
+ * convolutions: about twice as fast, and off pm_context_logits's by a few 1e-6 of the largest
+ * logit; the same to the bit whatever the batch. A model needs memory of its own for them, from the
+ * first call for any of its contexts on. This and pm_context_new are where a context allocates.
+ * PM_E_MEMORY, PM_E_USAGE (batch). */
+pm_status pm_context_prepare_logits(pm_context *context, size_t batch);
+/* inputs [count][3, height, width] to logits [count][classes]; after pm_context_prepare_logits. */
+pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
+                                  float *logits);
+
 /* What statistics are made of: the activation of a channel is the mean over space of the ReLU of
  * its convolution's raw output (bias included, before BatchNorm). Owned by the context, valid until
  * its next use. */

@@ -96,7 +96,8 @@ typedef struct pm_map {
     pm_const_span in;
     size_t images, blocks, height, width;
     size_t in_height, in_width;
-    pm_const_span factors; /* scale_map: a pixel a block; scale_sum: a map as `in`; all images' */
+    pm_const_span
+        factors; /* scale_map: a pixel a block; scale_sum: a map as `in`; image 0: all images' */
     size_t kernel, stride, pad;
     uint8_t *winner;    /* pooling: [blocks][pooled height][pooled width][v], place in the window */
     size_t before;      /* subsample: channels of the wider map in front of the narrower one's */

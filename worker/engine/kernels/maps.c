@@ -51,7 +51,8 @@ void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map) { each_strip(map, pointwise,
 /* ---- squeeze and excitation ---- */
 
 static void scale_map(const pm_map *map, strip *s) {
-    const vec factor = vec_load(map->factors.at + (ptrdiff_t)s->block * map->factors.plane);
+    const vec factor = vec_load(map->factors.at + (ptrdiff_t)s->image * map->factors.image +
+                                (ptrdiff_t)s->block * map->factors.plane);
     for (size_t i = 0; i < s->count; i++) s->out[i] = in_pixel(map, s, s->y, s->x + i) * factor;
 }
 
@@ -72,7 +73,8 @@ PM_INLINE vec row_sum(const float *p, ptrdiff_t step, const float *factors, ptrd
 }
 
 static void scale_sum(const pm_map *map, strip *s) {
-    const float *factors = map->factors.at + (ptrdiff_t)s->block * map->factors.plane;
+    const float *factors = map->factors.at + (ptrdiff_t)s->image * map->factors.image +
+                           (ptrdiff_t)s->block * map->factors.plane;
     vec sum = {0};
     for (size_t r = 0; r < map->in_height; r++)
         sum +=

@@ -125,6 +125,7 @@ void pm_context_free(pm_context **context) {
     if (context == NULL || *context == NULL) return;
     pm_context *c = *context;
     pm_plan_fini(&c->plan);
+    pm_plan_fini(&c->logits_plan);
     void *const all[] = {c->jobs,          c->heat_maps,     c->channel_variances,
                          c->sums,          c->in_h,          c->cam_weights,
                          c->layers,        c->image_logits,  c->logits,

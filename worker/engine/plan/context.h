@@ -9,7 +9,8 @@
 struct pm_context {
     const pm_model *model;
     pm_plan plan;
-    pm_job *jobs; /* [batch] */
+    pm_plan logits_plan; /* batch 0: not asked for */
+    pm_job *jobs;        /* [batch] */
     float *heat_maps, *channel_variances, *sums;
     uint8_t *in_h;
     double *cam_weights;

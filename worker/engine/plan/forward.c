@@ -1,5 +1,6 @@
 /* Owns: one forward pass and what is read off it: logits, probabilities, activations. Must not know
  * requests or methods. */
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -8,21 +9,6 @@
 
 void pm_context_beat(const pm_context *c) {
     if (c->beat != NULL) c->beat(c->beat_user);
-}
-
-/* [3, height, width] to PM_RGB_PITCH floats a pixel inside a border of zeros. */
-static void load_image(pm_context *c, const float *input) {
-    const pm_tensor *t = &c->plan.tensors[c->plan.image];
-    const size_t pixels = c->plan.height * c->plan.width;
-    float *base = c->plan.arena + t->offset;
-    memset(base, 0, t->floats * sizeof *base);
-    for (size_t y = 0; y < c->plan.height; y++) {
-        float *p = base + t->origin + (ptrdiff_t)y * t->row;
-        const float *in = input + y * c->plan.width;
-        for (size_t x = 0; x < c->plan.width; x++)
-            for (size_t k = 0; k < PM_RGB; k++)
-                p[x * PM_RGB_PITCH + k] = in[k * pixels + x] * c->scale[k] + c->shift[k];
-    }
 }
 
 static void measure_activity(pm_context *c, const pm_step *step, size_t conv) {
@@ -46,7 +32,7 @@ static void copy_raw(pm_context *c, const pm_step *step) {
 
 void pm_context_forward(pm_context *c, const float *input) {
     c->at_image = false; /* for the caller to say */
-    load_image(c, input);
+    pm_plan_load(&c->plan, 0, input, c->scale, c->shift);
     for (size_t i = 0; i < c->plan.forward_count; i++) {
         const pm_step *step = &c->plan.steps[i];
         const int conv = pm_plan_head(&c->plan, step->group)->conv;
@@ -58,10 +44,7 @@ void pm_context_forward(pm_context *c, const float *input) {
         if (copy) copy_raw(c, step);
         pm_context_beat(c);
     }
-    const pm_span logits = pm_plan_span(&c->plan, c->plan.logits);
-    const size_t lanes = c->model->packed->kernels->lanes;
-    for (size_t i = 0; i < c->model->graph->classes; i++)
-        c->logits[i] = logits.at[(ptrdiff_t)(i / lanes) * logits.plane + (ptrdiff_t)(i % lanes)];
+    pm_plan_read_logits(&c->plan, 0, c->logits);
 }
 
 size_t pm_argmax(const float *values, size_t count) {
@@ -83,6 +66,36 @@ pm_status pm_context_logits(pm_context *context, const float *input, float *logi
     context->cam_conv = -1;
     pm_context_forward(context, input);
     memcpy(logits, context->logits, context->model->graph->classes * sizeof *logits);
+    return PM_OK;
+}
+
+pm_status pm_context_prepare_logits(pm_context *context, size_t batch) {
+    pm_plan *plan = &context->logits_plan;
+    if (plan->batch >= batch) return PM_OK;
+    pm_status status = pm_packed_for_logits(context->model->packed);
+    if (status != PM_OK) return status;
+    pm_plan_fini(plan);
+    return pm_plan_init_logits(context->model->packed, context->plan.height, context->plan.width,
+                               batch, plan);
+}
+
+pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
+                                  float *logits) {
+    pm_plan *plan = &context->logits_plan;
+    const size_t values = PM_RGB * context->plan.height * context->plan.width;
+    const size_t classes = context->model->graph->classes;
+    assert(plan->batch > 0); /* pm_context_prepare_logits */
+    for (size_t first = 0; first < count; first += plan->batch) {
+        const size_t images = count - first < plan->batch ? count - first : plan->batch;
+        for (size_t n = 0; n < images; n++)
+            pm_plan_load(plan, n, inputs + (first + n) * values, context->scale, context->shift);
+        for (size_t i = 0; i < plan->step_count; i++) {
+            pm_plan_run(plan, i, images, NULL, NULL);
+            pm_context_beat(context);
+        }
+        for (size_t n = 0; n < images; n++)
+            pm_plan_read_logits(plan, n, logits + (first + n) * classes);
+    }
     return PM_OK;
 }
 

@@ -348,6 +348,7 @@ pm_status pm_packed_new(const pm_graph *graph, pm_packed **out) {
     pm_packed *packed = calloc(1, sizeof *packed);
     if (packed == NULL) return pm_fail(PM_E_MEMORY, "no memory for %s", graph->arch->name);
     packed->graph = graph;
+    pthread_mutex_init(&packed->logits_lock, NULL);
     if ((status = pm_kernels_choose(&packed->kernels)) != PM_OK) goto fail;
     if ((status = pm_fusion_init(graph, &packed->fusion)) != PM_OK) goto fail;
     packed->groups = calloc(packed->fusion.count, sizeof *packed->groups);
@@ -379,6 +380,10 @@ void pm_packed_free(pm_packed **packed) {
         free(group->bias);
     }
     free(p->groups);
+    for (size_t i = 0; p->logits_filters != NULL && i < p->fusion.count; i++)
+        free(p->logits_filters[i]);
+    free(p->logits_filters);
+    pthread_mutex_destroy(&p->logits_lock);
     pm_fusion_fini(&p->fusion);
     free(p);
     *packed = NULL;

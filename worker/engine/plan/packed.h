@@ -3,6 +3,8 @@
 #ifndef PM_ENGINE_PACKED_H
 #define PM_ENGINE_PACKED_H
 
+#include <pthread.h>
+
 #include "worker/engine/graph.h"
 #include "worker/engine/kernels/kernels.h"
 #include "worker/engine/plan/fusion.h"
@@ -41,11 +43,16 @@ typedef struct pm_packed {
     const pm_graph *graph; /* the model's; its convolution and linear weights are not read again */
     pm_fusion fusion;
     pm_packed_group *groups; /* [fusion.count] */
+    pthread_mutex_t logits_lock;
+    float **logits_filters; /* [fusion.count] for forward passes of which only the logits count: as
+                               `winograd`, forward; NULL until pm_packed_for_logits */
 } pm_packed;
 
 /* The ISA is chosen here. PM_E_USAGE (PARCHMILL_ISA), PM_E_UNSUPPORTED, PM_E_MEMORY. */
 pm_status pm_packed_new(const pm_graph *graph, pm_packed **out);
 void pm_packed_free(pm_packed **packed);
+/* Add the filters of logits-only passes, once; any thread may ask. PM_E_MEMORY. */
+pm_status pm_packed_for_logits(pm_packed *packed);
 const char *pm_packed_isa(const pm_packed *packed);
 
 #endif

@@ -2,6 +2,7 @@
 #include "worker/engine/plan/plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "worker/engine/plan/memory.h"
 
@@ -105,6 +106,8 @@ size_t pm_plan_mask_bytes(const pm_plan *plan, pm_activation activation) {
 
 /* ---- forward ---- */
 
+static size_t forward_images(const pm_plan *plan) { return plan->logits_only ? plan->batch : 1; }
+
 /* Zeros that the readers of a group's value want around it. */
 static size_t forward_border(const pm_plan *plan, int group) {
     const pm_fusion *fusion = &plan->packed->fusion;
@@ -120,16 +123,18 @@ static size_t forward_border(const pm_plan *plan, int group) {
 
 /* The image: three channels at a pitch of four floats, so that few of them are loaded in vain. */
 static int image_tensor(pm_plan *plan) {
-    const size_t border = forward_border(plan, PM_GROUP_IMAGE);
+    const size_t border = forward_border(plan, PM_GROUP_IMAGE), images = forward_images(plan);
     size_t row = (plan->width + 2 * border) * PM_RGB_PITCH;
-    return add_tensor(plan, (pm_tensor){.images = 1,
+    size_t image = row * (plan->height + 2 * border);
+    return add_tensor(plan, (pm_tensor){.images = images,
                                         .blocks = 1,
                                         .height = plan->height,
                                         .width = plan->width,
                                         .border = border,
+                                        .image = (ptrdiff_t)image,
                                         .row = (ptrdiff_t)row,
                                         .pixel = PM_RGB_PITCH,
-                                        .floats = row * (plan->height + 2 * border),
+                                        .floats = images * image,
                                         .origin = (ptrdiff_t)(border * (row + PM_RGB_PITCH))});
 }
 
@@ -189,7 +194,8 @@ static int value_tensor(pm_plan *plan, int index) {
     const size_t *size = pm_plan_size(plan, index);
     plan->value[index] =
         home->concat == PM_GROUP_NONE
-            ? pm_plan_tensor(plan, 1, blocks, size[0], size[1], home->border, plan->step_count)
+            ? pm_plan_tensor(plan, forward_images(plan), blocks, size[0], size[1], home->border,
+                             plan->step_count)
             : pm_plan_view(plan, value_tensor(plan, home->concat), home->block, blocks);
     return plan->value[index];
 }
@@ -220,9 +226,53 @@ static void add_concat(pm_plan *plan, int index) {
     }
 }
 
+/* Rows of a LayerNorm's normalised map, then 1 / std a pixel. */
+static size_t normal_bytes(const pm_plan *plan, size_t blocks, const size_t *size) {
+    return (blocks * plan->packed->kernels->lanes + 1) * size[0] * size[1] * sizeof(float);
+}
+
+/* What backward needs of a forward step. */
+static void add_kept(pm_plan *plan, pm_step *step, size_t time) {
+    const int i = step->group;
+    const pm_group *group = &plan->packed->fusion.groups[i];
+    const size_t *size = plan->sizes[group->last];
+    const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, i)->channels);
+    const size_t pixels = blocks * size[0] * size[1];
+    if (pm_plan_head(plan, i)->op == PM_OP_CONV)
+        step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, time);
+    if (group->activation != PM_ACTIVATION_NONE)
+        plan->mask[i] =
+            kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), time);
+    if (group->kind == PM_GROUP_MAXPOOL)
+        plan->winner[i] = kept_tensor(plan, pixels * plan->packed->kernels->lanes, time);
+    if (group->kind == PM_GROUP_LAYERNORM)
+        plan->normal[i] = kept_tensor(plan, normal_bytes(plan, blocks, size), time);
+}
+
+/* The kernels write it all the same: into room that the next step uses again. */
+static void add_passing(pm_plan *plan, pm_step *step, size_t time) {
+    const int i = step->group;
+    const pm_group *group = &plan->packed->fusion.groups[i];
+    const pm_node *head = pm_plan_head(plan, i);
+    const size_t *size = plan->sizes[group->last];
+    const size_t blocks = pm_plan_blocks(plan, head->channels);
+    if (group->activation != PM_ACTIVATION_NONE) /* every pixel at the same place */
+        plan->mask[i] = kept_tensor(plan, pm_plan_mask_bytes(plan, group->activation), time);
+    if (group->kind == PM_GROUP_MAXPOOL)
+        plan->winner[i] =
+            kept_tensor(plan, blocks * size[0] * size[1] * plan->packed->kernels->lanes, time);
+    if (group->kind == PM_GROUP_LAYERNORM)
+        plan->normal[i] = kept_tensor(plan, normal_bytes(plan, blocks, size), time);
+    if (plan->packed->logits_filters[i] == NULL) return;
+    step->op = PM_DO_WINOGRAD;
+    step->scratch = pm_plan_scratch(
+        plan, step,
+        plan->packed->kernels->winograd_scratch(pm_plan_blocks(plan, head->in_channels), blocks,
+                                                pm_plan_chunk_tiles(plan, step, plan->batch)));
+}
+
 static void add_forward(pm_plan *plan) {
     const pm_fusion *fusion = &plan->packed->fusion;
-    const pm_kernels *kernels = plan->packed->kernels;
     plan->image = image_tensor(plan);
     find_homes(plan);
     for (size_t i = 0; i < fusion->count; i++) {
@@ -231,8 +281,7 @@ static void add_forward(pm_plan *plan) {
             add_concat(plan, (int)i);
             continue;
         }
-        const size_t *size = plan->sizes[group->last], time = plan->step_count;
-        const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, (int)i)->channels);
+        const size_t time = plan->step_count;
         plan->value[i] = value_tensor(plan, (int)i);
         pm_step *step = pm_plan_step(plan, forward_op(group->kind), (int)i, (int)i);
         step->forward = true;
@@ -243,17 +292,10 @@ static void add_forward(pm_plan *plan) {
         pm_plan_use(plan, step->in, time);
         pm_plan_use(plan, step->add, time);
         pm_plan_use(plan, step->factors, time);
-        if (pm_plan_head(plan, (int)i)->op == PM_OP_CONV)
-            step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, time);
-        const size_t pixels = blocks * size[0] * size[1];
-        if (group->activation != PM_ACTIVATION_NONE)
-            plan->mask[i] =
-                kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), time);
-        if (group->kind == PM_GROUP_MAXPOOL)
-            plan->winner[i] = kept_tensor(plan, pixels * kernels->lanes, time);
-        if (group->kind == PM_GROUP_LAYERNORM)
-            plan->normal[i] = kept_tensor(
-                plan, (pixels * kernels->lanes + size[0] * size[1]) * sizeof(float), time);
+        if (plan->logits_only)
+            add_passing(plan, step, time);
+        else
+            add_kept(plan, step, time);
     }
     plan->forward_count = plan->step_count;
     plan->logits = plan->value[fusion->output];
@@ -321,7 +363,7 @@ static void keep_pooled(pm_plan *plan) {
 static pm_status make_arena(pm_plan *plan) {
     pm_tensor **order = malloc(plan->tensor_count * sizeof *order);
     if (order == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
-    for (size_t i = 0; i < plan->packed->fusion.count; i++) {
+    for (size_t i = 0; i < plan->packed->fusion.count && !plan->logits_only; i++) {
         pm_plan_use(plan, plan->mask[i], plan->step_count);
         pm_plan_use(plan, plan->winner[i], plan->step_count);
         pm_plan_use(plan, plan->normal[i], plan->step_count);
@@ -366,20 +408,17 @@ static pm_status make_rooms(pm_plan *plan) {
     return PM_OK;
 }
 
-pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
-                       pm_plan *out) {
-    if (batch < 1 || batch > PM_BATCH_MAX)
-        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", PM_BATCH_MAX, batch);
-    if (height < 1 || width < 1 || height > SIDE_MAX || width > SIDE_MAX)
+static pm_status init(pm_plan plan, pm_plan *out) {
+    if (plan.batch < 1 || plan.batch > PM_BATCH_MAX)
+        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", PM_BATCH_MAX, plan.batch);
+    if (plan.height < 1 || plan.width < 1 || plan.height > SIDE_MAX || plan.width > SIDE_MAX)
         return pm_fail(PM_E_USAGE, "an input is 1 to %d pixels wide and high, not %zu x %zu",
-                       SIDE_MAX, width, height);
-    pm_plan plan = {.packed = packed, .height = height, .width = width, .batch = batch};
+                       SIDE_MAX, plan.width, plan.height);
     pm_status status = make_rooms(&plan);
-    if (status == PM_OK) status = pm_graph_sizes(packed->graph, height, width, plan.sizes);
-    if (status == PM_OK) {
-        add_forward(&plan);
-        status = pm_plan_add_backward(&plan);
-    }
+    if (status == PM_OK)
+        status = pm_graph_sizes(plan.packed->graph, plan.height, plan.width, plan.sizes);
+    if (status == PM_OK) add_forward(&plan);
+    if (status == PM_OK && !plan.logits_only) status = pm_plan_add_backward(&plan);
     if (status == PM_OK) status = make_arena(&plan);
     if (status == PM_OK) status = pm_plan_resolve(&plan);
     if (status == PM_OK)
@@ -387,6 +426,45 @@ pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, siz
     else
         pm_plan_fini(&plan);
     return status;
+}
+
+pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
+                       pm_plan *out) {
+    return init((pm_plan){.packed = packed, .height = height, .width = width, .batch = batch}, out);
+}
+
+pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t batch,
+                              pm_plan *out) {
+    return init((pm_plan){.packed = packed,
+                          .height = height,
+                          .width = width,
+                          .batch = batch,
+                          .logits_only = true},
+                out);
+}
+
+/* [3, height, width] to PM_RGB_PITCH floats a pixel inside a border of zeros. */
+void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float scale[3],
+                  const float shift[3]) {
+    const pm_tensor *t = &plan->tensors[plan->image];
+    const size_t pixels = plan->height * plan->width;
+    float *base = plan->arena + t->offset + image * (size_t)t->image;
+    memset(base, 0, (size_t)t->image * sizeof *base);
+    for (size_t y = 0; y < plan->height; y++) {
+        float *p = base + t->origin + (ptrdiff_t)y * t->row;
+        const float *in = input + y * plan->width;
+        for (size_t x = 0; x < plan->width; x++)
+            for (size_t k = 0; k < PM_RGB; k++)
+                p[x * PM_RGB_PITCH + k] = in[k * pixels + x] * scale[k] + shift[k];
+    }
+}
+
+void pm_plan_read_logits(const pm_plan *plan, size_t image, float *logits) {
+    const pm_span span = pm_plan_span(plan, plan->logits);
+    const size_t lanes = plan->packed->kernels->lanes;
+    const float *at = span.at + (ptrdiff_t)image * span.image;
+    for (size_t i = 0; i < plan->packed->graph->classes; i++)
+        logits[i] = at[(ptrdiff_t)(i / lanes) * span.plane + (ptrdiff_t)(i % lanes)];
 }
 
 void pm_plan_fini(pm_plan *plan) {

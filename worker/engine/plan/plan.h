@@ -1,5 +1,7 @@
 /* The plan of one input size and batch: tensors with their places in one arena, and the steps that
- * read and write them, forward (one image) and backward (up to `batch` requests at once).
+ * read and write them, forward (one image) and backward (up to `batch` requests at once). A plan
+ * for logits alone has forward steps only, of up to `batch` images at once, and keeps nothing of
+ * them.
  *
  * Made from a model's fusion and packed weights; nothing here is written by hand for a network.
  * Immutable once made, but for the arena's contents. Times: step i of `steps` runs at time i. */
@@ -32,7 +34,7 @@ typedef struct pm_home {
 
 typedef enum pm_step_op {
     PM_DO_CONV,
-    PM_DO_WINOGRAD,    /* a convolution's backward */
+    PM_DO_WINOGRAD,    /* a convolution's backward; its forward for logits alone */
     PM_DO_CONV_IMAGES, /* a linear layer's backward: images take the place of pixels */
     PM_DO_POINTWISE,
     PM_DO_MAXPOOL,
@@ -73,6 +75,7 @@ typedef struct pm_step {
 typedef struct pm_plan {
     const pm_packed *packed;
     size_t height, width, batch;
+    bool logits_only;
     size_t (*sizes)[2]; /* [nodes] */
     pm_tensor *tensors;
     size_t tensor_count, tensor_room;
@@ -100,7 +103,15 @@ typedef struct pm_plan {
 /* PM_E_USAGE: sizes that the network cannot take; PM_E_MEMORY. */
 pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
                        pm_plan *out);
+/* For logits alone; pm_packed_for_logits must have been called. */
+pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t batch,
+                              pm_plan *out);
 void pm_plan_fini(pm_plan *plan);
+/* scale x + shift of input x [3, height, width]; `image` the place in the batch. */
+void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float scale[3],
+                  const float shift[3]);
+/* The logits [classes] of one image, after the last forward step. */
+void pm_plan_read_logits(const pm_plan *plan, size_t image, float *logits);
 
 /* Run step `index` for `images` requests (forward: 1). Not for hooks. rows, values: [images] class
  * and seed, for the step that starts backward. */

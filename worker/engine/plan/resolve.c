@@ -13,6 +13,7 @@ static pm_mask_span mask_span(const pm_plan *plan, int group) {
     if (plan->mask[group] == PM_TENSOR_NONE) return (pm_mask_span){0};
     const size_t *size = pm_plan_size(plan, group);
     float *at = plan->arena + plan->tensors[plan->mask[group]].offset;
+    if (plan->logits_only) return (pm_mask_span){.at = at};
     return (pm_mask_span){at, (ptrdiff_t)(size[0] * size[1]), (ptrdiff_t)size[1], 1};
 }
 
@@ -149,12 +150,16 @@ static void resolve_backward(pm_plan *plan, pm_step *step, rooms *next) {
 static void resolve_winograd(const pm_plan *plan, pm_step *step) {
     const pm_node *head = pm_plan_head(plan, step->group);
     const size_t *size = pm_plan_size(plan, step->target);
+    const size_t ins = step->forward ? head->in_channels : head->channels;
+    const size_t outs = step->forward ? head->channels : head->in_channels;
+    const float *weights = step->forward ? plan->packed->logits_filters[step->group]
+                                         : plan->packed->groups[step->group].winograd;
     step->winograd = (pm_winograd){.in = as_const(pm_plan_span(plan, step->in)),
-                                   .weights = plan->packed->groups[step->group].winograd,
+                                   .weights = weights,
                                    .scratch = plan->arena + plan->tensors[step->scratch].offset,
                                    .images = 1,
-                                   .in_blocks = pm_plan_blocks(plan, head->channels),
-                                   .out_blocks = pm_plan_blocks(plan, head->in_channels),
+                                   .in_blocks = pm_plan_blocks(plan, ins),
+                                   .out_blocks = pm_plan_blocks(plan, outs),
                                    .height = size[0],
                                    .width = size[1],
                                    .epilogue = epilogue_of(plan, step)};
@@ -209,6 +214,9 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
                   .pad = head->pad[0],
                   .channels = target->channels,
                   .epilogue = epilogue_of(plan, step)};
+    /* Forward values stand for all images of a backward pass. */
+    if (step->factors != PM_TENSOR_NONE && plan->tensors[step->factors].images == 1)
+        m->factors.image = 0;
     m->before = step->before;
     m->in_channels = target->channels; /* a concatenation's part, forward */
     if (head->op == PM_OP_SUBSAMPLE_PAD) {
