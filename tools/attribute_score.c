@@ -101,8 +101,8 @@ static pm_status map_boxes(const pm_scored *subject, pm_attribute_score *out) {
 
 /* ---- numbers ---- */
 
-static pm_status forward(void *user, const float *tensor, float *logits) {
-    return pm_context_logits(user, tensor, logits);
+static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
+    return pm_context_logits_batch(user, tensors, count, logits);
 }
 
 static pm_status take_rows(const pm_curves_result *curves, pm_attribute_score *score) {
@@ -126,6 +126,7 @@ static pm_status evaluate(const pm_scored *s, const pm_evaluation *e, pm_attribu
     if (!status)
         status = pm_image_replacement(e->replacement, e->seed, &s->image, s->input, s->side,
                                       replacement);
+    if (!status) status = pm_context_prepare_logits(s->context, PM_CURVES_BATCH);
     if (!status) status = pm_curves_new(pixels, s->classes, e->ratios, e->ratio_count, &curves);
     if (!status) {
         pm_curves_begin(curves, s->input, replacement);

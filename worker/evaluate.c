@@ -71,12 +71,12 @@ pm_status pm_evaluator_keep(pm_evaluator *e, size_t key, const pm_attribution_re
     return PM_OK;
 }
 
-static pm_status forward(void *user, const float *tensor, float *logits) {
-    return pm_context_logits(user, tensor, logits);
+static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
+    return pm_context_logits_batch(user, tensors, count, logits);
 }
 
 pm_status pm_evaluator_run(pm_evaluator *e, pm_context *context, pm_curves_fn give, void *user) {
-    pm_status status = PM_OK;
+    pm_status status = pm_context_prepare_logits(context, PM_CURVES_BATCH);
     for (size_t i = 0; i < e->count && !status; i++) {
         const kept *k = &e->kept[i];
         pm_curves_result curves;

@@ -14,9 +14,16 @@ struct pm_curves {
     size_t pixels, classes, ratio_count;
     double *ratios; /* [ratio_count] */
     const float *input, *replacement;
-    float *masked;                  /* [COLORS][pixels] */
-    float *logits, *logits_of_none; /* [classes]; of the replacement alone */
+    float *masked;         /* [COLORS][pixels], grows along a curve */
+    float *logits_of_none; /* [classes] of the replacement alone */
     bool none_known;
+    /* passes that wait to be run together */
+    float *waiting;             /* [PM_CURVES_BATCH][COLORS][pixels] */
+    float *to[PM_CURVES_BATCH]; /* where their logits belong */
+    size_t waiting_count;
+    float *batch_logits;       /* [PM_CURVES_BATCH][classes] */
+    float *answers;            /* [PM_CURVE_COUNT * ratio_count][classes] */
+    const float **answer;      /* [PM_CURVE_COUNT * ratio_count] each row's logits */
     uint32_t *order, *scratch; /* [pixels] */
     double *p;                 /* [ratio_count] */
     pm_perturbation *rows;     /* [PM_CURVE_COUNT * ratio_count] */
@@ -90,8 +97,8 @@ typedef struct untouched {
     double p_target, p_first;
 } untouched;
 
-static void measure(const pm_curves *c, const untouched *was, pm_perturbation *row) {
-    const float *logits = c->logits;
+static void measure(const pm_curves *c, const untouched *was, const float *logits,
+                    pm_perturbation *row) {
     size_t top = argmax(logits, c->classes);
     row->p_target = probability(logits, c->classes, top, was->target);
     row->aopc = was->p_target - row->p_target;
@@ -112,44 +119,65 @@ static void take_pixels(pm_curves *c, size_t first, size_t end) {
         }
 }
 
-/* Logits with `taken` pixels of the order gone, *before of them already; a tensor that was asked
- * for before is not asked for again. */
-static pm_status pass(pm_curves *c, size_t taken, size_t *before, pm_logits_fn forward,
-                      void *user) {
-    bool none = taken == c->pixels;
-    if (taken == *before) return PM_OK;
-    take_pixels(c, *before, taken);
-    *before = taken;
-    const size_t bytes = c->classes * sizeof *c->logits;
-    if (none && c->none_known) {
-        memcpy(c->logits, c->logits_of_none, bytes);
-        return PM_OK;
+static pm_status flush(pm_curves *c, pm_logits_fn forward, void *user) {
+    if (c->waiting_count == 0) return PM_OK;
+    pm_status status = forward(user, c->waiting, c->waiting_count, c->batch_logits);
+    for (size_t i = 0; i < c->waiting_count && !status; i++) {
+        memcpy(c->to[i], c->batch_logits + i * c->classes, c->classes * sizeof *c->batch_logits);
+        if (c->to[i] == c->logits_of_none) c->none_known = true;
     }
-    pm_status status = forward(user, c->masked, c->logits);
-    if (status || !none) return status;
-    memcpy(c->logits_of_none, c->logits, bytes);
-    c->none_known = true;
+    c->waiting_count = 0;
+    return status;
+}
+
+/* The masked tensor as it stands; its logits go to `to`. */
+static pm_status ask(pm_curves *c, float *to, pm_logits_fn forward, void *user) {
+    const size_t values = COLORS * c->pixels;
+    memcpy(c->waiting + c->waiting_count * values, c->masked, values * sizeof *c->masked);
+    c->to[c->waiting_count++] = to;
+    return c->waiting_count < PM_CURVES_BATCH ? PM_OK : flush(c, forward, user);
+}
+
+static bool asks_for_none(const pm_curves *c) {
+    for (size_t i = 0; i < c->waiting_count; i++)
+        if (c->to[i] == c->logits_of_none) return true;
+    return c->none_known;
+}
+
+/* Every row's logits, or where they will be; a tensor that was asked for is not asked for again. */
+static pm_status ask_curve(pm_curves *c, pm_curve curve, const float *heat_map, const float *logits,
+                           pm_logits_fn forward, void *user) {
+    size_t before = 0;
+    const float *answer = logits;
+    pm_pixels_rank(heat_map, c->pixels, curve, c->scratch, c->order);
+    memcpy(c->masked, c->input, COLORS * c->pixels * sizeof *c->masked);
+    for (size_t i = 0; i < c->ratio_count; i++) {
+        const size_t row = (size_t)curve * c->ratio_count + i;
+        const size_t taken = pm_pixels_taken(c->pixels, c->ratios[i]);
+        if (taken != before) {
+            float *to = taken == c->pixels ? c->logits_of_none : c->answers + row * c->classes;
+            take_pixels(c, before, taken);
+            before = taken;
+            pm_status status = PM_OK;
+            if (to != c->logits_of_none || !asks_for_none(c)) status = ask(c, to, forward, user);
+            if (status) return status;
+            answer = to;
+        }
+        c->answer[row] = answer;
+    }
     return PM_OK;
 }
 
-/* p_target of each ratio to c->p. */
-static pm_status run_curve(pm_curves *c, pm_curve curve, const float *heat_map, const float *logits,
-                           const untouched *was, pm_logits_fn forward, void *user, bool *finite) {
-    size_t before = 0;
-    pm_pixels_rank(heat_map, c->pixels, curve, c->scratch, c->order);
-    memcpy(c->masked, c->input, COLORS * c->pixels * sizeof *c->masked);
-    memcpy(c->logits, logits, c->classes * sizeof *c->logits);
-    for (size_t i = 0; i < c->ratio_count && *finite; i++) {
-        pm_perturbation *row = &c->rows[(size_t)curve * c->ratio_count + i];
-        size_t taken = pm_pixels_taken(c->pixels, c->ratios[i]);
-        pm_status status = pass(c, taken, &before, forward, user);
-        if (status) return status;
-        *finite = are_finite(c->logits, c->classes);
-        *row = (pm_perturbation){.curve = curve, .ratio = c->ratios[i]};
-        if (*finite) measure(c, was, row);
-        c->p[i] = row->p_target;
+/* p_target of each ratio to c->p. False: a logit is not finite. */
+static bool measure_curve(pm_curves *c, pm_curve curve, const untouched *was) {
+    for (size_t i = 0; i < c->ratio_count; i++) {
+        const size_t at = (size_t)curve * c->ratio_count + i;
+        if (!are_finite(c->answer[at], c->classes)) return false;
+        c->rows[at] = (pm_perturbation){.curve = curve, .ratio = c->ratios[i]};
+        measure(c, was, c->answer[at], &c->rows[at]);
+        c->p[i] = c->rows[at].p_target;
     }
-    return PM_OK;
+    return true;
 }
 
 pm_status pm_curves_run(pm_curves *c, const float *heat_map, const float *logits, size_t target,
@@ -157,14 +185,16 @@ pm_status pm_curves_run(pm_curves *c, const float *heat_map, const float *logits
     size_t first = argmax(logits, c->classes);
     untouched was = {target, first, probability(logits, c->classes, first, target),
                      probability(logits, c->classes, first, first)};
-    pm_curves_result r = {.finite = true, .rows = c->rows};
-    pm_status status =
-        run_curve(c, PM_CURVE_MORF, heat_map, logits, &was, forward, user, &r.finite);
+    pm_curves_result r = {.rows = c->rows};
+    c->waiting_count = 0;
+    pm_status status = ask_curve(c, PM_CURVE_MORF, heat_map, logits, forward, user);
+    if (!status) status = ask_curve(c, PM_CURVE_LERF, heat_map, logits, forward, user);
+    if (!status) status = flush(c, forward, user);
     if (status) return status;
-    r.deletion_auc = pm_curve_area(c->ratios, c->p, c->ratio_count);
-    status = run_curve(c, PM_CURVE_LERF, heat_map, logits, &was, forward, user, &r.finite);
-    if (status) return status;
-    r.insertion_auc = pm_curve_area(c->ratios, c->p, c->ratio_count);
+    r.finite = measure_curve(c, PM_CURVE_MORF, &was);
+    if (r.finite) r.deletion_auc = pm_curve_area(c->ratios, c->p, c->ratio_count);
+    if (r.finite) r.finite = measure_curve(c, PM_CURVE_LERF, &was);
+    if (r.finite) r.insertion_auc = pm_curve_area(c->ratios, c->p, c->ratio_count);
     r.row_count = r.finite ? PM_CURVE_COUNT * c->ratio_count : 0;
     *out = r;
     return PM_OK;
@@ -181,14 +211,17 @@ pm_status pm_curves_new(size_t pixels, size_t classes, const double *ratios, siz
     c->ratio_count = ratio_count;
     c->ratios = calloc(ratio_count + 1, sizeof *c->ratios);
     c->masked = calloc(pixels, COLORS * sizeof *c->masked);
-    c->logits = calloc(classes, sizeof *c->logits);
     c->logits_of_none = calloc(classes, sizeof *c->logits_of_none);
+    c->waiting = calloc(PM_CURVES_BATCH * pixels, COLORS * sizeof *c->waiting);
+    c->batch_logits = calloc(PM_CURVES_BATCH, classes * sizeof *c->batch_logits);
+    c->answers = calloc(PM_CURVE_COUNT * ratio_count + 1, classes * sizeof *c->answers);
+    c->answer = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->answer);
     c->order = calloc(pixels, sizeof *c->order);
     c->scratch = calloc(pixels, sizeof *c->scratch);
     c->p = calloc(ratio_count + 1, sizeof *c->p);
     c->rows = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->rows);
-    if (!c->ratios || !c->masked || !c->logits || !c->logits_of_none || !c->order || !c->scratch ||
-        !c->p || !c->rows) {
+    if (!c->ratios || !c->masked || !c->logits_of_none || !c->order || !c->scratch || !c->p ||
+        !c->rows || !c->waiting || !c->batch_logits || !c->answers || !c->answer) {
         pm_curves_free(&c);
         return pm_fail(PM_E_MEMORY, "evaluation: no memory for %zu pixels", pixels);
     }
@@ -202,8 +235,11 @@ void pm_curves_free(pm_curves **curves) {
     if (!c) return;
     free(c->ratios);
     free(c->masked);
-    free(c->logits);
     free(c->logits_of_none);
+    free(c->waiting);
+    free(c->batch_logits);
+    free(c->answers);
+    free(c->answer);
     free(c->order);
     free(c->scratch);
     free(c->p);

@@ -56,8 +56,11 @@ typedef struct pm_curves_result {
 
 typedef struct pm_curves pm_curves;
 
-/* logits [classes] of tensor [3][pixels]. */
-typedef pm_status (*pm_logits_fn)(void *user, const float *tensor, float *logits);
+/* Passes that are asked for together. */
+enum { PM_CURVES_BATCH = 5 };
+
+/* logits [count][classes] of tensors [count][3][pixels], count at most PM_CURVES_BATCH. */
+typedef pm_status (*pm_logits_fn)(void *user, const float *tensors, size_t count, float *logits);
 
 /* ratios [ratio_count] within 0..1, ascending, are copied. PM_E_MEMORY. */
 pm_status pm_curves_new(size_t pixels, size_t classes, const double *ratios, size_t ratio_count,
@@ -68,7 +71,7 @@ void pm_curves_free(pm_curves **curves);
  * [3][pixels], borrowed until the next begin. */
 void pm_curves_begin(pm_curves *curves, const float *input, const float *replacement);
 
-/* heat_map [pixels] and logits [classes], of the input itself, finite. `forward` is called for each
+/* heat_map [pixels] and logits [classes], of the input itself, finite. `forward` is asked for each
  * ratio and order whose tensor was not asked for before: never where no pixel is taken, once a
  * photograph where all are. Gives what `forward` gives. */
 pm_status pm_curves_run(pm_curves *curves, const float *heat_map, const float *logits,

@@ -27,8 +27,8 @@ static float *read_tensor(const pm_weights *weights, const char *name, size_t co
     return values;
 }
 
-static pm_status forward(void *user, const float *tensor, float *logits) {
-    return pm_context_logits(user, tensor, logits);
+static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
+    return pm_context_logits_batch(user, tensors, count, logits);
 }
 
 /* The largest difference; both NaN (or no logarithm) is none. */
@@ -56,6 +56,7 @@ static void run(const subject *s, const float *replacement, pm_curves **curves,
     assert_non_null(logits);
     assert_int_equal(pm_context_new(s->model, s->height, s->width, 1, &context), PM_OK);
     assert_int_equal(pm_context_logits(context, s->input, logits), PM_OK);
+    assert_int_equal(pm_context_prepare_logits(context, PM_CURVES_BATCH), PM_OK);
     assert_int_equal(pm_curves_new(pixels, classes, s->ratios, s->ratio_count, curves), PM_OK);
     pm_curves_begin(*curves, s->input, replacement);
     assert_int_equal(pm_curves_run(*curves, s->heat_map, logits, s->target, forward, context, out),

@@ -189,7 +189,7 @@ static void check_scale(const pm_kernels *k, size_t height, size_t width) {
     const pm_span other = dense(map, k, BLOCKS, height, width),
                   one = dense(factors, k, BLOCKS, 1, 1);
     pm_map m = {.in = {from.at, from.image, from.plane, from.row, from.pixel},
-                .factors = {one.at, one.image, one.plane, one.row, one.pixel},
+                .factors = {one.at, 0, one.plane, one.row, one.pixel}, /* all images' */
                 .images = IMAGES,
                 .blocks = BLOCKS,
                 .height = height,
@@ -198,7 +198,7 @@ static void check_scale(const pm_kernels *k, size_t height, size_t width) {
                 .in_width = width,
                 .epilogue = {.out = to}};
     k->scale_map(&m);
-    m.factors = (pm_const_span){other.at, other.image, other.plane, other.row, other.pixel};
+    m.factors = (pm_const_span){other.at, 0, other.plane, other.row, other.pixel};
     m.height = m.width = 1;
     m.epilogue.out = dense(sums, k, BLOCKS, 1, 1);
     k->scale_sum(&m);

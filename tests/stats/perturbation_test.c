@@ -86,13 +86,15 @@ typedef struct model {
     float scale; /* of the logits */
 } model;
 
-static pm_status forward(void *user, const float *tensor, float *logits) {
+static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
     model *m = user;
-    m->passes++;
-    for (size_t c = 0; c < CLASSES; c++) {
+    assert_in_range(count, 1, PM_CURVES_BATCH);
+    m->passes += count;
+    for (size_t c = 0; c < count * CLASSES; c++) {
         double sum = 0;
         for (size_t i = 0; i < INPUTS; i++)
-            sum += (double)m->weights[c * INPUTS + i] * (double)tensor[i];
+            sum += (double)m->weights[c % CLASSES * INPUTS + i] *
+                   (double)tensors[c / CLASSES * INPUTS + i];
         logits[c] = m->scale * (float)sum;
     }
     return PM_OK;
@@ -107,7 +109,7 @@ static model *make(void) {
     pm_synth("curve/replacement", 0, m->replacement, INPUTS);
     pm_synth("curve/heat", 0, m->heat, PIXELS);
     for (size_t i = 0; i < PIXELS; i++) m->heat[i] = floorf(fabsf(m->heat[i] * 4)) / 4;
-    forward(m, m->input, m->logits);
+    forward(m, m->input, 1, m->logits);
     m->passes = 0;
     return m;
 }
@@ -215,7 +217,7 @@ static void lodds_of_a_small_probability_are_the_references(void **state) {
                                      -5.26258039, -5.26258039, 3.41332722, 12.1520214,  21.4112167};
     model *m = make();
     m->scale = 4;
-    forward(m, m->input, m->logits);
+    forward(m, m->input, 1, m->logits);
     pm_curves *curves = curves_of(m, m->zero);
     pm_curves_result r;
     assert_int_equal(pm_curves_run(curves, m->heat, m->logits, 1, forward, m, &r), PM_OK);
@@ -230,7 +232,7 @@ static void a_probability_of_zero_has_no_logarithm(void **state) {
     (void)state;
     model *m = make();
     m->scale = 200; /* softmax underflows in float */
-    forward(m, m->input, m->logits);
+    forward(m, m->input, 1, m->logits);
     pm_curves *curves = curves_of(m, m->zero);
     pm_curves_result r;
     assert_int_equal(pm_curves_run(curves, m->heat, m->logits, 1, forward, m, &r), PM_OK);
@@ -253,9 +255,10 @@ static void what_is_not_finite_is_said(void **state) {
     free(m);
 }
 
-static pm_status refuse(void *user, const float *tensor, float *logits) {
+static pm_status refuse(void *user, const float *tensors, size_t count, float *logits) {
     (void)user;
-    (void)tensor;
+    (void)tensors;
+    (void)count;
     (void)logits;
     return PM_E_CANCELLED;
 }
