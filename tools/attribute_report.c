@@ -28,6 +28,8 @@ pm_status pm_attribute_report_take(pm_attribute_report *report, const pm_attribu
     report->predicted = from->predicted;
     report->p_target = (double)from->p_target;
     report->p_predicted = (double)from->p_predicted;
+    report->ig_sum = from->ig_sum;
+    report->ig_expected = from->ig_expected;
     return PM_OK;
 }
 
@@ -128,6 +130,10 @@ void pm_attribute_report_print(const pm_attribute_report *report, FILE *out) {
             report->target, report->target == report->predicted ? " (the top class)" : "",
             report->p_target, heat.least, heat.most, heat.mean, heat.peak_x, heat.peak_y);
     print_layers(report, out);
+    if (isfinite(report->ig_sum - report->ig_expected))
+        fprintf(out,
+                "\ncompleteness: the attribution sums to %.6g, the path says %.6g (gap %.2g)\n",
+                report->ig_sum, report->ig_expected, report->ig_sum - report->ig_expected);
     pm_attribute_score_print(&report->score, out);
     fprintf(out, "\n%.0f ms to decode and resize, %.0f ms to attribute (%s)\n", report->prepare_ms,
             report->compute_ms, pm_model_isa(report->order->model));
@@ -192,6 +198,9 @@ pm_status pm_attribute_report_json(const pm_attribute_report *report, char **out
         "prepare_ms", report->prepare_ms, "compute_ms", report->compute_ms, "isa",
         pm_model_isa(report->order->model), "engine_version", PM_ENGINE_VERSION);
     if (root) json_object_set_new(root, "configuration", json_loads(text, 0, NULL));
+    if (root)
+        json_object_set_new(root, "completeness_gap",
+                            real_or_null(true, report->ig_sum - report->ig_expected));
     if (root && !pm_attribute_score_json(&report->score, root))
         dumped = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     if (dumped) {

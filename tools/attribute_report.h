@@ -16,9 +16,10 @@ typedef struct pm_attribute_report {
     pm_geometry geometry;
     int target, predicted;
     double p_target, p_predicted;
-    float *logits;   /* [classes] */
-    float *heat_map; /* [side][side] */
-    size_t side;     /* pixels */
+    double ig_sum, ig_expected; /* ig: parchgrad.h; NAN for other methods */
+    float *logits;              /* [classes] */
+    float *heat_map;            /* [side][side] */
+    size_t side;                /* pixels */
     size_t layer_count;
     pm_layer_gradient *layers; /* channel arrays are NULL */
     double prepare_ms, compute_ms;

@@ -223,6 +223,8 @@ pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
     wire->predicted = result->predicted;
     wire->p_target = (double)result->p_target;
     wire->p_predicted = (double)result->p_predicted;
+    wire->completeness_gap = result->ig_sum - result->ig_expected;
+    wire->has_completeness_gap = isfinite(wire->completeness_gap);
     pm_status status = fill_layers(wire, model, result);
     if (!status) status = fill_box(wire, result, boxes, box_count);
     if (!status && channels != PM_CHANNELS_NONE) status = fill_channels(reply, k, result);

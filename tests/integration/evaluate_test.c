@@ -276,6 +276,47 @@ static void attribute_and_run_agree(void **state) {
                 1e-6);
 }
 
+/* Completeness: the gap shrinks as steps grow, is there for ig alone, and is what attribute says.
+ */
+static void ig_has_a_gap_that_closes(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program one, row;
+    pm_fixture_path(&fixture, "ig.db", db);
+    snprintf(line, sizeof line,
+             "run --model cifar_resnet20 --weights %s --images %s --method grad,ig --steps 2,200"
+             " --db %s --threads 1 --limit 8 --quiet --evaluate --ratios 0.5",
+             fixture.weights, fixture.images, db);
+    if (pm_program_run(&one, line)) fail_msg("%s", one.err);
+    assert_int_equal(number(db, "SELECT count(completeness_gap) FROM result_wide"), 8 * 2);
+    /* Curves begin at the photograph, wherever the path did. */
+    assert_int_equal(number(db, "SELECT count(*) FROM perturbation AS p JOIN result AS r"
+                                " USING (configuration_id, image_id)"
+                                " WHERE ratio = 0 AND p.p_target = r.p_target AND aopc = 0"),
+                     8 * 3 * 2);
+    assert_int_equal(number(db, "SELECT count(completeness_gap) FROM result_wide"
+                                " WHERE method = 'grad'"),
+                     0);
+    assert_int_equal(
+        number(db, "SELECT sum(abs(a.completeness_gap)) > 20 * sum(abs(b.completeness_gap))"
+                   " FROM result_wide AS a JOIN result_wide AS b USING (image)"
+                   " WHERE a.steps = 2 AND b.steps = 200"),
+        1);
+    snprintf(line, sizeof line,
+             "attribute --model cifar_resnet20 --weights %s %s/p0007.png --target 7 --json"
+             " --method ig --steps 2",
+             fixture.weights, fixture.images);
+    if (pm_program_run(&one, line)) fail_msg("%s", one.err);
+    snprintf(line, sizeof line,
+             "sql 'SELECT completeness_gap FROM result_wide WHERE image = \"p0007.png\""
+             " AND steps = 2' --format json --db %s",
+             db);
+    if (pm_program_run(&row, line)) fail_msg("%s", row.err);
+    double a = number_behind(one.out, "\"completeness_gap\": "),
+           b = number_behind(row.out, "\"completeness_gap\": ");
+    if (!(b != 0 && fabs(a - b) <= 1e-7 * fabs(b))) fail_msg("%.9g is not %.9g", a, b);
+}
+
 /* --boxes: NAME.xml; two boxes with a word for both. */
 static void attribute_takes_boxes_by_name(void **state) {
     (void)state;
@@ -485,6 +526,7 @@ int main(void) {
         cmocka_unit_test(curves_are_added_to_results_that_lack_them),
         cmocka_unit_test(another_evaluation_takes_their_place),
         cmocka_unit_test(attribute_and_run_agree),
+        cmocka_unit_test(ig_has_a_gap_that_closes),
         cmocka_unit_test(attribute_takes_boxes_by_name),
         cmocka_unit_test(photographs_have_the_curves_of_the_reference),
         cmocka_unit_test(dry_run_counts_evaluation),
