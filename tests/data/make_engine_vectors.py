@@ -165,6 +165,18 @@ CASES = {
     "googlenet_64_transform": ("googlenet", 64, 64, 1000, {"method": "inputgrad", "transform_input": True}),
     "googlenet_96_cls": ("googlenet", 96, 96, 1000, {}),
     "inception_v3_96_ratio0.3": ("inception_v3", 96, 96, 1000, {"layer_ratio": 0.3}),
+    "mobilenet_v2_96_guided": ("mobilenet_v2", 96, 96, 1000, {"guided": True, "quantile": 0.5, "layer_ratio": "features.1[4-8]*"}),
+    "mobilenet_v2_96_gradcam": ("mobilenet_v2", 96, 96, 1000, {"method": "gradcam", "guided": True}),
+    "efficientnet_b0_64_ig_ins": ("efficientnet_b0", 64, 64, 1000, {"method": "ig", "steps": 3, "mask": "ins", "quantile": 0.6}),
+    "efficientnet_b0_96_gradcam_depthwise": ("efficientnet_b0", 96, 96, 1000,
+                                             {"method": "gradcam", "cam_layer": "features.4.0.block.1.0", "layer_ratio": "features.4.0.block.1.0,features.5.*.3.0"}),
+    "densenet121_64_guided": ("densenet121", 64, 64, 1000, {"guided": True, "layer_ratio": "features.denseblock4.*.conv2"}),
+    "densenet121_64_gradcam": ("densenet121", 64, 64, 1000, {"method": "gradcam", "mask": "off", "layer_ratio": "features.denseblock4.*.conv2"}),
+    "googlenet_64_guided": ("googlenet", 64, 64, 1000, {"guided": True}),
+    "inception_v3_96_smoothgrad": ("inception_v3", 96, 96, 1000, {"method": "smoothgrad", "samples": 2, "layer_ratio": "Mixed_7c.*"}),
+    "convnext_tiny_64_vargrad": ("convnext_tiny", 64, 64, 1000, {"method": "vargrad", "samples": 2, "layer_ratio": "features.7.*"}),
+    "convnext_tiny_96_gradcam": ("convnext_tiny", 96, 96, 1000, {"method": "gradcam", "layer_ratio": "features.7.*"}),
+    "cifar_resnet20_32_guided": ("cifar_resnet20", 32, 32, 10, {"guided": True}),
     "cifar_resnet20_32_off": ("cifar_resnet20", 32, 32, 10, {"mask": "off"}),
     "cifar_resnet20_32_cls": ("cifar_resnet20", 32, 32, 10, {}),
     "cifar_resnet32_32_all": ("cifar_resnet32", 32, 32, 100, {"layer_ratio": 1.0}),
@@ -219,6 +231,24 @@ def extend(ref):
             if cfg["mask"] == "off":
                 for name, conv in layers(arch, model, cfg.get("layer_ratio")):
                     self.handles.append(conv.register_forward_hook(self._hook(name)))
+            self.plain = {n: getattr(F, n) for n in ("relu", "hardtanh")}
+            if self.guided:  # functional ReLUs and ReLU6 too, which the reference's modules do not see
+                for n, f in self.plain.items():
+                    setattr(F, n, self._clamping(f))
+
+        @staticmethod
+        def _clamping(plain):
+            def clamped(x, *args, inplace=False):
+                out = plain(x, *args)
+                if out.requires_grad:
+                    out.register_hook(lambda g: g.clamp(min=0))
+                return out
+            return clamped
+
+        def close(self):
+            super().close()
+            for n, f in self.plain.items():
+                setattr(F, n, f)
 
         def _rescale(self, name, conv, output, grad):
             if self.cfg["mask"] == "off":
@@ -263,20 +293,24 @@ def vargrad(ref, arch, model, x, cfg, classes):
 def gradcam(ref, arch, model, x, cfg, classes):
     """At a convolution: its raw output and the gradient as ParchGrad leaves it. By default: what the last pooling reads,
     and the gradient as it arrives there, before guided clamps it."""
-    uses = []  # a ReLU module is used twice a block: the last use counts
+    uses, pool = [], F.adaptive_avg_pool2d
 
-    def keep(module, inputs, output):
-        uses.append({"map": output.detach()[0]})
-        output.register_hook(lambda g, use=uses[-1]: use.__setitem__("gradient", g[0].clone()))
-    name = cfg.get("cam_layer")
-    if name is None:  # before ParchGrad's hooks, so that this one sees the gradient first
-        handle = (model.layer4[-1].relu if arch.startswith("resnet") else model.features).register_forward_hook(keep)
+    def keep(tensor):
+        uses.append({"map": tensor.detach()[0]})
+        tensor.register_hook(lambda g, use=uses[-1]: use.__setitem__("gradient", g[0].clone()))
+
+    def keep_pooled(tensor, size):
+        tensor = tensor * 1  # apart from the ReLU's output, whose gradient guided clamps
+        keep(tensor)
+        return pool(tensor, size)
     hooks = ref.ParchGrad(arch, model, cfg, classes)
-    if name is not None:
-        handle = dict(model.named_modules())[name].register_forward_hook(keep)
+    if "cam_layer" in cfg:
+        hooks.handles.append(dict(model.named_modules())[cfg["cam_layer"]].register_forward_hook(lambda m, i, o: keep(o)))
+    else:
+        F.adaptive_avg_pool2d = keep_pooled
     _, logits = ref.seeded_gradient(model, x[None], cfg["target"])
+    F.adaptive_avg_pool2d = pool
     hooks.close()
-    handle.remove()
     heat = (uses[-1]["gradient"].mean((1, 2))[:, None, None] * uses[-1]["map"]).sum(0).relu()
     return F.interpolate(heat[None, None], size=x.shape[1:], mode="bilinear", align_corners=False)[0, 0], logits[0], hooks.record
 

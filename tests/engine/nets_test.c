@@ -186,9 +186,26 @@ static pm_status parameter(void *user, const char *name, const size_t *shape, si
     return PM_OK;
 }
 
-/* Three requests in a batch of two: together, and a second round. */
-enum { REQUESTS = 3 };
-static const int targets[REQUESTS] = {3, 11, 7};
+/* In a batch of two: together, in a second round, guided apart from plain, and Grad-CAM in the
+ * middle of the network, which stops there. */
+enum { REQUESTS = 6, FORMS = 3 };
+static const int targets[REQUESTS] = {3, 11, 7, 3, 5, 7};
+static const size_t form_of[REQUESTS] = {0, 0, 0, 1, 1, 2};
+
+static void make_forms(const pm_model *model, pm_configuration **forms) {
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    strcpy(a.layers, "*");
+    for (size_t i = 0; i < FORMS; i++) {
+        a.guided = i == 1;
+        if (i == 2) {
+            a.method = PM_METHOD_GRADCAM;
+            strcpy(a.cam_layer, pm_model_conv(model, pm_model_conv_count(model) / 2)->name);
+            strcpy(a.layers, a.cam_layer);
+        }
+        if (pm_configuration_new(model, &a, NULL, &forms[i])) fail_msg("%s", pm_error_text());
+    }
+}
 
 typedef struct kept {
     size_t classes;
@@ -252,23 +269,19 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
         setenv("PARCHMILL_ISA", names[isa], 1);
         pm_graph *graph = NULL;
         pm_model *model = NULL;
-        pm_configuration *configuration = NULL;
+        pm_configuration *forms[FORMS] = {NULL};
         pm_context *context = NULL;
-        pm_attribution attribution;
-        pm_attribution_defaults(&attribution);
-        strcpy(attribution.layers, "*");
         float *input = malloc(3 * height * width * sizeof *input);
         assert_non_null(input);
         pm_synth("input/0", 0, input, 3 * height * width);
         if (pm_graph_new_from(&arch->info, CLASSES, parameter, NULL, &graph) ||
-            pm_model_new_from(graph, &model) ||
-            pm_configuration_new(model, &attribution, NULL, &configuration) ||
-            pm_context_new(model, height, width, 2, &context))
+            pm_model_new_from(graph, &model) || pm_context_new(model, height, width, 2, &context))
             fail_msg("%s: %s", arch->info.name, pm_error_text());
+        make_forms(model, forms);
         kept k = {CLASSES, {NULL}};
         pm_request requests[REQUESTS];
         for (size_t r = 0; r < REQUESTS; r++)
-            requests[r] = (pm_request){.configuration = configuration, .target = targets[r]};
+            requests[r] = (pm_request){.configuration = forms[form_of[r]], .target = targets[r]};
         if (pm_context_attribute(context, input, requests, REQUESTS, keep, &k))
             fail_msg("%s: %s", arch->info.name, pm_error_text());
         for (size_t r = 0; r < REQUESTS; r++) {
@@ -284,7 +297,7 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
         }
         compare_activations(context, model, input, height, width);
         pm_context_free(&context);
-        pm_configuration_free(&configuration);
+        for (size_t i = 0; i < FORMS; i++) pm_configuration_free(&forms[i]);
         pm_model_free(&model);
         free(input);
     }

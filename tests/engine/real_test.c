@@ -134,6 +134,9 @@ static void resnet18_over_photographs_meets_pytorch_in_double(void **state) {
     check_one(model, statistics, "off", image, &a);
     a.mask = PM_MASK_CLS;
     check_one(model, statistics, "cls_q0.1", image, &a);
+    a.method = PM_METHOD_IG;
+    check_one(model, statistics, "cls_q0.1_ig", image, &a);
+    a.method = PM_METHOD_GRAD;
     a.mask = PM_MASK_INS;
     check_one(model, statistics, "ins_q0.1", image, &a);
     a.mask = PM_MASK_CLS;
