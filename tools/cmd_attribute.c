@@ -94,18 +94,21 @@ static pm_status score(job *j, pm_context *context, const float *input) {
 
 static pm_status compute(job *j, const float *input) {
     const pm_config *config = &j->order.spec.configs[0];
+    size_t side = j->order.preprocessing.crop;
+    int target =
+        config->target_rule == PM_TARGET_RULE_CLASS ? (int)config->target_class : PM_TARGET_TOP;
     pm_context *context = NULL;
-    pm_request request = {
-        .configuration = j->order.configurations[0],
-        .target =
-            config->target_rule == PM_TARGET_RULE_CLASS ? (int)config->target_class : PM_TARGET_TOP,
-    };
+    pm_request request;
+    pm_extras extras = {0};
     pm_status status = pm_order_context(&j->order, 1, &context);
     int64_t start_us = pm_clock_us();
+    if (!status) status = pm_extras_init(&extras, input, side, &j->hash, 1);
+    if (!status) status = pm_order_request(&j->order, 0, target, &extras, &request);
     if (!status) status = pm_context_attribute(context, input, &request, 1, take, &j->report);
     j->report.compute_ms = (double)(pm_clock_us() - start_us) / 1e3;
     if (!status) status = score(j, context, input);
     pm_context_free(&context);
+    pm_extras_fini(&extras);
     return status;
 }
 

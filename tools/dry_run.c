@@ -95,20 +95,24 @@ static pm_status evaluate_group(pace *p, size_t heat_maps) {
 /* All configurations that share the tensor of number `first`. */
 static pm_status attribute_group(pace *p, const pm_image *image, const pm_item *item,
                                  size_t first) {
-    const pm_config *configs = p->order->spec.configs, *like = &configs[first];
+    const pm_order *order = p->order;
+    const pm_config *configs = order->spec.configs, *like = &configs[first];
     size_t count = 0;
-    pm_geometry geometry;
-    for (size_t i = first; i < p->order->spec.config_count; i++) {
+    pm_extras extras = {0};
+    pm_status status = pm_image_input_tensor(image, &order->preprocessing, &like->input,
+                                             like->attribution.seed, &item->sha256, p->input, NULL);
+    if (!status)
+        status = pm_extras_init(&extras, p->input, order->preprocessing.crop, &item->sha256,
+                                order->spec.config_count);
+    for (size_t i = first; i < order->spec.config_count && !status; i++) {
         if (p->done[i] || !pm_config_same_tensor(like, &configs[i])) continue;
         p->done[i] = true;
-        p->requests[count++] = (pm_request){.configuration = p->order->configurations[i],
-                                            .target = target_of(&configs[i], item)};
+        status = pm_order_request(order, i, target_of(&configs[i], item), &extras,
+                                  &p->requests[count++]);
     }
-    pm_status status =
-        pm_image_input_tensor(image, &p->order->preprocessing, &like->input, like->attribution.seed,
-                              &item->sha256, p->input, &geometry);
-    if (status) return status;
-    status = pm_context_attribute(p->context, p->input, p->requests, count, ignore, NULL);
+    if (!status)
+        status = pm_context_attribute(p->context, p->input, p->requests, count, ignore, NULL);
+    pm_extras_fini(&extras);
     return status ? status : evaluate_group(p, count);
 }
 

@@ -127,20 +127,29 @@ static pm_status find_baseline(const pm_options *options, const char **out) {
     return PM_OK;
 }
 
+static pm_status make_baseline(pm_order *order, const pm_image *photograph) {
+    size_t side = order->preprocessing.crop;
+    order->baseline = malloc(3 * side * side * sizeof *order->baseline);
+    if (!order->baseline) return pm_fail(PM_E_MEMORY, "no memory for %zu pixels a side", side);
+    return pm_image_tensor(photograph, &order->preprocessing, order->baseline, NULL);
+}
+
 static pm_status open_baseline(const pm_options *options, pm_order *order, pm_config *base) {
     const size_t limit_bytes = (size_t)256 << 20;
     const char *path = NULL;
     uint8_t *bytes = NULL;
     size_t size = 0;
+    pm_image photograph = {0};
     pm_run_spec *spec = &order->spec;
     pm_status status = find_baseline(options, &path);
     if (status || !path) return status;
     status = file_of("--baseline", path, spec->baseline_path, &spec->baseline_size,
                      &base->baseline_image);
     if (!status) status = pm_file_read(spec->baseline_path, limit_bytes, &bytes, &size);
-    if (!status)
-        status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &order->baseline);
+    if (!status) status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &photograph);
     free(bytes);
+    if (!status) status = make_baseline(order, &photograph);
+    pm_image_fini(&photograph);
     return status ? pm_fail_in(status, "--baseline is zero, blur or a photograph") : PM_OK;
 }
 
@@ -319,13 +328,30 @@ pm_status pm_order_grid(const pm_options *options, char *const *class_names,
     return status ? status : make_configurations(order);
 }
 
+pm_status pm_order_request(const pm_order *order, size_t index, int target, pm_extras *extras,
+                           pm_request *out) {
+    const pm_attribution *a = &order->spec.configs[index].attribution;
+    pm_request request = {.configuration = order->configurations[index], .target = target};
+    if (a->method == PM_METHOD_IG) {
+        pm_status status =
+            pm_extras_baseline(extras, a->baseline, order->baseline, &request.baseline);
+        if (status) return status;
+    }
+    if (pm_method_is_random(a->method)) {
+        request.noise = pm_noise_draw;
+        request.noise_user = pm_extras_noise(extras, a->seed);
+    }
+    *out = request;
+    return PM_OK;
+}
+
 void pm_order_fini(pm_order *order) {
     for (size_t i = 0; order->configurations && i < order->spec.config_count; i++)
         pm_configuration_free(&order->configurations[i]);
     free(order->configurations);
     pm_statistics_free(&order->statistics);
     pm_model_free(&order->model);
-    pm_image_fini(&order->baseline);
+    free(order->baseline);
     pm_run_spec_fini(&order->spec);
     *order = (pm_order){0};
 }

@@ -6,6 +6,7 @@
 #ifndef PM_TOOLS_ORDER_H
 #define PM_TOOLS_ORDER_H
 
+#include "lib/image/extras.h"
 #include "lib/image/image.h"
 #include "lib/spec/spec.h"
 #include "parchgrad.h"
@@ -20,7 +21,7 @@ typedef struct pm_order {
     pm_configuration **configurations; /* [spec.config_count] the same, ready for the engine */
     pm_config base;                    /* what all configurations share */
     pm_preprocessing preprocessing;    /* shared by all of them */
-    pm_image baseline;                 /* the photograph of --baseline FILE; else empty */
+    float *baseline; /* of --baseline FILE: [3][crop][crop]; NULL where there is none */
 } pm_order;
 
 /* Model and statistics. PM_E_USAGE, PM_E_NOT_FOUND, PM_E_MISMATCH, and whatever opening the files
@@ -30,6 +31,10 @@ pm_status pm_order_open(const pm_options *options, pm_order *out);
  * whether images have labels, which decides the default of --target. */
 pm_status pm_order_grid(const pm_options *options, char *const *class_names,
                         size_t class_name_count, bool labels, pm_order *order);
+/* Configuration number `index` as a request for class `target` of the tensor of `extras`. What
+ * pm_extras_baseline gives. */
+pm_status pm_order_request(const pm_order *order, size_t index, int target, pm_extras *extras,
+                           pm_request *out);
 void pm_order_fini(pm_order *order);
 
 /* Only the model, whatever --weights says: its file is `weights`. Then no grid. */

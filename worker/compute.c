@@ -281,11 +281,30 @@ static pm_status collect(in_work *w, size_t first, bool *done) {
     return PM_OK;
 }
 
+/* What the methods need beside the tensor: where to start from, and noise. */
+static pm_status equip(in_work *w) {
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < w->request_count && !status; i++) {
+        const pm_ready_configuration *c =
+            &w->ready->configurations[w->task->configurations[w->positions[i]]];
+        const pm_attribution *a = &c->config.attribution;
+        pm_request *request = &w->requests[i];
+        if (a->method == PM_METHOD_IG)
+            status =
+                pm_extras_baseline(&w->input.extras, a->baseline, c->baseline, &request->baseline);
+        if (!pm_method_is_random(a->method)) continue;
+        request->noise = pm_noise_draw;
+        request->noise_user = pm_extras_noise(&w->input.extras, a->seed);
+    }
+    return status;
+}
+
 /* Those configurations of the item that share a tensor. */
 static pm_status compute_group(in_work *w, const pm_config *config) {
     pm_context *context = NULL;
     const char *stage = "preprocess";
-    pm_status status = pm_item_input_make(w->item, &w->image, config, &w->input);
+    pm_status status = pm_item_input_make(w->item, &w->image, config, w->request_count, &w->input);
+    if (!status) status = equip(w);
     if (!status) {
         stage = "compute";
         status =

@@ -26,7 +26,7 @@ static pm_status map_boxes(const Pm__Wire__Item *item, const pm_geometry *geomet
 }
 
 pm_status pm_item_input_make(const Pm__Wire__Item *item, const pm_image *photograph,
-                             const pm_config *config, pm_item_input *out) {
+                             const pm_config *config, size_t requests, pm_item_input *out) {
     pm_preprocessing how = {
         .resize = config->resize, .crop = config->crop, .filter = config->filter};
     pm_geometry geometry;
@@ -38,10 +38,12 @@ pm_status pm_item_input_make(const Pm__Wire__Item *item, const pm_image *photogr
     if (!out->tensor) return pm_fail(PM_E_MEMORY, "input: no memory");
     pm_status status = pm_image_input_tensor(
         photograph, &how, &config->input, config->attribution.seed, &hash, out->tensor, &geometry);
+    if (!status) status = pm_extras_init(&out->extras, out->tensor, config->crop, &hash, requests);
     return status ? status : map_boxes(item, &geometry, out);
 }
 
 void pm_item_input_fini(pm_item_input *input) {
+    pm_extras_fini(&input->extras);
     free(input->tensor);
     free(input->boxes);
     *input = (pm_item_input){0};

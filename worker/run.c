@@ -7,7 +7,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/image/image.h"
 
 void pm_models_init(pm_models *models) {
     models->first = NULL;
@@ -149,6 +151,70 @@ static pm_status get_statistics(pm_work *work, pm_lease *lease, const char *cach
     return status;
 }
 
+static pm_status open_baseline(pm_work *work, pm_lease *lease, const char *cache, pm_image *out,
+                               const char **stage) {
+    const Pm__Wire__Blob *blob = lease->run->info->baseline;
+    char path[PM_CACHE_PATH_BYTES];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    if (!blob) return PM_OK;
+    *stage = "fetch";
+    pm_status status = locate_blob(work, lease, cache, blob, path);
+    if (!status) status = pm_file_read(path, PM_IMAGE_BYTES_MAX, &bytes, &size);
+    if (status) return pm_fail_in(status, "baseline");
+    *stage = "decode";
+    status =
+        pm_image_decode(blob->path ? blob->path : path, bytes, size, &pm_image_default_limits, out);
+    free(bytes);
+    return status ? pm_fail_in(status, "baseline") : PM_OK;
+}
+
+static bool starts_from_photograph(const pm_ready_configuration *c) {
+    return c->engine && c->config.attribution.method == PM_METHOD_IG &&
+           c->config.attribution.baseline == PM_BASELINE_IMAGE;
+}
+
+static pm_status make_baseline(pm_run_ready *ready, const pm_image *photograph,
+                               pm_ready_configuration *c) {
+    const pm_config *config = &c->config;
+    pm_preprocessing how = {
+        .resize = config->resize, .crop = config->crop, .filter = config->filter};
+    memcpy(how.mean, config->mean, sizeof how.mean);
+    memcpy(how.std, config->std, sizeof how.std);
+    float *tensor = malloc(3 * how.crop * how.crop * sizeof *tensor);
+    if (!tensor) return pm_fail(PM_E_MEMORY, "baseline: no memory");
+    pm_status status = pm_image_tensor(photograph, &how, tensor, NULL);
+    if (status) {
+        free(tensor);
+        return pm_fail_in(status, "baseline");
+    }
+    c->baseline = ready->baselines[ready->baseline_count++] = tensor;
+    return PM_OK;
+}
+
+/* The tensor of the photograph that ig starts from, one for all that preprocess alike. */
+static pm_status get_baselines(pm_work *work, pm_lease *lease, const char *cache,
+                               pm_run_ready *ready, const char **stage) {
+    pm_image photograph = {0};
+    pm_status status = open_baseline(work, lease, cache, &photograph, stage);
+    if (status || !photograph.rgb) return status;
+    *stage = "preprocess";
+    ready->baselines = calloc(ready->count, sizeof *ready->baselines);
+    if (!ready->baselines) status = pm_fail(PM_E_MEMORY, "baseline: no memory");
+    for (size_t i = 0; i < ready->count && !status; i++) {
+        pm_ready_configuration *c = &ready->configurations[i];
+        if (!starts_from_photograph(c)) continue;
+        for (size_t k = 0; k < i && !c->baseline; k++) {
+            const pm_ready_configuration *other = &ready->configurations[k];
+            if (other->baseline && pm_config_same_preprocessing(&other->config, &c->config))
+                c->baseline = other->baseline;
+        }
+        if (!c->baseline) status = make_baseline(ready, &photograph, c);
+    }
+    pm_image_fini(&photograph);
+    return status;
+}
+
 /* A configuration that does not hold fails alone: its results say why. */
 static pm_status ready_configuration(const pm_run_ready *ready, const char *text,
                                      pm_ready_configuration *out) {
@@ -171,6 +237,8 @@ void pm_run_ready_free(pm_run_ready **ready) {
         pm_configuration_free(&(*ready)->configurations[i].engine);
         free((*ready)->configurations[i].text);
     }
+    for (size_t i = 0; i < (*ready)->baseline_count; i++) free((*ready)->baselines[i]);
+    free((*ready)->baselines);
     free((*ready)->configurations);
     pm_statistics_free(&(*ready)->statistics);
     pm_loaded_release(&(*ready)->loaded);
@@ -198,6 +266,7 @@ static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, c
         ready->count = i + 1;
         status = ready_configuration(ready, info->configurations[i], &ready->configurations[i]);
     }
+    if (!status) status = get_baselines(work, lease, cache, ready, stage);
     if (status) {
         pm_run_ready_free(&ready);
         return status;

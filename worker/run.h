@@ -35,6 +35,7 @@ typedef struct pm_ready_configuration {
     pm_config config;
     bool gathers;             /* method gather: the engine needs no configuration */
     pm_configuration *engine; /* NULL otherwise: `text` says why */
+    const float *baseline;    /* of the photograph that ig starts from, [3][crop][crop]; or NULL */
     char *text;
 } pm_ready_configuration;
 
@@ -46,6 +47,8 @@ struct pm_run_ready {
     pm_evaluation evaluation;
     size_t count;
     pm_ready_configuration *configurations; /* [count] by ordinal */
+    size_t baseline_count;
+    float **baselines; /* [baseline_count], one a preprocessing */
 };
 
 void pm_run_ready_free(pm_run_ready **ready);

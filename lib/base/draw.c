@@ -69,3 +69,8 @@ void pm_normal_draw(uint64_t seed, const pm_sha256 *image, uint64_t draw, float 
     pm_draw_begin(&stream, seed, image, PM_DRAW_METHOD, draw);
     pm_draw_normal(&stream, out, count);
 }
+
+void pm_noise_draw(void *noise, size_t draw, float *out) {
+    const pm_noise *n = noise;
+    pm_normal_draw(n->seed, &n->image, draw, out, n->count);
+}

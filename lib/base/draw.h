@@ -41,6 +41,16 @@ uint64_t pm_draw_below(pm_draw *stream, uint64_t n);
 /* Standard normal: pm_real_normal((w + 1/2) 2^-52) of each word's upper 52 bits w, as float. */
 void pm_draw_normal(pm_draw *stream, float *out, size_t count);
 
+/* What draws the noise of smoothgrad and vargrad: shaped so that the engine can call it. */
+typedef struct pm_noise {
+    uint64_t seed;
+    pm_sha256 image;
+    size_t count; /* numbers of one draw */
+} pm_noise;
+
+/* pm_normal_draw by a pm_noise. */
+void pm_noise_draw(void *noise, size_t draw, float *out);
+
 /* The first `count` normals of stream (seed, image, PM_DRAW_METHOD, draw). */
 void pm_normal_draw(uint64_t seed, const pm_sha256 *image, uint64_t draw, float *out, size_t count);
 

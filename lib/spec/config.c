@@ -271,11 +271,15 @@ pm_status pm_config_check(const pm_config *config) {
     return check_attribution(&c->attribution);
 }
 
-bool pm_config_same_tensor(const pm_config *a, const pm_config *b) {
+bool pm_config_same_preprocessing(const pm_config *a, const pm_config *b) {
     return a->resize == b->resize && a->crop == b->crop && a->filter == b->filter &&
-           a->transform_input == b->transform_input &&
            memcmp(a->mean, b->mean, sizeof a->mean) == 0 &&
-           memcmp(a->std, b->std, sizeof a->std) == 0 && pm_input_equal(&a->input, &b->input) &&
+           memcmp(a->std, b->std, sizeof a->std) == 0;
+}
+
+bool pm_config_same_tensor(const pm_config *a, const pm_config *b) {
+    return pm_config_same_preprocessing(a, b) && a->transform_input == b->transform_input &&
+           pm_input_equal(&a->input, &b->input) &&
            (!pm_input_is_random(&a->input) || a->attribution.seed == b->attribution.seed);
 }
 
@@ -297,8 +301,10 @@ static void method_label(const pm_config *c, char *out, size_t size) {
         snprintf(name, sizeof name, "%s%zu s%g ", pm_method_name(a->method), a->samples, a->sigma);
         break;
     case PM_METHOD_GRADCAM:
-        snprintf(name, sizeof name, "gradcam %.60s ",
-                 strcmp(a->cam_layer, "default") == 0 ? "" : a->cam_layer);
+        if (strcmp(a->cam_layer, "default") == 0)
+            snprintf(name, sizeof name, "gradcam ");
+        else
+            snprintf(name, sizeof name, "gradcam %.60s ", a->cam_layer);
         break;
     case PM_METHOD_COUNT: break;
     }

@@ -48,6 +48,8 @@ pm_status pm_config_format(const pm_config *config, char **text, pm_sha256 *hash
 pm_status pm_config_parse(const char *text, pm_config *out);
 /* Ranges and combinations that need no model; PM_E_USAGE. */
 pm_status pm_config_check(const pm_config *config);
+/* Whether both resize, crop and normalise alike. */
+bool pm_config_same_preprocessing(const pm_config *a, const pm_config *b);
 /* Whether both show the network the same tensor of an image: preprocessing, input and, where that
  * draws, its seed; the network's own transform of it. */
 bool pm_config_same_tensor(const pm_config *a, const pm_config *b);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "lib/base/random.h"
+#include "lib/image/extras.h"
 #include "lib/image/inputs.h"
 #include "tests/image/image_files.h"
 
@@ -137,6 +138,34 @@ static void blurred_tensors_are_scipys(void **state) {
     assert_true(done > 600);
 }
 
+static void extras_are_made_once(void **state) {
+    (void)state;
+    enum { SMALL = 20, COUNT = 3 * SMALL * SMALL };
+    static float tensor[COUNT], blurred[COUNT], drawn[COUNT], expected[COUNT];
+    const float *start = NULL, *again = NULL, photograph[1] = {0};
+    pm_sha256 image = pm_sha256_of("a", 1);
+    pm_extras extras = {0};
+    pm_synth("extras", 0, tensor, COUNT);
+    assert_int_equal(pm_extras_init(&extras, tensor, SMALL, &image, 2), PM_OK);
+    assert_int_equal(pm_extras_baseline(&extras, PM_BASELINE_ZERO, NULL, &start), PM_OK);
+    assert_null(start);
+    assert_int_equal(pm_extras_baseline(&extras, PM_BASELINE_IMAGE, NULL, &start), PM_E_NOT_FOUND);
+    assert_int_equal(pm_extras_baseline(&extras, PM_BASELINE_IMAGE, photograph, &start), PM_OK);
+    assert_ptr_equal(start, photograph);
+    assert_int_equal(pm_extras_baseline(&extras, PM_BASELINE_BLUR, NULL, &start), PM_OK);
+    assert_int_equal(pm_extras_baseline(&extras, PM_BASELINE_BLUR, NULL, &again), PM_OK);
+    assert_ptr_equal(start, again);
+    assert_int_equal(pm_image_blur_tensor(tensor, SMALL, 10.0, blurred), PM_OK);
+    assert_memory_equal(start, blurred, sizeof blurred);
+    pm_noise *noise = pm_extras_noise(&extras, 5);
+    assert_ptr_not_equal(noise, pm_extras_noise(&extras, 6));
+    assert_ptr_equal(noise, pm_extras_noise(&extras, 5));
+    pm_noise_draw(noise, 3, drawn);
+    pm_normal_draw(5, &image, 3, expected, COUNT);
+    assert_memory_equal(drawn, expected, sizeof drawn);
+    pm_extras_fini(&extras);
+}
+
 static int setup(void **state) {
     (void)state;
     return pm_image_setup("inputs_test") == PM_OK ? 0 : -1;
@@ -149,6 +178,7 @@ int main(void) {
         cmocka_unit_test(tiles_without_pixels_are_refused),
         cmocka_unit_test(noise_has_its_standard_deviation),
         cmocka_unit_test(blurred_tensors_are_scipys),
+        cmocka_unit_test(extras_are_made_once),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -306,6 +306,83 @@ static void link_photograph(const char *name, const char *folder) {
     assert_int_equal(link(from, to), 0);
 }
 
+/* Two photographs in a folder, with boxes in labels.csv. */
+static void make_boxed(const char *labels, const char *name, char folder[PM_FIXTURE_PATH]) {
+    char path[PM_FIXTURE_PATH + 32];
+    pm_fixture_path(&fixture, name, folder);
+    assert_int_equal(pm_dir_make(folder), PM_OK);
+    link_photograph("p0000.png", folder);
+    link_photograph("p0001.png", folder);
+    snprintf(path, sizeof path, "%s/labels.csv", folder);
+    assert_int_equal(pm_file_write(path, labels, strlen(labels)), PM_OK);
+}
+
+/* Share of the upper left quarter of a heat map of 32 x 32 that attribute wrote. */
+static double quarter_of_npy(const char *path) {
+    enum { SIDE = 32 };
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    float map[SIDE * SIDE];
+    double inside = 0, total = 0;
+    assert_int_equal(pm_file_read(path, 1 << 20, &bytes, &size), PM_OK);
+    assert_true(size > sizeof map);
+    memcpy(map, bytes + size - sizeof map, sizeof map);
+    free(bytes);
+    for (size_t i = 0; i < SIDE * SIDE; i++) {
+        total += (double)map[i];
+        if (i % SIDE < SIDE / 2 && i / SIDE < SIDE / 2) inside += (double)map[i];
+    }
+    return inside / total;
+}
+
+/* Each method's row is what attribute says of the photograph, by the heat map's share in a box;
+ * and each method has a map of its own. */
+static void methods_are_a_grid_and_attribute_agrees(void **state) {
+    (void)state;
+    static const char *const methods[] = {
+        "grad",
+        "ig --steps 5",
+        "ig --steps 5 --baseline blur",
+        "ig --steps 5 --baseline %s/p0003.png",
+        "smoothgrad --samples 4 --seed 3",
+        "vargrad --samples 4 --seed 3",
+        "gradcam --cam-layer layer2.2.conv2",
+    };
+    enum { METHODS = sizeof methods / sizeof *methods };
+    char db[PM_FIXTURE_PATH], folder[PM_FIXTURE_PATH], npy[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program program;
+    double share[METHODS];
+    pm_fixture_path(&fixture, "methods.db", db);
+    pm_fixture_path(&fixture, "methods.npy", npy);
+    make_boxed("path,label,xmin,ymin,xmax,ymax\np0000.png,1,0,0,16,16\np0001.png,2,0,0,16,16\n",
+               "methods", folder);
+    snprintf(line, sizeof line,
+             "run --model cifar_resnet20 --weights %s --images %s --db %s --threads 1 --target top"
+             " --method grad,ig,smoothgrad,vargrad,gradcam --steps 5 --samples 4 --seed 3"
+             " --baseline zero,blur,%s/p0003.png --cam-layer layer2.2.conv2",
+             fixture.weights, folder, db, fixture.images);
+    assert_ended_with((pm_program_run(&program, line), &program), 0);
+    assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM result WHERE mu_in IS NOT NULL"),
+                     2 * METHODS);
+    for (size_t i = 0; i < METHODS; i++) {
+        char method[PM_FIXTURE_PATH + 64];
+        snprintf(method, sizeof method, methods[i], fixture.images);
+        snprintf(line, sizeof line,
+                 "attribute --model cifar_resnet20 --weights %s %s/p0001.png --out %s --quiet "
+                 "--method %s",
+                 fixture.weights, fixture.images, npy, method);
+        assert_ended_with((pm_program_run(&program, line), &program), 0);
+        share[i] = quarter_of_npy(npy);
+        snprintf(line, sizeof line,
+                 "sql 'SELECT mu_in FROM result_wide WHERE image = \"p0001.png\" AND"
+                 " configuration = %zu' --format json --db %s",
+                 i + 1, db);
+        assert_ended_with((pm_program_run(&program, line), &program), 0);
+        assert_true(fabs(share[i] - number_behind(program.out, "\"mu_in\": ")) < 1e-9);
+        for (size_t k = 0; k < i; k++) assert_true(fabs(share[i] - share[k]) > 1e-6);
+    }
+}
+
 /* One box and two boxes: the rule matters to the second photograph only. */
 static void box_rules_are_a_grid(void **state) {
     (void)state;
@@ -313,15 +390,10 @@ static void box_rules_are_a_grid(void **state) {
                                  "p0000.png,1,0,0,16,16\n"
                                  "p0001.png,2,0,0,16,16\n"
                                  "p0001.png,2,8,8,32,32\n";
-    char db[PM_FIXTURE_PATH], folder[PM_FIXTURE_PATH], path[PM_FIXTURE_PATH + 32], line[LINE_BYTES];
+    char db[PM_FIXTURE_PATH], folder[PM_FIXTURE_PATH], line[LINE_BYTES];
     pm_program program;
     pm_fixture_path(&fixture, "boxes.db", db);
-    pm_fixture_path(&fixture, "boxed", folder);
-    assert_int_equal(pm_dir_make(folder), PM_OK);
-    link_photograph("p0000.png", folder);
-    link_photograph("p0001.png", folder);
-    snprintf(path, sizeof path, "%s/labels.csv", folder);
-    assert_int_equal(pm_file_write(path, labels, sizeof labels - 1), PM_OK);
+    make_boxed(labels, "boxed", folder);
     snprintf(line, sizeof line,
              "run --model cifar_resnet20 --weights %s --images %s --db %s --threads 1 "
              "--box-rule first,all",
@@ -347,6 +419,7 @@ int main(void) {
         cmocka_unit_test(a_run_that_was_all_computed_before_ends_at_once),
         cmocka_unit_test(attribute_and_run_agree),
         cmocka_unit_test(inputs_are_a_grid_and_attribute_agrees),
+        cmocka_unit_test(methods_are_a_grid_and_attribute_agrees),
         cmocka_unit_test(box_rules_are_a_grid),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);

@@ -170,6 +170,14 @@ static void inputs_have_their_key_and_their_seed(void **state) {
                         "jigsaw:grid=4,swaps=8 seed 7 cls q0.1 t0.05 default gamma inf vc on");
     c.crop = 3;
     assert_int_equal(pm_config_check(&c), PM_E_USAGE);
+    c = sample();
+    c.attribution.mask = PM_MASK_OFF;
+    c.attribution.method = PM_METHOD_GRADCAM;
+    pm_config_label(&c, label, sizeof label);
+    assert_string_equal(label, "gradcam off default");
+    strcpy(c.attribution.cam_layer, "layer4.1.conv2");
+    pm_config_label(&c, label, sizeof label);
+    assert_string_equal(label, "gradcam layer4.1.conv2 off default");
 }
 
 /* expected with `from` replaced by `to` */

@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "lib/base/clock.h"
+#include "lib/base/draw.h"
 #include "lib/base/file.h"
 #include "lib/base/random.h"
 #include "lib/image/inputs.h"
@@ -43,7 +44,8 @@ typedef struct fixture {
     pm_config config;
     char *config_text;
     uint64_t run;
-    bool boxed; /* items carry three boxes */
+    bool boxed;     /* items carry three boxes */
+    bool has_start; /* the last image is what ig may start from */
 } fixture;
 
 /* ---- what there is to compute ---- */
@@ -228,6 +230,15 @@ static void send_run(fixture *f) {
     info.data_root = f->folder;
     info.channels = (char *)"full";
     info.heat_maps = (char *)"f32";
+    char start_path[128];
+    Pm__Wire__Blob start = PM__WIRE__BLOB__INIT;
+    if (f->has_start) {
+        path_in(f, f->names[IMAGES - 1], start_path);
+        start.sha256 = (ProtobufCBinaryData){PM_SHA256_BYTES, f->hashes[IMAGES - 1].bytes};
+        start.size_bytes = f->sizes[IMAGES - 1];
+        start.path = start_path;
+        info.baseline = &start;
+    }
     Pm__Wire__Message message = pm_wire_run_info(&info);
     send_to_worker(f, &message);
 }
@@ -334,10 +345,43 @@ static pm_status compare(void *user, const pm_attribution_result *expected) {
     return PM_OK;
 }
 
-static void expect_as_direct(const fixture *f, size_t image, const pm_message *message) {
+static void decode_image(const fixture *f, size_t image, pm_image *out) {
     char path[128];
     uint8_t *bytes = NULL;
-    size_t size = 0, side = f->config.crop;
+    size_t size = 0;
+    path_in(f, f->names[image], path);
+    assert_int_equal(pm_file_read(path, 1 << 20, &bytes, &size), PM_OK);
+    assert_int_equal(pm_image_decode(path, bytes, size, &pm_image_default_limits, out), PM_OK);
+    free(bytes);
+}
+
+typedef struct direct_noise {
+    const fixture *f;
+    size_t image;
+} direct_noise;
+
+static void draw_noise(void *user, size_t draw, float *out) {
+    const direct_noise *n = user;
+    size_t side = n->f->config.crop;
+    pm_normal_draw(n->f->config.attribution.seed, &n->f->hashes[n->image], draw, out,
+                   3 * side * side);
+}
+
+/* Where ig starts, [3][side][side]. */
+static void make_start(const fixture *f, const pm_preprocessing *how, const float *input,
+                       float *out) {
+    pm_image picture = {0};
+    if (f->config.attribution.baseline == PM_BASELINE_BLUR) {
+        assert_int_equal(pm_image_blur_tensor(input, how->crop, 10.0, out), PM_OK);
+        return;
+    }
+    decode_image(f, IMAGES - 1, &picture);
+    assert_int_equal(pm_image_tensor(&picture, how, out, NULL), PM_OK);
+    pm_image_fini(&picture);
+}
+
+static void expect_as_direct(const fixture *f, size_t image, const pm_message *message) {
+    size_t side = f->config.crop;
     pm_image picture = {0}, crop = {0};
     pm_weights *weights = NULL;
     pm_model *model = NULL;
@@ -346,9 +390,7 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
     pm_preprocessing how = {.resize = f->config.resize, .crop = side, .filter = f->config.filter};
     memcpy(how.mean, f->config.mean, sizeof how.mean);
     memcpy(how.std, f->config.std, sizeof how.std);
-    path_in(f, f->names[image], path);
-    assert_int_equal(pm_file_read(path, 1 << 20, &bytes, &size), PM_OK);
-    assert_int_equal(pm_image_decode(path, bytes, size, &pm_image_default_limits, &picture), PM_OK);
+    decode_image(f, image, &picture);
     float *input = malloc(3 * side * side * sizeof *input);
     assert_non_null(input);
     assert_int_equal(pm_image_crop(&picture, &how, &crop, NULL), PM_OK);
@@ -366,7 +408,17 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
         assert_int_equal(pm_arch_transform_input(pm_model_arch(model), scale, shift), PM_OK);
         pm_context_set_input_transform(context, scale, shift);
     }
-    pm_request request = {.configuration = configuration, .target = image == 1 ? 3 : PM_TARGET_TOP};
+    float *start = malloc(3 * side * side * sizeof *start);
+    assert_non_null(start);
+    direct_noise noise = {f, image};
+    pm_request request = {.configuration = configuration,
+                          .target = image == 1 ? 3 : PM_TARGET_TOP,
+                          .noise = draw_noise,
+                          .noise_user = &noise};
+    if (f->config.attribution.baseline != PM_BASELINE_ZERO) {
+        make_start(f, &how, input, start);
+        request.baseline = start;
+    }
     direct d = {f, message};
     assert_int_equal(pm_context_attribute(context, input, &request, 1, compare, &d), PM_OK);
     pm_context_free(&context);
@@ -376,7 +428,7 @@ static void expect_as_direct(const fixture *f, size_t image, const pm_message *m
     pm_image_fini(&picture);
     pm_image_fini(&crop);
     free(input);
-    free(bytes);
+    free(start);
 }
 
 /* ---- tests ---- */
@@ -397,21 +449,58 @@ static void items_are_answered_in_order_as_the_engine_says(void **state) {
     }
 }
 
-static void inputs_change_the_photograph_by_its_hash_and_the_seed(void **state) {
-    fixture *f = *state;
+/* The next run of the worker, with another configuration. */
+static void change_run(fixture *f) {
     pm_sha256 hash;
+    f->run++;
     free(f->config_text);
-    assert_int_equal(pm_input_parse("noise:sigma=0.3", &f->config.input), PM_OK);
-    f->config.attribution.seed = 9;
     assert_int_equal(pm_config_format(&f->config, &f->config_text, &hash), PM_OK);
-    begin(f, NULL);
-    send_task(f, 1, 0, 2);
+    send_run(f);
+}
+
+static void expect_run_as_direct(fixture *f) {
+    send_task(f, f->run, 0, 2);
     for (size_t i = 0; i < 2; i++) {
         pm_message message;
         expect(f, PM__WIRE__MESSAGE__BODY_ITEM_RESULT, &message);
         expect_as_direct(f, i, &message);
         pm_message_fini(&message);
-        acknowledge(f, 1, i);
+        acknowledge(f, f->run, i);
+    }
+}
+
+static void inputs_change_the_photograph_by_its_hash_and_the_seed(void **state) {
+    fixture *f = *state;
+    begin(f, NULL);
+    assert_int_equal(pm_input_parse("noise:sigma=0.3", &f->config.input), PM_OK);
+    f->config.attribution.seed = 9;
+    change_run(f);
+    expect_run_as_direct(f);
+}
+
+/* Baselines and noise are those of the engine called by hand with PM_BASELINE_BLUR's tensor, the
+ * photograph's tensor, and pm_normal_draw by seed, image and number. */
+static void methods_of_many_passes_get_what_they_need(void **state) {
+    fixture *f = *state;
+    pm_attribution *a = &f->config.attribution;
+    f->has_start = true;
+    begin(f, NULL);
+    a->steps = 3;
+    a->samples = 3;
+    a->seed = 11;
+    a->method = PM_METHOD_IG;
+    f->config.baseline_image = f->hashes[IMAGES - 1];
+    for (int baseline = 0; baseline < PM_BASELINE_COUNT; baseline++) {
+        a->baseline = (pm_baseline)baseline;
+        change_run(f);
+        expect_run_as_direct(f);
+    }
+    a->baseline = PM_BASELINE_ZERO;
+    static const pm_method methods[] = {PM_METHOD_SMOOTHGRAD, PM_METHOD_VARGRAD, PM_METHOD_GRADCAM};
+    for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
+        a->method = methods[i];
+        change_run(f);
+        expect_run_as_direct(f);
     }
 }
 
@@ -494,7 +583,6 @@ static double share_inside(const pm_message *message, bool all) {
 
 static void all_boxes_or_the_first_score_the_map(void **state) {
     fixture *f = *state;
-    pm_sha256 hash;
     f->boxed = true;
     begin(f, NULL);
     for (int all = 0; all < 2; all++) {
@@ -506,11 +594,8 @@ static void all_boxes_or_the_first_score_the_map(void **state) {
         assert_true(fabs(got->mu_in - share_inside(&message, all)) < 1e-12);
         pm_message_fini(&message);
         acknowledge(f, f->run, 0);
-        f->run++;
         f->config.all_boxes = true;
-        free(f->config_text);
-        assert_int_equal(pm_config_format(&f->config, &f->config_text, &hash), PM_OK);
-        send_run(f);
+        change_run(f);
     }
 }
 
@@ -649,6 +734,7 @@ int main(void) {
         WITH(items_are_answered_in_order_as_the_engine_says),
         WITH(inputs_change_the_photograph_by_its_hash_and_the_seed),
         WITH(input_transforms_come_and_go_with_the_run),
+        WITH(methods_of_many_passes_get_what_they_need),
         WITH(all_boxes_or_the_first_score_the_map),
         WITH(bad_images_are_failures_and_the_rest_goes_on),
         WITH(leases_are_offered_to_a_broker_that_restarted),
