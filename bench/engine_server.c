@@ -93,6 +93,13 @@ static pm_status set_word(pm_attribution *a, const char *key, const char *value)
     return pm_fail(PM_E_USAGE, "no such word: %s", key);
 }
 
+static void noise(void *user, size_t draw, float *out) {
+    const server *s = user;
+    char name[32];
+    snprintf(name, sizeof name, "noise/%zu", draw);
+    pm_synth(name, 0, out, 3 * s->side * s->side);
+}
+
 static pm_status add_configuration(server *s, char *words) {
     pm_attribution a;
     char *save = NULL;
@@ -109,7 +116,8 @@ static pm_status add_configuration(server *s, char *words) {
     pm_status status =
         pm_configuration_new(s->model, &a, s->statistics, &s->configurations[s->count]);
     if (status) return status;
-    s->requests[s->count] = (pm_request){.configuration = s->configurations[s->count], .target = 7};
+    s->requests[s->count] = (pm_request){
+        .configuration = s->configurations[s->count], .target = 7, .noise = noise, .noise_user = s};
     s->count++;
     return PM_OK;
 }
