@@ -14,9 +14,10 @@
 
 /* Part of the stream's definition: never renumber. */
 typedef enum pm_draw_use {
-    PM_DRAW_METHOD = 0, /* the noise of smoothgrad and vargrad */
-    PM_DRAW_INPUT = 1,  /* what is done to the photograph: jigsaw, noise */
-    PM_DRAW_REPLACE = 2 /* the noise in place of pixels that an evaluation takes away */
+    PM_DRAW_METHOD = 0,  /* the noise of smoothgrad and vargrad */
+    PM_DRAW_INPUT = 1,   /* what is done to the photograph: jigsaw, noise */
+    PM_DRAW_REPLACE = 2, /* the noise in place of pixels that an evaluation takes away */
+    PM_DRAW_WEIGHTS = 3  /* a layer's weights anew; for "image" the hash of the tensor's name */
 } pm_draw_use;
 
 enum { PM_DRAW_BUFFER_BYTES = 1024 };

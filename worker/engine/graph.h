@@ -83,6 +83,14 @@ int pm_graph_last_pool(const pm_graph *graph);
 /* How many nodes read the value of one; the logits are read once more. */
 size_t pm_graph_readers(const pm_graph *graph, int node);
 
+/* Layers with weights (convolutions, linear layers), counted from the output on: how many, and the
+ * name of one; NULL behind the last. */
+size_t pm_graph_layer_count(const pm_graph *graph);
+const char *pm_graph_layer_name(const pm_graph *graph, size_t index);
+/* Start over as before training from the `layers`-th of them to the output; see
+ * pm_model_new_randomized. PM_E_USAGE. */
+pm_status pm_graph_randomize(pm_graph *graph, size_t layers, uint64_t seed);
+
 /* Shapes of every node's output for a height x width input: sizes[node][2]. PM_E_USAGE where a
  * map would have no pixel left. */
 pm_status pm_graph_sizes(const pm_graph *graph, size_t height, size_t width, size_t (*sizes)[2]);

@@ -30,17 +30,27 @@ static void forget_filters(pm_graph *graph) {
     }
 }
 
-pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {
+pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, size_t layers,
+                                  uint64_t seed, pm_model **out) {
     const pm_arch_info *info;
-    pm_graph *graph;
+    pm_graph *graph = NULL;
     pm_model *model;
     pm_status status = pm_arch_find(arch, &info);
     if (!status) status = pm_graph_new(info, weights, &graph);
-    if (!status) status = pm_model_new_from(graph, &model);
+    if (!status) status = pm_graph_randomize(graph, layers, seed);
+    if (status) {
+        pm_graph_free(&graph);
+        return status;
+    }
+    status = pm_model_new_from(graph, &model);
     if (status) return status;
     forget_filters(model->graph);
     *out = model;
     return PM_OK;
+}
+
+pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {
+    return pm_model_new_randomized(arch, weights, 0, 0, out);
 }
 
 void pm_model_free(pm_model **model) {
@@ -54,6 +64,12 @@ void pm_model_free(pm_model **model) {
 const pm_arch_info *pm_model_arch(const pm_model *model) { return model->graph->arch; }
 size_t pm_model_classes(const pm_model *model) { return model->graph->classes; }
 size_t pm_model_conv_count(const pm_model *model) { return model->graph->conv_count; }
+
+size_t pm_model_layer_count(const pm_model *model) { return pm_graph_layer_count(model->graph); }
+
+const char *pm_model_layer_name(const pm_model *model, size_t index) {
+    return pm_graph_layer_name(model->graph, index);
+}
 
 const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv) {
     return conv < model->graph->conv_count ? &model->graph->convs[conv] : NULL;

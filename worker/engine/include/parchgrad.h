@@ -109,6 +109,20 @@ size_t pm_model_classes(const pm_model *model);
 /* Convolutions in registration order, which is state-dict order. */
 size_t pm_model_conv_count(const pm_model *model);
 const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv);
+/* Layers with weights (convolutions and linear layers) from the output on: layer 0 is the last.
+ * NULL behind the first of the network. */
+size_t pm_model_layer_count(const pm_model *model);
+const char *pm_model_layer_name(const pm_model *model, size_t index);
+
+/* For the cascading randomisation of Adebayo et al. (arXiv:1810.03292): the same model, but that
+ * its last `layers` layers with weights, and every norm from the first of these on, start over as
+ * before training: weights are normal of deviation sqrt(2 / fan-in) (He et al., arXiv:1502.01852),
+ * biases 0, norms weight 1, bias 0, mean 0, variance 1, layer scales 1e-6. What a tensor draws
+ * depends on the seed and its name alone, so that one more layer leaves the others' draws as they
+ * are. layers 0: pm_model_new. PM_E_USAGE also where there are not so many. */
+pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, size_t layers,
+                                  uint64_t seed, pm_model **out);
+
 /* "avx512", "avx2" or "baseline": what the kernels run on (PARCHMILL_ISA forces one). */
 const char *pm_model_isa(const pm_model *model);
 
