@@ -54,7 +54,7 @@ struct pm_run_ready {
 void pm_run_ready_free(pm_run_ready **ready);
 
 /* Load what is missing; *out lives as long as the lease's run. `cache`: folder for fetched blobs.
- * On failure *stage is "fetch" or "compute". PM_E_CANCELLED: the lease is over. */
+ * On failure *stage is a Failure's. PM_E_CANCELLED: the lease is over. */
 pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
                          pm_run_ready **out, const char **stage);
 

@@ -383,6 +383,29 @@ static void methods_are_a_grid_and_attribute_agrees(void **state) {
     }
 }
 
+/* Whatever draws random numbers: one worker gives the bytes that three give. */
+static void randomness_does_not_know_the_worker(void **state) {
+    (void)state;
+    static const char *const how[] = {"--workers 1 --threads 1", "--workers 3 --threads 1"};
+    char *dumps[2];
+    for (size_t i = 0; i < 2; i++) {
+        char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+        pm_program program;
+        pm_fixture_path(&fixture, i ? "random3.db" : "random1.db", db);
+        snprintf(line, sizeof line,
+                 "run --model cifar_resnet20 --weights %s --images %s --db %s --limit 40 %s"
+                 " --method grad,smoothgrad,vargrad --samples 3 --seed 1,2 --input "
+                 "none,noise:sigma=0.05,jigsaw --heatmaps f32 --channels none",
+                 fixture.weights, fixture.images, db, how[i]);
+        assert_ended_with((pm_program_run(&program, line), &program), 0);
+        assert_int_equal(results(db), 40 * 17);
+        dumps[i] = pm_dump(db);
+    }
+    assert_same_dump(dumps[0], dumps[1]);
+    free(dumps[0]);
+    free(dumps[1]);
+}
+
 /* One box and two boxes: the rule matters to the second photograph only. */
 static void box_rules_are_a_grid(void **state) {
     (void)state;
@@ -420,6 +443,7 @@ int main(void) {
         cmocka_unit_test(attribute_and_run_agree),
         cmocka_unit_test(inputs_are_a_grid_and_attribute_agrees),
         cmocka_unit_test(methods_are_a_grid_and_attribute_agrees),
+        cmocka_unit_test(randomness_does_not_know_the_worker),
         cmocka_unit_test(box_rules_are_a_grid),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);

@@ -44,6 +44,31 @@ static void bad_images_are_failures_and_the_rest_goes_on(void **state) {
     pm_message_fini(&message);
 }
 
+/* The photograph that ig starts from is neither at its path nor with the broker. */
+static void no_start_is_a_failure_of_every_item(void **state) {
+    fixture *f = *state;
+    pm_message message;
+    f->has_start = true;
+    f->hashes[IMAGES - 1].bytes[0] ^= 1;
+    begin(f, NULL);
+    send_task(f, 1, 0, 1);
+    expect(f, PM__WIRE__MESSAGE__BODY_FETCH, &message);
+    assert_memory_equal(message.body->fetch->sha256.data, f->hashes[IMAGES - 1].bytes,
+                        PM_SHA256_BYTES);
+    Pm__Wire__Chunk chunk = PM__WIRE__CHUNK__INIT;
+    chunk.sha256 = message.body->fetch->sha256;
+    chunk.missing = (char *)"gone";
+    Pm__Wire__Message answer = pm_wire_chunk(&chunk);
+    send_to_worker(f, &answer);
+    pm_message_fini(&message);
+    expect(f, PM__WIRE__MESSAGE__BODY_ITEM_RESULT, &message);
+    const Pm__Wire__Failure *failure = message.body->item_result->results[0]->failure;
+    assert_non_null(failure);
+    assert_string_equal(failure->stage, "fetch");
+    assert_non_null(strstr(failure->text, "baseline"));
+    pm_message_fini(&message);
+}
+
 static void leases_are_offered_to_a_broker_that_restarted(void **state) {
     fixture *f = *state;
     pm_message message;
@@ -141,6 +166,7 @@ static void hang_is_replaced_when_the_lease_ends(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(bad_images_are_failures_and_the_rest_goes_on),
+        WITH(no_start_is_a_failure_of_every_item),
         WITH(leases_are_offered_to_a_broker_that_restarted),
         WITH(sigterm_gives_tasks_back_and_ends_with_zero),
         WITH(unannounced_run_is_given_back),
