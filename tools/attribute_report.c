@@ -38,6 +38,7 @@ void pm_attribute_report_fini(pm_attribute_report *report) {
     free(report->heat_map);
     free(report->layers);
     pm_attribute_score_fini(&report->score);
+    pm_randomization_fini(&report->randomization);
     report->logits = NULL;
     report->heat_map = NULL;
     report->layers = NULL;
@@ -135,6 +136,7 @@ void pm_attribute_report_print(const pm_attribute_report *report, FILE *out) {
                 "\ncompleteness: the attribution sums to %.6g, the path says %.6g (gap %.2g)\n",
                 report->ig_sum, report->ig_expected, report->ig_sum - report->ig_expected);
     pm_attribute_score_print(&report->score, out);
+    pm_randomization_print(&report->randomization, report->order->model, out);
     fprintf(out, "\n%.0f ms to decode and resize, %.0f ms to attribute (%s)\n", report->prepare_ms,
             report->compute_ms, pm_model_isa(report->order->model));
 }
@@ -201,7 +203,8 @@ pm_status pm_attribute_report_json(const pm_attribute_report *report, char **out
     if (root)
         json_object_set_new(root, "completeness_gap",
                             real_or_null(true, report->ig_sum - report->ig_expected));
-    if (root && !pm_attribute_score_json(&report->score, root))
+    if (root && !pm_attribute_score_json(&report->score, root) &&
+        !pm_randomization_json(&report->randomization, report->order->model, root))
         dumped = json_dumps(root, JSON_INDENT(1) | JSON_REAL_PRECISION(9));
     if (dumped) {
         size_t length = strlen(dumped);

@@ -6,6 +6,7 @@
 
 #include "tools/attribute_score.h"
 #include "tools/order.h"
+#include "tools/randomization.h"
 
 /* A pm_attribution_result that outlives its call. */
 typedef struct pm_attribute_report {
@@ -24,6 +25,7 @@ typedef struct pm_attribute_report {
     pm_layer_gradient *layers; /* channel arrays are NULL */
     double prepare_ms, compute_ms;
     pm_attribute_score score;
+    pm_randomization randomization;
 } pm_attribute_report;
 
 /* Copies what the result points at. PM_E_MEMORY. */

@@ -108,6 +108,10 @@ static pm_status compute(job *j, const float *input) {
     j->report.compute_ms = (double)(pm_clock_us() - start_us) / 1e3;
     if (!status) status = score(j, context, input);
     pm_context_free(&context);
+    request.target = j->report.target;
+    if (!status && pm_options_flag(j->options, PM_OPT_CHECK_RANDOMIZATION))
+        status = pm_randomization_make(&j->order, &request, input, j->report.heat_map,
+                                       &j->report.randomization);
     pm_extras_fini(&extras);
     return status;
 }

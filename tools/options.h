@@ -61,6 +61,7 @@ typedef enum pm_option_id {
     PM_OPT_EVALUATE,
     PM_OPT_RATIOS,
     PM_OPT_REPLACE,
+    PM_OPT_CHECK_RANDOMIZATION,
     PM_OPT_RESIZE,
     PM_OPT_CROP,
     PM_OPT_FILTER,

@@ -145,6 +145,10 @@ static const pm_option table[PM_OPT_COUNT] = {
                         "--evaluate: what takes their place: zero (the mean color), mean (of the "
                         "photograph), blur, noise.",
                         HOW, PM_OPTION_ONE, record},
+    [PM_OPT_CHECK_RANDOMIZATION] = {"check-randomization", NULL, NULL,
+                                    "Sanity check: layers start over as before training, from the "
+                                    "output on; how far does the heat map follow (Spearman)?",
+                                    PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH, PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
