@@ -14,7 +14,7 @@
 #include "schema/wire.pb-c.h"
 
 enum {
-    PM_PROTOCOL_VERSION = 1,
+    PM_PROTOCOL_VERSION = 2,
     PM_FETCH_WINDOW = 4,                         /* Fetch requests unanswered at a time */
     PM_CHUNK_BYTES = 1 << 20,                    /* most that one Fetch may ask for */
     PM_TOKEN_BYTES = 16,                         /* of a lease */
