@@ -29,7 +29,7 @@ static pm_status synth(void *user, const char *name, const size_t *shape, size_t
 
 static pm_graph *graph_of(const char *name) {
     const pm_arch_info *arch;
-    pm_graph *graph;
+    pm_graph *graph = NULL;
     if (pm_arch_find(name, &arch) || pm_graph_new_from(arch, CLASSES, synth, NULL, &graph))
         fail_msg("%s", pm_error_text());
     return graph;
@@ -175,7 +175,7 @@ static pm_status keep(void *user, const pm_attribution_result *r) {
 
 static void heat_map_of(const pm_model *model, float *out) {
     pm_context *context;
-    pm_configuration *plain;
+    pm_configuration *plain = NULL;
     pm_attribution a;
     static float input[3 * PIXELS];
     pm_synth("input/0", 0, input, 3 * PIXELS);
