@@ -1,6 +1,7 @@
 /* Owns what is done to pictures on purpose. Must not know why, nor any network. */
 #include "lib/image/inputs.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +48,7 @@ static pm_status jigsaw(const pm_input *how, pm_draw *draw, pm_image *picture) {
 
 static uint8_t to_sample(double value) {
     if (!(value > 0)) return 0;
-    return value < 255.0 ? (uint8_t)(value + 0.5) : 255;
+    return value < 255.0 ? (uint8_t)lround(value) : 255;
 }
 
 static pm_status blur(const pm_input *how, pm_image *picture) {
