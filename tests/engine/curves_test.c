@@ -15,17 +15,9 @@
 #include "lib/stats/boxes.h"
 #include "lib/stats/perturbation.h"
 #include "tests/engine/cases.h"
+#include "tests/engine/data_file.h"
 
 enum { RATIOS_MAX = 16 };
-
-static float *read_tensor(const pm_weights *weights, const char *name, size_t count) {
-    const pm_tensor_info *info = pm_weights_find(weights, name);
-    if (!info || info->count != count) fail_msg("no tensor %s of %zu values", name, count);
-    float *values = malloc(count * sizeof *values);
-    assert_non_null(values);
-    assert_int_equal(pm_weights_read(weights, info, values), PM_OK);
-    return values;
-}
 
 static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
     return pm_context_logits_batch(user, tensors, count, logits);
@@ -220,14 +212,6 @@ static void curves_and_boxes_are_pytorchs_in_double(void **state) {
 /* ---- photographs ---- */
 
 enum { SIDE = 224, PIXELS = SIDE * SIDE };
-
-static pm_weights *open_data(const char *relative) {
-    char path[512];
-    pm_weights *weights;
-    snprintf(path, sizeof path, "%s/%s", getenv("PARCHMILL_DATA"), relative);
-    if (pm_weights_open(path, &weights)) fail_msg("%s", pm_error_text());
-    return weights;
-}
 
 static void check_photograph(const pm_model *model, const char *folder, const char *image,
                              size_t label) {

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "parchgrad.h"
+#include "tests/engine/data_file.h"
 #include "worker/engine/kernels/kernels.h"
 
 enum { SIDE = 224, PIXELS = SIDE * SIDE, CLASSES = 1000, FORMS = 5, IMAGES = 3 };
@@ -24,23 +25,6 @@ static const struct {
 } images[IMAGES] = {{"n01768244_n01768244_0", 69},
                     {"n02364673_n02364673_17", 338},
                     {"n02999410_n02999410_34", 488}};
-
-static pm_weights *open_data(const char *relative) {
-    char path[512];
-    pm_weights *weights;
-    snprintf(path, sizeof path, "%s/%s", getenv("PARCHMILL_DATA"), relative);
-    if (pm_weights_open(path, &weights)) fail_msg("%s", pm_error_text());
-    return weights;
-}
-
-static float *read_tensor(const pm_weights *weights, const char *name, size_t count) {
-    const pm_tensor_info *info = pm_weights_find(weights, name);
-    if (!info || info->count != count) fail_msg("no tensor %s of %zu values", name, count);
-    float *values = malloc(count * sizeof *values);
-    assert_non_null(values);
-    assert_int_equal(pm_weights_read(weights, info, values), PM_OK);
-    return values;
-}
 
 typedef struct expected {
     const pm_model *model;

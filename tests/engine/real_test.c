@@ -10,35 +10,9 @@
 
 #include <cmocka.h>
 
+#include "tests/engine/data_file.h"
 #include "worker/engine/model.h"
 #include "worker/engine/oracle/oracle.h"
-
-static char *data_path(const char *relative) {
-    const char *root = getenv("PARCHMILL_DATA");
-    if (!root) skip();
-    size_t size = strlen(root) + strlen(relative) + 2;
-    char *path = malloc(size);
-    assert_non_null(path);
-    snprintf(path, size, "%s/%s", root, relative);
-    return path;
-}
-
-static pm_weights *open_data(const char *relative) {
-    pm_weights *weights;
-    char *path = data_path(relative);
-    if (pm_weights_open(path, &weights)) fail_msg("%s", pm_error_text());
-    free(path);
-    return weights;
-}
-
-static float *read_tensor(const pm_weights *weights, const char *name, size_t count) {
-    const pm_tensor_info *info = pm_weights_find(weights, name);
-    if (!info || info->count != count) fail_msg("no tensor %s of %zu values", name, count);
-    float *values = malloc(count * sizeof *values);
-    assert_non_null(values);
-    assert_int_equal(pm_weights_read(weights, info, values), PM_OK);
-    return values;
-}
 
 static void shipped_cifar_checkpoint_is_cifar_resnet20_only(void **state) {
     (void)state;

@@ -118,22 +118,27 @@ static bool suits_winograd(const pm_node *node) {
            node->pad[0] == 1 && node->pad[1] == 1;
 }
 
+void pm_packed_put_points(const pm_kernels *kernels, const float filter[9], size_t out,
+                          size_t out_blocks, size_t in, size_t in_lanes, float *weights) {
+    const size_t v = kernels->lanes, pair = out / v / 2 * 2;
+    const size_t wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
+    float point[PM_WINOGRAD_POINTS];
+    kernels->winograd_weights(filter, point);
+    float *to = weights + pair * v * in_lanes + in * wide + (out - pair * v);
+    for (size_t p = 0; p < PM_WINOGRAD_POINTS; p++) to[p * in_lanes * out_blocks * v] = point[p];
+}
+
 /* Backward data is a convolution with turned filters, input and output exchanged. */
 static void pack_winograd(const pm_node *node, float *dst, const pm_kernels *kernels) {
     const size_t outs = node->in_channels, ins = node->channels, v = kernels->lanes;
     const size_t out_blocks = blocks_of(outs, v), in_lanes = blocks_of(ins, v) * v;
-    for (size_t o = 0; o < outs; o++) {
-        const size_t pair = o / v / 2 * 2, wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
+    for (size_t o = 0; o < outs; o++)
         for (size_t i = 0; i < ins; i++) {
             const float *w = node->weight + (i * outs + o) * 9;
-            float turned[9], point[PM_WINOGRAD_POINTS];
+            float turned[9];
             for (size_t q = 0; q < 9; q++) turned[q] = w[8 - q];
-            kernels->winograd_weights(turned, point);
-            float *to = dst + pair * v * in_lanes + i * wide + (o - pair * v);
-            for (size_t p = 0; p < PM_WINOGRAD_POINTS; p++)
-                to[p * in_lanes * out_blocks * v] = point[p];
+            pm_packed_put_points(kernels, turned, o, out_blocks, i, in_lanes, dst);
         }
-    }
 }
 
 static pm_status pack_conv_winograd(const pm_node *node, pm_packed_group *out,

@@ -51,6 +51,10 @@ typedef struct pm_packed {
 /* The ISA is chosen here. PM_E_USAGE (PARCHMILL_ISA), PM_E_UNSUPPORTED, PM_E_MEMORY. */
 pm_status pm_packed_new(const pm_graph *graph, pm_packed **out);
 void pm_packed_free(pm_packed **packed);
+/* A 3x3 filter from input channel `in` to output channel `out`, at Winograd's points, into its
+ * place in weights as pm_winograd has them. in_lanes: input channels rounded up to whole blocks. */
+void pm_packed_put_points(const pm_kernels *kernels, const float filter[9], size_t out,
+                          size_t out_blocks, size_t in, size_t in_lanes, float *weights);
 /* Add the filters of logits-only passes, once; any thread may ask. PM_E_MEMORY. */
 pm_status pm_packed_for_logits(pm_packed *packed);
 const char *pm_packed_isa(const pm_packed *packed);

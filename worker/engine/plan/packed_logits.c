@@ -13,20 +13,16 @@ static pm_status transform(const pm_packed *packed, size_t index, float **out) {
     const size_t v = packed->kernels->lanes, taps = 9;
     const size_t out_blocks = (node->channels + v - 1) / v,
                  ins = (node->in_channels + v - 1) / v * v;
-    const size_t point_floats = out_blocks * v * ins;
-    float *to = pm_floats_new(PM_WINOGRAD_POINTS * point_floats);
+    float *to = pm_floats_new(PM_WINOGRAD_POINTS * out_blocks * v * ins);
     if (to == NULL) return pm_fail(PM_E_MEMORY, "no memory for the filters of %s", node->name);
     for (size_t o = 0; o < node->channels; o++) {
         const size_t pair = o / v / 2 * 2, wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
         const float *from = weights + pair * v * ins * taps + (o - pair * v);
-        float *at = to + pair * v * ins + (o - pair * v);
         for (size_t i = 0; i < node->in_channels; i++) {
-            float filter[9], point[PM_WINOGRAD_POINTS];
+            float filter[9];
             for (size_t q = 0; q < taps; q++)
                 filter[q] = from[((i / v * taps + q) * v + i % v) * wide];
-            packed->kernels->winograd_weights(filter, point);
-            for (size_t p = 0; p < PM_WINOGRAD_POINTS; p++)
-                at[p * point_floats + i * wide] = point[p];
+            pm_packed_put_points(packed->kernels, filter, o, out_blocks, i, ins, to);
         }
     }
     *out = to;

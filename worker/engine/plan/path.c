@@ -108,7 +108,8 @@ static void begin(const pm_context *c, pm_job *job) {
     job->ig_sum = job->ig_expected = NAN;
     if (kind_of(job) == AT_IMAGE) return;
     memset(job->sum, 0, values_of(c) * sizeof *job->sum);
-    memset(job->squares, 0, values_of(c) * sizeof *job->squares);
+    if (words(job)->method == PM_METHOD_VARGRAD)
+        memset(job->squares, 0, values_of(c) * sizeof *job->squares);
 }
 
 /* The trapezoid rule: the ends weigh half. */
@@ -136,7 +137,7 @@ static void take_deviation(const pm_context *c, pm_job *job, size_t k) {
     }
 }
 
-/* out = sum over the colors of what is there, times `factor`. values: [3, n] */
+/* out = mean over the colors, times `factor`. values: [3, n] */
 static void mean_of_colors(const float *values, size_t n, float factor, float *out) {
     for (size_t i = 0; i < n; i++)
         out[i] = (values[i] + values[n + i] + values[2 * n + i]) / 3.0F * factor;
