@@ -14,6 +14,7 @@
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "tests/engine/cases.h"
+#include "worker/engine/plan/context.h"
 
 enum { REPEATS_MAX = 1000, STEPS_MAX = 4096, BATCH_MAX = 16 };
 
@@ -58,6 +59,45 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+static const char *op_name(const pm_step *step, const pm_node *head) {
+    switch (step->op) {
+    case PM_DO_CONV: return head->depthwise ? "depthwise" : "conv";
+    case PM_DO_WINOGRAD: return "winograd";
+    case PM_DO_CONV_IMAGES: return "linear";
+    case PM_DO_POINTWISE: return "pointwise";
+    case PM_DO_MAXPOOL:
+    case PM_DO_MAXPOOL_BACKWARD: return "maxpool";
+    case PM_DO_SCALE: return "scale";
+    case PM_DO_SCALE_SUM: return "scale_sum";
+    case PM_DO_AVGPOOL:
+    case PM_DO_AVGPOOL_BACKWARD:
+    case PM_DO_AVGPOOL_WINDOW:
+    case PM_DO_AVGPOOL_WINDOW_BACKWARD: return "avgpool";
+    case PM_DO_SUBSAMPLE:
+    case PM_DO_SUBSAMPLE_BACKWARD: return "subsample";
+    case PM_DO_LAYERNORM:
+    case PM_DO_LAYERNORM_BACKWARD: return "layernorm";
+    case PM_DO_LINEAR_ROW: return "linear_row";
+    case PM_DO_SEED: return "seed";
+    case PM_DO_HOOK: return "hook";
+    }
+    return "";
+}
+
+/* What it is, the size and kernel of what is read forward, where it stands in the network, and its
+ * least time. */
+static void print_step(const bench *b, size_t i) {
+    const pm_plan *plan = &b->context->plan;
+    if (i >= plan->step_count) return; /* of a method's later points */
+    const pm_step *step = &plan->steps[i];
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const size_t *size = pm_plan_size(plan, plan->packed->fusion.groups[step->group].input);
+    printf("  step %zu: %s %s %zux%zu/%zu %zu -> %zu at %zux%zu %s: %.0f us\n", i,
+           step->forward ? "forward" : "backward", op_name(step, head), head->kernel[0],
+           head->kernel[1], head->stride, head->in_channels, head->channels, size[0], size[1],
+           head->name, b->step_us[i]);
+}
+
 static pm_status measure(bench *b) {
     double forward[REPEATS_MAX], whole[REPEATS_MAX];
     pm_request requests[BATCH_MAX];
@@ -86,7 +126,7 @@ static pm_status measure(bench *b) {
            "request %.2f ms, arena %.1f MB\n",
            b->arch, b->side, b->side, pm_model_isa(b->model), b->batch, f, w,
            (w - f) / (double)b->batch, (double)pm_context_arena_bytes(b->context) / 1048576.0);
-    for (size_t i = 0; i < b->steps; i++) printf("  step %zu: %.0f us\n", i, b->step_us[i]);
+    for (size_t i = 0; i < b->steps; i++) print_step(b, i);
     return PM_OK;
 }
 

@@ -4,14 +4,12 @@
 
 #include "worker/engine/kernels/vec.h"
 
-/* Within 1.02 units in the last place (seen over all floats); below -87.3, where the result would
- * be subnormal, exactly 0; above 88.37 infinite; NaN stays. exp(x) = 2^n exp(r), n = round(x / ln
- * 2); the polynomial for |r| <= ln 2 / 2 is that of expf in Moshier's Cephes. */
+/* exp(x) for |x| <= PM_EXP_RANGE, within 1.02 units in the last place (seen over all floats there);
+ * NaN stays. exp(x) = 2^n exp(r), n = round(x / ln 2); the polynomial for |r| <= ln 2 / 2 is that
+ * of expf in Moshier's Cephes. */
+#define PM_EXP_RANGE 87.0F
 PM_INLINE vec vec_exp(vec x) {
     const float magic = 12582912.0F; /* 1.5 2^23: adding it leaves the integer in the low bits */
-    const ivec tiny = (ivec)(x < -87.3F);
-    x = vec_select((ivec)(x > 89.0F), (vec){0} + 89.0F, x);
-    x = vec_select(tiny, (vec){0}, x);
     const vec shifted = x * 1.44269504F + magic;
     const vec n = shifted - magic;
     const vec r = (x - n * 0.693359375F) + n * 2.12194440e-4F; /* ln 2 in two parts */
@@ -21,8 +19,7 @@ PM_INLINE vec vec_exp(vec x) {
     p = p * r + 1.6666665459e-1F;
     p = p * r + 5.0000001201e-1F;
     p = (p * (r * r) + r) + 1.0F;
-    const ivec power = ((ivec)shifted - (ivec)((vec){0} + magic) + 127) << 23;
-    return vec_select(tiny, (vec){0}, p * (vec)power);
+    return (vec)((uvec)p + ((uvec)shifted << 23)); /* n to p's exponent: magic's bits fall off */
 }
 
 #endif

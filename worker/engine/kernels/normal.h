@@ -4,8 +4,9 @@
 
 #include "worker/engine/kernels/exp.h"
 
-/* exp(-a^2 / 2) for 0 <= a <= 14. The square would lose what exp then magnifies: it is taken of a's
- * multiple of 2^-8, which is exact, and the rest comes in by exp's series. */
+/* exp(-a^2 / 2) for 0 <= a <= PM_NORMAL_RANGE. The square would lose what exp then magnifies: it is
+ * taken of a's multiple of 2^-8, which is exact, and the rest comes in by exp's series. */
+#define PM_NORMAL_RANGE 13.1F /* its square's half is within PM_EXP_RANGE */
 PM_INLINE vec vec_bell(vec a) {
     const float grid = 49152.0F; /* 1.5 2^15: adding it leaves multiples of 2^-8 */
     const vec high = (a + grid) - grid;
@@ -14,13 +15,14 @@ PM_INLINE vec vec_bell(vec a) {
     return e - e * (d - d * d * (0.5F - d * 0.16666667F));
 }
 
-/* Phi(v), relative error below 4e-7 even where it is tiny (0 below -13.2), and its density in
+/* Phi(v), relative error below 4e-7 even where it is tiny (to -PM_NORMAL_RANGE, and from there on
+ * what it is there), and its density in
  * *density. Around 0: 1/2 + v S(v^2). Else by the tail Q(a) = exp(-a^2 / 2) R(a) with
  * R(a) = P(t) t, t = 1 / (1 + a). S and P are fitted for least relative error: 7e-10, 2e-8. */
 PM_INLINE vec vec_normal(vec v, vec *density) {
     const ivec negative = (ivec)(v < 0.0F);
     vec a = vec_select(negative, -v, v);
-    a = vec_select((ivec)(a < 14.0F), a, (vec){0} + 14.0F);
+    a = vec_at_most(a, PM_NORMAL_RANGE);
     const vec bell = vec_bell(a);
     *density = bell * 0.398942280F; /* 1 / sqrt(2 pi) */
 

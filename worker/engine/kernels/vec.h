@@ -21,6 +21,7 @@
 
 typedef float vec __attribute__((vector_size(PM_LANES * 4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(PM_LANES * 4), may_alias));
+typedef uint32_t uvec __attribute__((vector_size(PM_LANES * 4), may_alias));
 typedef uint8_t bvec __attribute__((vector_size(PM_LANES), may_alias));
 /* Half as many floats, and as many doubles: for sums in double. */
 typedef float half __attribute__((vector_size(PM_LANES * 2), may_alias));
@@ -65,6 +66,25 @@ PM_INLINE vec vec_load(const float *p) { return *(const vec *)p; }
 PM_INLINE void vec_store(float *p, vec a) { *(vec *)p = a; }
 PM_INLINE vec vec_select(ivec where, vec a, vec b) {
     return (vec)((where & (ivec)a) | (~where & (ivec)b));
+}
+/* max(least, a) and min(most, a); a NaN stays. */
+PM_INLINE vec vec_at_least(vec a, float least) {
+#if PM_LANES == 16
+    return (vec)_mm512_max_ps(_mm512_set1_ps(least), (__m512)a);
+#elif PM_LANES == 8
+    return (vec)_mm256_max_ps(_mm256_set1_ps(least), (__m256)a);
+#else
+    return (vec)_mm_max_ps(_mm_set1_ps(least), (__m128)a);
+#endif
+}
+PM_INLINE vec vec_at_most(vec a, float most) {
+#if PM_LANES == 16
+    return (vec)_mm512_min_ps(_mm512_set1_ps(most), (__m512)a);
+#elif PM_LANES == 8
+    return (vec)_mm256_min_ps(_mm256_set1_ps(most), (__m256)a);
+#else
+    return (vec)_mm_min_ps(_mm_set1_ps(most), (__m128)a);
+#endif
 }
 
 PM_INLINE vec vec_sqrt(vec a) {
