@@ -71,12 +71,9 @@ typedef struct member {
 
 static void run_step(team *t, size_t index) {
     pm_plan *plan = &t->b->plans[index];
-    const bool forward = plan->steps[t->step].forward;
     const size_t rows[16] = {0};
     const float values[16] = {0};
-    for (size_t i = 0; i < t->inner; i++)
-        for (size_t n = 0; n < (forward ? t->images : 1); n++)
-            pm_plan_run(plan, t->step, forward ? 1 : t->images, rows, values);
+    for (size_t i = 0; i < t->inner; i++) pm_plan_run(plan, t->step, t->images, rows, values);
 }
 
 static void *member_main(void *user) {
@@ -318,11 +315,12 @@ static void measure(bench *b, team *t, const layer *l, double peak, totals *sum)
 static pm_status open_plans(bench *b) {
     pm_status status = pm_case_model_new(b->arch, 1000, &b->model);
     for (size_t i = 0; i < b->threads && status == PM_OK; i++) {
-        status =
-            pm_plan_init(b->model->packed, b->side, b->side, b->batch / b->threads, &b->plans[i]);
+        const size_t images = b->batch / b->threads;
+        status = pm_plan_init(b->model->packed, b->side, b->side, images, images, &b->plans[i]);
+        for (size_t n = 0; n < images && status == PM_OK; n++) b->plans[i].point_of[n] = (uint8_t)n;
         /* Real values everywhere, so that nothing is timed on denormals. */
         for (size_t k = 0; k < b->plans[i].forward_count && status == PM_OK; k++)
-            pm_plan_run(&b->plans[i], k, 1, NULL, NULL);
+            pm_plan_run(&b->plans[i], k, images, NULL, NULL);
     }
     return status;
 }

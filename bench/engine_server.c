@@ -20,7 +20,7 @@
 #include "lib/base/text.h"
 #include "tests/engine/cases.h"
 
-enum { THREADS_MAX = 64, CONFIGURATIONS_MAX = 64, LINE_BYTES = 4096, BATCH = 8 };
+enum { THREADS_MAX = 64, CONFIGURATIONS_MAX = 64, LINE_BYTES = 4096, BATCH = 8, IMAGES_MAX = 16 };
 
 typedef struct server server;
 
@@ -52,9 +52,24 @@ static pm_status ignore(void *user, const pm_attribution_result *result) {
 
 static void work(member *m) {
     server *s = m->s;
+    const size_t first = s->images * m->index / s->threads,
+                 end = s->images * (m->index + 1) / s->threads,
+                 most = pm_context_images(m->context);
+    const float *inputs[IMAGES_MAX];
+    pm_request requests[IMAGES_MAX * CONFIGURATIONS_MAX];
     m->status = PM_OK;
-    for (size_t i = m->index; i < s->images && m->status == PM_OK; i += s->threads)
-        m->status = pm_context_attribute(m->context, s->input, s->requests, s->count, ignore, NULL);
+    for (size_t i = first, count; i < end && m->status == PM_OK; i += count) {
+        count = end - i < most ? end - i : most;
+        for (size_t n = 0; n < count; n++) {
+            inputs[n] = s->input;
+            for (size_t k = 0; k < s->count; k++) {
+                requests[n * s->count + k] = s->requests[k];
+                requests[n * s->count + k].image = n;
+            }
+        }
+        m->status = pm_context_attribute_images(m->context, inputs, count, requests,
+                                                count * s->count, ignore, NULL);
+    }
 }
 
 static void *member_main(void *user) {

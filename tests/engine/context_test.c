@@ -15,8 +15,9 @@
 #include "lib/base/random.h"
 #include "tests/engine/cases.h"
 #include "worker/engine/kernels/kernels.h"
+#include "worker/engine/plan/context.h"
 
-enum { SIDE = 64, PIXELS = SIDE * SIDE, CLASSES = 30, FORMS = 16, KEPT_MAX = 80 };
+enum { SIDE = 64, PIXELS = SIDE * SIDE, CLASSES = 30, FORMS = 16, KEPT_MAX = 120 };
 static const char *const isas[] = {"avx512", "avx2", "baseline"};
 
 /* ---- an allocation counter: the linker sends these here (--wrap) ---- */
@@ -247,16 +248,43 @@ static void together(fixture *f, pm_context *c, size_t image, const uint64_t *wa
     }
 }
 
+/* Three images at once, each with every request, the images' requests in turn. */
+static void images_together(fixture *f, pm_context *c, uint64_t want[2][REQUESTS]) {
+    enum { IMAGES = 3 };
+    const float *const inputs[IMAGES] = {f->input[0], f->input[1], f->input[0]};
+    pm_request one[REQUESTS], all[IMAGES * REQUESTS];
+    kept k = {0};
+    fill_requests(f, one, REQUESTS);
+    for (size_t i = 0; i < IMAGES * REQUESTS; i++) {
+        all[i] = one[i / IMAGES];
+        all[i].image = i % IMAGES;
+    }
+    assert_int_equal(
+        pm_context_attribute_images(c, inputs, IMAGES, all, IMAGES * REQUESTS, keep, &k), PM_OK);
+    assert_int_equal(k.count, IMAGES * REQUESTS);
+    for (size_t i = 0; i < IMAGES * REQUESTS; i++)
+        if (k.hashes[i] != want[i % IMAGES % 2][i / IMAGES])
+            fail_msg("request %zu of image %zu differs", i / IMAGES, i % IMAGES);
+    assert_int_equal(
+        pm_context_attribute_images(c, inputs, pm_context_images(c) + 1, all, 1, keep, &k),
+        PM_E_USAGE);
+    all[0].image = IMAGES;
+    assert_int_equal(pm_context_attribute_images(c, inputs, IMAGES, all, 1, keep, &k), PM_E_USAGE);
+}
+
 static void check_company(const char *arch, const char *isa) {
     setenv("PARCHMILL_ISA", isa, 1);
     fixture *f = make(arch);
     uint64_t want[2][REQUESTS];
     for (size_t image = 0; image < 2; image++) alone(f, image, want[image]);
-    static const size_t batches[] = {1, 8, 16};
-    for (size_t i = 0; i < sizeof batches / sizeof *batches; i++) {
+    static const struct { size_t points, batch; } sizes[] = {{1, 1}, {3, 8}, {4, 16}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         pm_context *c;
-        assert_int_equal(pm_context_new(f->model, SIDE, SIDE, batches[i], &c), PM_OK);
+        assert_int_equal(
+            pm_context_new_points(f->model, SIDE, SIDE, sizes[i].points, sizes[i].batch, &c),
+            PM_OK);
         for (size_t turn = 0; turn < 2; turn++) together(f, c, turn % 2, want[turn % 2]);
+        if (sizes[i].points > 1) images_together(f, c, want);
         pm_context_free(&c);
     }
     release(f);

@@ -68,7 +68,7 @@ static void make(const pm_kernels *k, const shape *s, arrays *a) {
         a->tap[q] = (ptrdiff_t)(q / s->side * row + q % s->side * pitch);
     const pm_const_span add = {a->add, (ptrdiff_t)(s->out_blocks * out_plane), (ptrdiff_t)out_plane,
                                (ptrdiff_t)(s->width * v), (ptrdiff_t)v};
-    const pm_mask_span bits = {NULL, (ptrdiff_t)(s->height * s->width), (ptrdiff_t)s->width, 1};
+    const pm_mask_span bits = {NULL, 0, (ptrdiff_t)(s->height * s->width), (ptrdiff_t)s->width, 1};
     a->conv = (pm_conv){.in = {a->in, (ptrdiff_t)(s->in_blocks * plane), (ptrdiff_t)plane,
                                (ptrdiff_t)(stride * row), (ptrdiff_t)(stride * pitch)},
                         .step = s->step,
@@ -287,12 +287,12 @@ static void check_activation(const pm_kernels *k, pm_activation activation) {
                 .height = 1,
                 .width = ACTIVATED,
                 .epilogue = {.activation = activation,
-                             .kept = {kept, 0, 0, 1},
+                             .kept = {kept, 0, 0, 0, 1},
                              .channels = LIVE,
                              .out = {out, 0, 0, 0, (ptrdiff_t)v}}};
     k->pointwise(&m);
     m.epilogue = (pm_epilogue){.out = {back, 0, 0, 0, (ptrdiff_t)v}};
-    *(smooth ? &m.epilogue.slope : &m.epilogue.mask) = (pm_mask_span){kept, 0, 0, 1};
+    *(smooth ? &m.epilogue.slope : &m.epilogue.mask) = (pm_mask_span){kept, 0, 0, 0, 1};
     k->pointwise(&m);
     double worst = 0, worst_slope = 0;
     for (size_t i = 0; i < floats; i++) {

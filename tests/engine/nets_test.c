@@ -16,6 +16,7 @@
 #include "worker/engine/arch/arch.h"
 #include "worker/engine/kernels/kernels.h"
 #include "worker/engine/model.h"
+#include "worker/engine/plan/context.h"
 
 /* Two convolutions between the image and two linear layers. */
 typedef struct chain {
@@ -275,7 +276,8 @@ static void check(const pm_arch *arch, size_t height, size_t width) {
         assert_non_null(input);
         pm_synth("input/0", 0, input, 3 * height * width);
         if (pm_graph_new_from(&arch->info, CLASSES, parameter, NULL, &graph) ||
-            pm_model_new_from(graph, &model) || pm_context_new(model, height, width, 2, &context))
+            pm_model_new_from(graph, &model) ||
+            pm_context_new_points(model, height, width, 2, 2, &context))
             fail_msg("%s: %s", arch->info.name, pm_error_text());
         make_forms(model, forms);
         kept k = {CLASSES, {NULL}};

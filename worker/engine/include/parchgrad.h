@@ -181,6 +181,7 @@ typedef void (*pm_noise_fn)(void *user, size_t draw, float *out);
  * seed. */
 typedef struct pm_request {
     const pm_configuration *configuration;
+    size_t image;          /* of those given together; 0 for one alone */
     int target;            /* class index, or PM_TARGET_TOP: the predicted class of the image */
     const float *baseline; /* ig: x0, [3, height, width], normalised; NULL: zeros */
     pm_noise_fn noise;     /* smoothgrad, vargrad: must be given */
@@ -226,8 +227,9 @@ typedef struct pm_attribution_result {
 typedef pm_status (*pm_result_fn)(void *user, const pm_attribution_result *result);
 
 /* A context for inputs of height x width pixels. `batch`: how many backward passes run together
- * (1 .. 16); more requests than that run in rounds. PM_E_USAGE: sizes that the network cannot take.
- */
+ * (1 .. 16); more requests than that run in rounds. Of a model with wide layers up to four inputs
+ * (images, or points of ig, smoothgrad and vargrad), but no more than `batch`, also run forward
+ * together. PM_E_USAGE: sizes that the network cannot take. */
 pm_status pm_context_new(const pm_model *model, size_t height, size_t width, size_t batch,
                          pm_context **out);
 void pm_context_free(pm_context **context);
@@ -239,6 +241,14 @@ size_t pm_context_arena_bytes(const pm_context *context);
  * are found before any result is given out. */
 pm_status pm_context_attribute(pm_context *context, const float *input, const pm_request *requests,
                                size_t count, pm_result_fn give, void *user);
+
+/* Several images at once: inputs[i] is image i, [3, height, width]; requests name theirs. The
+ * numbers are those of each image alone. PM_E_USAGE also for more than pm_context_images. */
+pm_status pm_context_attribute_images(pm_context *context, const float *const *inputs,
+                                      size_t images, const pm_request *requests, size_t count,
+                                      pm_result_fn give, void *user);
+/* How many that may be: 1 where nothing is gained by more. */
+size_t pm_context_images(const pm_context *context);
 
 /* Forward only: logits [classes]. */
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits);

@@ -126,9 +126,10 @@ PM_INLINE void finish(const pm_epilogue *e, const places *at, const vec *pixels,
 void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *e, vec *pixels, size_t image, size_t block,
                               size_t y, size_t x, size_t count) {
     const ptrdiff_t n = (ptrdiff_t)image, b = (ptrdiff_t)block, r = (ptrdiff_t)y, c = (ptrdiff_t)x;
+    const ptrdiff_t point = e->point_of != NULL ? (ptrdiff_t)e->point_of[image] : n;
     const ivec lanes = PM_LANE_NUMBERS;
 #define OFFSET(s) (n * (s).image + b * (s).plane + r * (s).row + c * (s).pixel)
-#define MASK_OFFSET(s) (b * (s).plane + r * (s).row + c * (s).pixel)
+#define MASK_OFFSET(s) (point * (s).image + b * (s).plane + r * (s).row + c * (s).pixel)
 #define PLACE(s) ((s).at == NULL ? NULL : (s).at + OFFSET(s))
 #define OF_BLOCK(p, otherwise) ((p) == NULL ? otherwise : vec_load((p) + block * PM_LANES))
     const vec zero = {0}, one = zero + 1.0F;
@@ -147,7 +148,8 @@ void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *e, vec *pixels, size_t image, s
         .shift = OF_BLOCK(e->shift, zero),
         .factor = e->add_factors.at == NULL
                       ? one
-                      : vec_load(e->add_factors.at + b * e->add_factors.plane),
+                      : vec_load(e->add_factors.at + point * e->add_factors.image +
+                                 b * e->add_factors.plane),
         .gradient_scale = OF_BLOCK(e->gradient_scale, one),
         .live = lanes < (int32_t)(e->channels - block * PM_LANES)};
     const ptrdiff_t end = (ptrdiff_t)count;

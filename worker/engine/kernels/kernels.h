@@ -27,21 +27,24 @@ typedef struct pm_const_span {
     ptrdiff_t image, plane, row, pixel;
 } pm_const_span;
 
-/* A derivative, one element a pixel and block, shared by images: either one bit a channel
- * (pm_kernels.mask_bytes) or v floats. Strides in elements. */
+/* A derivative, one element a pixel and block: either one bit a channel (pm_kernels.mask_bytes) or
+ * v floats. Strides in elements; `image` between the points of a forward pass. */
 typedef struct pm_mask_span {
     void *at; /* NULL: absent */
-    ptrdiff_t plane, row, pixel;
+    ptrdiff_t image, plane, row, pixel;
 } pm_mask_span;
 
-/* What happens to a raw sum v before it is stored, in this order. */
+/* What happens to a raw sum v before it is stored, in this order. Images of a backward pass read
+ * what the forward pass has left for the point that they are of. */
 typedef struct pm_epilogue {
-    bool keep_raw; /* v + bias is stored in raw; v goes on as it was */
+    const uint8_t *point_of; /* [images] add_factors, kept, mask and slope are those of that
+                                image of the forward pass; NULL: of the image itself */
+    bool keep_raw;           /* v + bias is stored in raw; v goes on as it was */
     pm_span raw;
     const float *bias;           /* [blocks v]; NULL: none */
     const float *scale, *shift;  /* [blocks v]: v = scale v + shift; both or neither */
     pm_const_span add;           /* v += add, */
-    pm_const_span add_factors;   /* times these, a pixel a block for all images, where they are */
+    pm_const_span add_factors;   /* times these, a pixel a block, where they are */
     pm_activation activation;    /* v = activation(v); kept = its derivative there: bits, */
     pm_mask_span kept;           /* floats where it is smooth */
     size_t channels;             /* with an activation: lanes behind them stay 0 */
@@ -94,10 +97,10 @@ typedef struct pm_winograd {
 /* Everything else that walks over a map. height, width: of what is written. */
 typedef struct pm_map {
     pm_const_span in;
-    size_t images, blocks, height, width;
+    size_t first, images; /* images `first` .. first + images - 1 */
+    size_t blocks, height, width;
     size_t in_height, in_width;
-    pm_const_span
-        factors; /* scale_map: a pixel a block; scale_sum: a map as `in`; image 0: all images' */
+    pm_const_span factors; /* scale_map: a pixel a block; scale_sum: a map as `in` */
     size_t kernel, stride, pad;
     uint8_t *winner;    /* pooling: [blocks][pooled height][pooled width][v], place in the window */
     size_t before;      /* subsample: channels of the wider map in front of the narrower one's */

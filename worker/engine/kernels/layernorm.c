@@ -14,7 +14,7 @@ typedef void strip_fn(const pm_map *map, const strip *s);
 
 PM_INLINE void each_strip(const pm_map *map, strip_fn *work) {
     strip s;
-    for (s.image = 0; s.image < map->images; s.image++)
+    for (s.image = map->first; s.image < map->first + map->images; s.image++)
         for (s.y = 0; s.y < map->height; s.y++)
             for (s.x = 0; s.x < map->width; s.x += PM_STRIP) {
                 s.count = map->width - s.x < PM_STRIP ? map->width - s.x : PM_STRIP;

@@ -20,7 +20,7 @@ typedef void range_fn(const pm_map *map, size_t o, size_t in, size_t out, size_t
 
 PM_INLINE void each_strip(const pm_map *map, strip_fn *work, range_fn *range) {
     strip s;
-    for (s.image = 0; s.image < map->images; s.image++)
+    for (s.image = map->first; s.image < map->first + map->images; s.image++)
         for (s.block = 0; s.block < map->blocks; s.block++) {
             s.plane = map->in.at + (ptrdiff_t)s.image * map->in.image +
                       (ptrdiff_t)s.block * map->in.plane;

@@ -8,14 +8,14 @@
 
 /* An average hands each of its pixels an equal part, so the mean over the map that the pooling
  * reads is the sum over the pooled map by the number of that map's pixels. */
-void pm_cam_weigh(const pm_plan *plan, const pm_step *step, size_t image, pm_job *job) {
+void pm_cam_weigh(const pm_plan *plan, const pm_step *step, size_t slot, pm_job *job) {
     const pm_tensor *t = &plan->tensors[step->in];
     const pm_span delta = pm_plan_span(plan, step->in);
     const size_t lanes = plan->packed->kernels->lanes;
     const pm_group *group = &plan->packed->fusion.groups[step->group];
     const size_t *size = pm_plan_size(plan, step->op == PM_DO_HOOK ? step->group : group->input);
     for (size_t k = 0; k < t->blocks * lanes; k++) {
-        const float *p = delta.at + (ptrdiff_t)image * delta.image +
+        const float *p = delta.at + (ptrdiff_t)slot * delta.image +
                          (ptrdiff_t)(k / lanes) * delta.plane + (ptrdiff_t)(k % lanes);
         double sum = 0;
         for (size_t y = 0; y < t->height; y++)
@@ -25,18 +25,21 @@ void pm_cam_weigh(const pm_plan *plan, const pm_step *step, size_t image, pm_job
     }
 }
 
-/* The maps A, and their sizes in *tensor. */
-static pm_span maps_of(const pm_context *c, int cam_conv, const pm_tensor **tensor) {
+/* The maps A of one image, and their sizes in *tensor. */
+static pm_span maps_of(const pm_context *c, int cam_conv, size_t image, const pm_tensor **tensor) {
     const pm_plan *plan = &c->plan;
+    pm_span span;
     if (cam_conv < 0) {
         const pm_group *pool = &plan->packed->fusion.groups[plan->steps[plan->pool_step].group];
         *tensor = &plan->tensors[plan->value[pool->input]];
-        return pm_plan_span(plan, plan->value[pool->input]);
+        span = pm_plan_span(plan, plan->value[pool->input]);
+        span.at += (ptrdiff_t)image * span.image;
+        return span;
     }
     const int raw = c->raw_of[cam_conv];
     *tensor = &plan->tensors[raw];
-    pm_span span = pm_plan_span(plan, raw);
-    span.at = c->cam_map + (*tensor)->origin;
+    span = pm_plan_span(plan, raw);
+    span.at = c->cam_map + image * c->cam_floats + (*tensor)->origin;
     return span;
 }
 
@@ -68,7 +71,7 @@ static void enlarge(const double *map, size_t height, size_t width, float *out, 
 
 void pm_cam_heat_map(pm_context *c, pm_job *job) {
     const pm_tensor *t;
-    const pm_span maps = maps_of(c, job->configuration->cam_conv, &t);
+    const pm_span maps = maps_of(c, job->configuration->cam_conv, job->image, &t);
     const size_t lanes = c->plan.packed->kernels->lanes;
     double *map = c->scratch.sum_h;
     for (size_t y = 0; y < t->height; y++)

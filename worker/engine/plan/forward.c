@@ -11,40 +11,53 @@ void pm_context_beat(const pm_context *c) {
     if (c->beat != NULL) c->beat(c->beat_user);
 }
 
-static void measure_activity(pm_context *c, const pm_step *step, size_t conv) {
+static void measure_activity(pm_context *c, const pm_step *step, size_t conv, size_t point) {
     const pm_tensor *t = &c->plan.tensors[step->raw];
     const pm_span raw = pm_plan_span(&c->plan, step->raw);
-    pm_activity activity = {.raw = {raw.at, raw.image, raw.plane, raw.row, raw.pixel},
-                            .channels = c->model->graph->convs[conv].channels,
-                            .blocks = t->blocks,
-                            .height = t->height,
-                            .width = t->width,
-                            .mean = c->activations + c->channel_of[conv]};
+    const size_t convs = c->model->graph->conv_count;
+    pm_activity activity = {
+        .raw = {raw.at + (ptrdiff_t)point * raw.image, raw.image, raw.plane, raw.row, raw.pixel},
+        .channels = c->model->graph->convs[conv].channels,
+        .blocks = t->blocks,
+        .height = t->height,
+        .width = t->width,
+        .mean = c->activations + point * c->channel_of[convs] + c->channel_of[conv]};
     c->plan.packed->kernels->activity(&activity);
-    c->densities[conv] = (float)((double)activity.positive /
-                                 (double)(activity.channels * activity.height * activity.width));
+    c->densities[point * convs + conv] =
+        (float)((double)activity.positive /
+                (double)(activity.channels * activity.height * activity.width));
 }
 
-static void copy_raw(pm_context *c, const pm_step *step) {
+static void copy_raw(pm_context *c, const pm_step *step, size_t point) {
     const pm_tensor *t = &c->plan.tensors[step->raw];
-    memcpy(c->cam_map, c->plan.arena + t->offset, t->floats * sizeof *c->cam_map);
+    const size_t floats = (size_t)t->image;
+    memcpy(c->cam_map + point * c->cam_floats, c->plan.arena + t->offset + point * floats,
+           floats * sizeof *c->cam_map);
 }
 
-void pm_context_forward(pm_context *c, const float *input) {
-    c->at_image = false; /* for the caller to say */
-    pm_plan_load(&c->plan, 0, input, c->scale, c->shift);
+void pm_context_load(pm_context *c, size_t point, const float *input) {
+    c->at_images = false; /* for the caller to say */
+    pm_plan_load(&c->plan, point, input, c->scale, c->shift);
+}
+
+const float *pm_context_point_logits(const pm_context *c, size_t point) {
+    return c->logits + point * c->model->graph->classes;
+}
+
+void pm_context_forward(pm_context *c, size_t points) {
     for (size_t i = 0; i < c->plan.forward_count; i++) {
         const pm_step *step = &c->plan.steps[i];
         const int conv = pm_plan_head(&c->plan, step->group)->conv;
         const bool has_raw = step->raw != PM_TENSOR_NONE;
         const bool measure = has_raw && c->measured[conv], copy = has_raw && c->cam_conv == conv;
         pm_plan_keep_raw(&c->plan, i, measure || copy);
-        pm_plan_run(&c->plan, i, 1, NULL, NULL);
-        if (measure) measure_activity(c, step, (size_t)conv);
-        if (copy) copy_raw(c, step);
+        pm_plan_run(&c->plan, i, points, NULL, NULL);
+        for (size_t n = 0; n < points && measure; n++) measure_activity(c, step, (size_t)conv, n);
+        for (size_t n = 0; n < points && copy; n++) copy_raw(c, step, n);
         pm_context_beat(c);
     }
-    pm_plan_read_logits(&c->plan, 0, c->logits);
+    for (size_t n = 0; n < points; n++)
+        pm_plan_read_logits(&c->plan, n, c->logits + n * c->model->graph->classes);
 }
 
 size_t pm_argmax(const float *values, size_t count) {
@@ -64,14 +77,15 @@ double pm_softmax_at(const float *logits, size_t count, size_t k) {
 pm_status pm_context_logits(pm_context *context, const float *input, float *logits) {
     memset(context->measured, 0, context->model->graph->conv_count * sizeof *context->measured);
     context->cam_conv = -1;
-    pm_context_forward(context, input);
+    pm_context_load(context, 0, input);
+    pm_context_forward(context, 1);
     memcpy(logits, context->logits, context->model->graph->classes * sizeof *logits);
     return PM_OK;
 }
 
 pm_status pm_context_prepare_logits(pm_context *context, size_t batch) {
     pm_plan *plan = &context->logits_plan;
-    if (plan->batch >= batch) return PM_OK;
+    if (plan->points >= batch) return PM_OK;
     pm_status status = pm_packed_for_logits(context->model->packed);
     if (status != PM_OK) return status;
     pm_plan_fini(plan);
@@ -84,9 +98,9 @@ pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size
     pm_plan *plan = &context->logits_plan;
     const size_t values = PM_RGB * context->plan.height * context->plan.width;
     const size_t classes = context->model->graph->classes;
-    assert(plan->batch > 0); /* pm_context_prepare_logits */
-    for (size_t first = 0; first < count; first += plan->batch) {
-        const size_t images = count - first < plan->batch ? count - first : plan->batch;
+    assert(plan->points > 0); /* pm_context_prepare_logits */
+    for (size_t first = 0; first < count; first += plan->points) {
+        const size_t images = count - first < plan->points ? count - first : plan->points;
         for (size_t n = 0; n < images; n++)
             pm_plan_load(plan, n, inputs + (first + n) * values, context->scale, context->shift);
         for (size_t i = 0; i < plan->step_count; i++) {
@@ -103,7 +117,8 @@ pm_status pm_context_activations(pm_context *context, const float *input, pm_act
     const size_t convs = context->model->graph->conv_count;
     for (size_t i = 0; i < convs; i++) context->measured[i] = true;
     context->cam_conv = -1;
-    pm_context_forward(context, input);
+    pm_context_load(context, 0, input);
+    pm_context_forward(context, 1);
     *out = (pm_activations){.mean = context->activations,
                             .density = context->densities,
                             .logits = context->logits,

@@ -18,11 +18,12 @@ pm_status pm_job_check(const pm_configuration *c, size_t target) {
     return status;
 }
 
-pm_status pm_job_select(const pm_model *model, pm_job *job, const float *activations,
-                        const size_t *channel_of, const pm_hook_scratch *scratch) {
+pm_status pm_pull_select(const pm_model *model, const pm_pull *pull, const float *activations,
+                         const size_t *channel_of, const pm_hook_scratch *scratch) {
+    const pm_job *job = pull->job;
     const bool ins = job->configuration->attribution.mask == PM_MASK_INS;
-    float *variance = job->channel_variance;
-    uint8_t *in_h = job->in_h;
+    const float *variance = job->channel_variance;
+    uint8_t *in_h = pull->in_h;
     for (size_t i = 0; i < job->configuration->hook_count; i++) {
         size_t conv = job->configuration->hooks[i], selected;
         size_t channels = model->graph->convs[conv].channels;
@@ -32,17 +33,17 @@ pm_status pm_job_select(const pm_model *model, pm_job *job, const float *activat
         pm_status status = pm_partition_select(job->configuration, conv, job->target,
                                                scratch->scores, in_h, &selected);
         if (status != PM_OK) return status;
-        job->layers[i] = (pm_layer_gradient){.conv = conv,
-                                             .channels = channels,
-                                             .selected = selected,
-                                             .partitioned = selected > 0 && selected < channels,
-                                             .m = NAN,
-                                             .n = NAN,
-                                             .beta = 1,
-                                             .scale_h = 1,
-                                             .scale_l = 1,
-                                             .channel_variance = variance,
-                                             .in_h = in_h};
+        pull->layers[i] = (pm_layer_gradient){.conv = conv,
+                                              .channels = channels,
+                                              .selected = selected,
+                                              .partitioned = selected > 0 && selected < channels,
+                                              .m = NAN,
+                                              .n = NAN,
+                                              .beta = 1,
+                                              .scale_h = 1,
+                                              .scale_l = 1,
+                                              .channel_variance = variance,
+                                              .in_h = in_h};
         variance += channels;
         in_h += channels;
     }
@@ -78,15 +79,16 @@ static void choose_scales(pm_layer_gradient *layer, const pm_attribution *attrib
     layer->scale_l = scales.scale_l;
 }
 
-void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job *job,
-                 const pm_hook_scratch *s) {
+void pm_pull_hook(const pm_plan *plan, const pm_step *step, size_t slot, const pm_pull *pull,
+                  const pm_hook_scratch *s) {
+    const pm_job *job = pull->job;
     const pm_node *conv = pm_plan_head(plan, step->group);
     const int hook = job->configuration->hook_of[conv->conv];
-    if (hook < 0 || !(job->record || job->layers[hook].partitioned)) return;
+    if (hook < 0 || !(pull->record || pull->layers[hook].partitioned)) return;
     const pm_kernels *kernels = plan->packed->kernels;
     const pm_tensor *tensor = &plan->tensors[step->in];
     const size_t pixels = tensor->height * tensor->width;
-    pm_layer_gradient *layer = &job->layers[hook];
+    pm_layer_gradient *layer = &pull->layers[hook];
     pm_measure measure = {.delta = pm_plan_span(plan, step->in),
                           .channels = layer->channels,
                           .blocks = tensor->blocks,
@@ -95,8 +97,8 @@ void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job 
                           .weight_h = s->weight_h,
                           .sum_h = s->sum_h,
                           .sum_l = s->sum_l};
-    if (job->record) measure.channel_variance = job->channel_variance + (layer->in_h - job->in_h);
-    measure.delta.at += (ptrdiff_t)image * tensor->image;
+    if (pull->record) measure.channel_variance = job->channel_variance + (layer->in_h - pull->in_h);
+    measure.delta.at += (ptrdiff_t)slot * tensor->image;
     const size_t lanes = tensor->blocks * kernels->lanes;
     for (size_t c = 0; c < lanes; c++)
         s->weight_h[c] = c < layer->channels && layer->in_h[c] ? 1.0F : 0.0F;

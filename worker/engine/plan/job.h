@@ -1,4 +1,5 @@
-/* One request in work: what is asked, what its hooks measure, what its passes have summed. */
+/* One request in work: what is asked, what its hooks measure, what its passes have summed; and the
+ * gradients of it that a backward pass takes back together. */
 #ifndef PM_ENGINE_JOB_H
 #define PM_ENGINE_JOB_H
 
@@ -9,10 +10,10 @@ typedef struct pm_job {
     const float *baseline; /* these three as in the request */
     pm_noise_fn noise;
     void *noise_user;
+    size_t image; /* of those that are attributed together */
     size_t target;
     float p_target;            /* of the image itself */
     bool done;                 /* its heat map stands */
-    bool record;               /* this pass is the last, whose layers are given out */
     pm_layer_gradient *layers; /* [conv_count], the configuration's hooks in front */
     float *channel_variance;   /* [sum of all convolutions' channels], hook by hook */
     uint8_t *in_h;             /* the same */
@@ -22,6 +23,16 @@ typedef struct pm_job {
     /* ig: the result's, and where the path was before */
     double ig_sum, ig_expected, ig_p, ig_logit;
 } pm_job;
+
+/* One gradient of a backward pass: a job's, at one point of the last forward pass. */
+typedef struct pm_pull {
+    pm_job *job;
+    size_t point;              /* place in the forward pass */
+    size_t index;              /* of the point among all that the job looks at */
+    bool record;               /* the job's last, whose layers are given out */
+    pm_layer_gradient *layers; /* as in the job; scratch where nothing is recorded */
+    uint8_t *in_h;             /* likewise */
+} pm_pull;
 
 /* Scratch of the hooks of one context. */
 typedef struct pm_hook_scratch {
@@ -33,15 +44,15 @@ typedef struct pm_hook_scratch {
 /* Whether H can be chosen: PM_E_NOT_FOUND where the target has no statistics. */
 pm_status pm_job_check(const pm_configuration *configuration, size_t target);
 
-/* Choose H at every hook. activations: of the last forward pass, all convolutions' channels, those
- * of convolution i from channel_of[i] on; read for mask ins only. */
-pm_status pm_job_select(const pm_model *model, pm_job *job, const float *activations,
-                        const size_t *channel_of, const pm_hook_scratch *scratch);
+/* Choose H at every hook. activations: at the pull's point, all convolutions' channels, those of
+ * convolution i from channel_of[i] on; read for mask ins only. */
+pm_status pm_pull_select(const pm_model *model, const pm_pull *pull, const float *activations,
+                         const size_t *channel_of, const pm_hook_scratch *scratch);
 
-/* Measure the gradient of request `image` at the hook step's convolution, and scale it as the
- * job's configuration says. Nothing where the convolution is not hooked, or where nothing is
- * recorded and nothing is to be scaled. */
-void pm_job_hook(const pm_plan *plan, const pm_step *step, size_t image, pm_job *job,
-                 const pm_hook_scratch *scratch);
+/* Measure the gradient at the hook step's convolution, and scale it as the job's configuration
+ * says. slot: the pull's place in the backward pass. Nothing where the convolution is not hooked,
+ * or where nothing is recorded and nothing is to be scaled. */
+void pm_pull_hook(const pm_plan *plan, const pm_step *step, size_t slot, const pm_pull *pull,
+                  const pm_hook_scratch *scratch);
 
 #endif

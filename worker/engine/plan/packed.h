@@ -58,5 +58,7 @@ void pm_packed_put_points(const pm_kernels *kernels, const float filter[9], size
 /* Add the filters of logits-only passes, once; any thread may ask. PM_E_MEMORY. */
 pm_status pm_packed_for_logits(pm_packed *packed);
 const char *pm_packed_isa(const pm_packed *packed);
+/* Floats of the widest layer's weights, as a backward pass reads them. */
+size_t pm_packed_widest(const pm_packed *packed);
 
 #endif

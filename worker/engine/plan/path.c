@@ -8,7 +8,7 @@
 #include "worker/engine/partition.h"
 #include "worker/engine/plan/context.h"
 
-/* Jobs that look at the same points. */
+/* Jobs that look at the same points: those of one image, or at the images themselves. */
 typedef struct path {
     pm_job *jobs[PM_BATCH_MAX];
     size_t count;
@@ -40,14 +40,17 @@ static bool same_path(const pm_job *a, const pm_job *b) {
     if (kind_of(a) != kind_of(b)) return false;
     switch (kind_of(a)) {
     case AT_IMAGE: return cam_conv(a) == cam_conv(b);
-    case FROM_BASELINE: return a->baseline == b->baseline && words(a)->steps == words(b)->steps;
+    case FROM_BASELINE:
+        return a->image == b->image && a->baseline == b->baseline &&
+               words(a)->steps == words(b)->steps;
     case AROUND_IMAGE: break;
     }
-    return a->noise == b->noise && a->noise_user == b->noise_user &&
+    return a->image == b->image && a->noise == b->noise && a->noise_user == b->noise_user &&
            words(a)->samples == words(b)->samples && words(a)->sigma == words(b)->sigma &&
            words(a)->seed == words(b)->seed;
 }
 
+/* Of one job. */
 static size_t point_count(const pm_job *job) {
     switch (kind_of(job)) {
     case AT_IMAGE: return 1;
@@ -62,7 +65,8 @@ static size_t point_count(const pm_job *job) {
 static size_t values_of(const pm_context *c) { return PM_RGB * c->plan.height * c->plan.width; }
 
 /* x0 + (x - x0) k / steps; the last is x itself. */
-static void step_from_baseline(pm_context *c, const float *x, const pm_job *job, size_t k) {
+static void step_from_baseline(pm_context *c, const pm_job *job, size_t k) {
+    const float *x = c->inputs[job->image];
     const double part = (double)k / (double)words(job)->steps;
     for (size_t i = 0; i < values_of(c); i++) {
         const double from = job->baseline != NULL ? (double)job->baseline[i] : 0;
@@ -71,7 +75,8 @@ static void step_from_baseline(pm_context *c, const float *x, const pm_job *job,
     if (k == words(job)->steps) memcpy(c->point, x, values_of(c) * sizeof *x);
 }
 
-static void draw_around(pm_context *c, const float *x, const pm_job *job, size_t k) {
+static void draw_around(pm_context *c, const pm_job *job, size_t k) {
+    const float *x = c->inputs[job->image];
     float low = x[0], high = x[0];
     for (size_t i = 1; i < values_of(c); i++) {
         low = x[i] < low ? x[i] : low;
@@ -83,23 +88,31 @@ static void draw_around(pm_context *c, const float *x, const pm_job *job, size_t
         c->point[i] = (float)((double)x[i] + deviation * (double)c->noise[i]);
 }
 
-/* Point k of the path, and a forward pass there. The first pass of an attribution is at the image
- * already. */
-static void go_to(pm_context *c, const float *x, const path *p, size_t k) {
+/* A forward pass at the images. The first pass of an attribution is there already. */
+static void go_to_images(pm_context *c, int cam) {
+    if (c->at_images && (cam < 0 || cam == c->cam_conv)) return;
+    c->cam_conv = cam;
+    for (size_t n = 0; n < c->image_count; n++) pm_context_load(c, n, c->inputs[n]);
+    pm_context_forward(c, c->image_count);
+    c->at_images = true;
+}
+
+/* A forward pass at points first .. first + count - 1 of the path. */
+static void go_to(pm_context *c, const path *p, size_t first, size_t count) {
     const pm_job *job = p->jobs[0];
-    const int cam = cam_conv(job);
-    switch (kind_of(job)) {
-    case AT_IMAGE:
-        if (c->at_image && (cam < 0 || cam == c->cam_conv)) return;
-        c->cam_conv = cam;
-        pm_context_forward(c, x);
-        c->at_image = true;
+    if (kind_of(job) == AT_IMAGE) {
+        go_to_images(c, cam_conv(job));
         return;
-    case FROM_BASELINE: step_from_baseline(c, x, job, k); break;
-    case AROUND_IMAGE: draw_around(c, x, job, k); break;
+    }
+    for (size_t n = 0; n < count; n++) {
+        if (kind_of(job) == FROM_BASELINE)
+            step_from_baseline(c, job, first + n);
+        else
+            draw_around(c, job, first + n);
+        pm_context_load(c, n, c->point);
     }
     c->cam_conv = -1;
-    pm_context_forward(c, c->point);
+    pm_context_forward(c, count);
 }
 
 /* ---- what a method makes of the gradients ---- */
@@ -113,12 +126,14 @@ static void begin(const pm_context *c, pm_job *job) {
 }
 
 /* The trapezoid rule: the ends weigh half. */
-static void take_step(const pm_context *c, pm_job *job, size_t k) {
-    const size_t steps = words(job)->steps;
+static void take_step(const pm_context *c, const pm_pull *pull) {
+    pm_job *job = pull->job;
+    const size_t steps = words(job)->steps, k = pull->index;
+    const float *logits = pm_context_point_logits(c, pull->point);
     const float weight = (float)((k == 0 || k == steps ? 0.5 : 1.0) / (double)steps);
     for (size_t i = 0; i < values_of(c); i++) job->sum[i] += weight * c->gradient[i];
-    const double p = pm_softmax_at(c->logits, c->model->graph->classes, job->target);
-    const double logit = (double)c->logits[job->target];
+    const double p = pm_softmax_at(logits, c->model->graph->classes, job->target);
+    const double logit = (double)logits[job->target];
     if (k == 0)
         job->ig_expected = 0;
     else
@@ -143,10 +158,11 @@ static void mean_of_colors(const float *values, size_t n, float factor, float *o
         out[i] = (values[i] + values[n + i] + values[2 * n + i]) / 3.0F * factor;
 }
 
-/* `gradient` is that of point k. */
-static void take(pm_context *c, const float *x, pm_job *job, size_t k) {
+/* `gradient` is the pull's. */
+static void take(pm_context *c, const pm_pull *pull) {
+    pm_job *job = pull->job;
     const size_t n = values_of(c) / PM_RGB;
-    const float *g = c->gradient;
+    const float *x = c->inputs[job->image], *g = c->gradient;
     float *out = job->heat_map;
     switch (words(job)->method) {
     case PM_METHOD_GRAD:
@@ -159,18 +175,19 @@ static void take(pm_context *c, const float *x, pm_job *job, size_t k) {
                       fabsf(x[2 * n + i] * g[2 * n + i])) /
                      3.0F;
         return;
-    case PM_METHOD_IG: take_step(c, job, k); return;
+    case PM_METHOD_IG: take_step(c, pull); return;
     case PM_METHOD_SMOOTHGRAD:
         for (size_t i = 0; i < 3 * n; i++) job->sum[i] += fabsf(g[i]);
         return;
-    case PM_METHOD_VARGRAD: take_deviation(c, job, k); return;
+    case PM_METHOD_VARGRAD: take_deviation(c, job, pull->index); return;
     case PM_METHOD_GRADCAM: pm_cam_heat_map(c, job); return;
     case PM_METHOD_GATHER:
     case PM_METHOD_COUNT: return; /* refused by pm_configuration_new */
     }
 }
 
-static void finish_ig(const pm_context *c, const float *x, pm_job *job) {
+static void finish_ig(const pm_context *c, pm_job *job) {
+    const float *x = c->inputs[job->image];
     const size_t n = values_of(c) / PM_RGB;
     job->ig_sum = 0;
     for (size_t i = 0; i < n; i++) {
@@ -184,12 +201,12 @@ static void finish_ig(const pm_context *c, const float *x, pm_job *job) {
     }
 }
 
-static void finish(const pm_context *c, const float *x, pm_job *job) {
+static void finish(const pm_context *c, pm_job *job) {
     const size_t n = values_of(c) / PM_RGB;
     const float share = 1.0F / (float)point_count(job);
     job->done = true;
     switch (words(job)->method) {
-    case PM_METHOD_IG: finish_ig(c, x, job); return;
+    case PM_METHOD_IG: finish_ig(c, job); return;
     case PM_METHOD_SMOOTHGRAD: mean_of_colors(job->sum, n, share, job->heat_map); return;
     case PM_METHOD_VARGRAD: mean_of_colors(job->squares, n, share, job->heat_map); return;
     case PM_METHOD_GRAD:
@@ -202,39 +219,69 @@ static void finish(const pm_context *c, const float *x, pm_job *job) {
 
 /* ---- running ---- */
 
-/* The backward passes of those jobs of the path that are guided, or not, at point k. */
-static pm_status run_point(pm_context *c, const float *x, const path *p, size_t k, bool guided) {
-    path round = {.count = 0};
-    for (size_t i = 0; i < p->count; i++) {
-        pm_job *job = p->jobs[i];
-        if (words(job)->guided != guided) continue;
-        job->record = k + 1 == point_count(job);
-        pm_status status = pm_job_select(c->model, job, c->activations, c->channel_of, &c->scratch);
-        if (status != PM_OK) return status;
-        round.jobs[round.count++] = job;
+/* The backward pass of the pulls, and what their methods make of the gradients, in order. */
+static void run_pulls(pm_context *c, bool guided) {
+    if (c->pull_count == 0) return;
+    pm_context_backward(c, guided);
+    for (size_t i = 0; i < c->pull_count; i++) {
+        if (words(c->pulls[i].job)->method != PM_METHOD_GRADCAM) pm_context_read_gradient(c, i);
+        take(c, &c->pulls[i]);
     }
-    if (round.count == 0) return PM_OK;
-    pm_context_backward(c, round.jobs, round.count, guided);
-    for (size_t i = 0; i < round.count; i++) {
-        if (words(round.jobs[i])->method != PM_METHOD_GRADCAM) pm_context_read_gradient(c, i);
-        take(c, x, round.jobs[i], k);
-    }
+    c->pull_count = 0;
+}
+
+/* One more pull; a full batch runs. */
+static pm_status add_pull(pm_context *c, pm_job *job, size_t point, size_t index, bool guided) {
+    const size_t slot = c->pull_count, convs = c->model->graph->conv_count;
+    const size_t channels = c->channel_of[convs];
+    const bool record = index + 1 == point_count(job);
+    pm_pull *pull = &c->pulls[slot];
+    *pull = (pm_pull){.job = job,
+                      .point = point,
+                      .index = index,
+                      .record = record,
+                      .layers = record ? job->layers : c->pull_layers + slot * convs,
+                      .in_h = record ? job->in_h : c->pull_in_h + slot * channels};
+    pm_status status = pm_pull_select(c->model, pull, c->activations + point * channels,
+                                      c->channel_of, &c->scratch);
+    if (status != PM_OK) return status;
+    if (++c->pull_count == c->plan.batch) run_pulls(c, guided);
     return PM_OK;
 }
 
-static pm_status run_path(pm_context *c, const float *x, const path *p) {
+/* The gradients of those jobs that are guided, or not, at the points of a forward pass: first ..
+ * first + count - 1 of the path, or the images. */
+static pm_status pull_points(pm_context *c, const path *p, size_t first, size_t count,
+                             bool guided) {
     pm_status status = PM_OK;
-    for (size_t i = 0; i < p->count; i++) begin(c, p->jobs[i]);
-    for (size_t k = 0; k < point_count(p->jobs[0]) && status == PM_OK; k++) {
-        go_to(c, x, p, k);
-        status = run_point(c, x, p, k, false);
-        if (status == PM_OK) status = run_point(c, x, p, k, true);
-    }
-    for (size_t i = 0; i < p->count && status == PM_OK; i++) finish(c, x, p->jobs[i]);
+    c->pull_count = 0;
+    for (size_t n = 0; n < count; n++)
+        for (size_t i = 0; i < p->count && status == PM_OK; i++) {
+            pm_job *job = p->jobs[i];
+            const bool at_image = kind_of(job) == AT_IMAGE;
+            if (words(job)->guided != guided || (at_image && job->image != n)) continue;
+            status = add_pull(c, job, n, at_image ? 0 : first + n, guided);
+        }
+    if (status == PM_OK) run_pulls(c, guided);
     return status;
 }
 
-/* The first job not done; one at the image where there is one, as a pass there may stand. */
+static pm_status run_path(pm_context *c, const path *p) {
+    const bool at_image = kind_of(p->jobs[0]) == AT_IMAGE;
+    const size_t all = at_image ? c->image_count : point_count(p->jobs[0]);
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < p->count; i++) begin(c, p->jobs[i]);
+    for (size_t first = 0; first < all && status == PM_OK; first += c->plan.points) {
+        const size_t count = all - first < c->plan.points ? all - first : c->plan.points;
+        go_to(c, p, first, count);
+        status = pull_points(c, p, first, count, false);
+        if (status == PM_OK) status = pull_points(c, p, first, count, true);
+    }
+    for (size_t i = 0; i < p->count && status == PM_OK; i++) finish(c, p->jobs[i]);
+    return status;
+}
+
+/* The first job not done; one at its image where there is one, as a pass there may stand. */
 static const pm_job *next_job(const pm_job *jobs, size_t count) {
     const pm_job *next = NULL;
     for (size_t i = 0; i < count; i++) {
@@ -245,14 +292,14 @@ static const pm_job *next_job(const pm_job *jobs, size_t count) {
     return next;
 }
 
-pm_status pm_context_run_jobs(pm_context *c, const float *x, size_t count) {
+pm_status pm_context_run_jobs(pm_context *c, size_t count) {
     pm_status status = PM_OK;
     for (size_t i = 0; i < count; i++) c->jobs[i].done = false;
     for (const pm_job *next; status == PM_OK && (next = next_job(c->jobs, count)) != NULL;) {
         path p = {.count = 0};
         for (size_t i = 0; i < count; i++)
             if (!c->jobs[i].done && same_path(next, &c->jobs[i])) p.jobs[p.count++] = &c->jobs[i];
-        status = run_path(c, x, &p);
+        status = run_path(c, &p);
     }
     return status;
 }

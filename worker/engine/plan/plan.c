@@ -1,6 +1,7 @@
 /* Owns: the making of a plan, its forward steps, and where tensors lie in the arena. */
 #include "worker/engine/plan/plan.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -106,8 +107,6 @@ size_t pm_plan_mask_bytes(const pm_plan *plan, pm_activation activation) {
 
 /* ---- forward ---- */
 
-static size_t forward_images(const pm_plan *plan) { return plan->logits_only ? plan->batch : 1; }
-
 /* Zeros that the readers of a group's value want around it. */
 static size_t forward_border(const pm_plan *plan, int group) {
     const pm_fusion *fusion = &plan->packed->fusion;
@@ -123,7 +122,7 @@ static size_t forward_border(const pm_plan *plan, int group) {
 
 /* The image: three channels at a pitch of four floats, so that few of them are loaded in vain. */
 static int image_tensor(pm_plan *plan) {
-    const size_t border = forward_border(plan, PM_GROUP_IMAGE), images = forward_images(plan);
+    const size_t border = forward_border(plan, PM_GROUP_IMAGE), images = plan->points;
     size_t row = (plan->width + 2 * border) * PM_RGB_PITCH;
     size_t image = row * (plan->height + 2 * border);
     return add_tensor(plan, (pm_tensor){.images = images,
@@ -138,9 +137,14 @@ static int image_tensor(pm_plan *plan) {
                                         .origin = (ptrdiff_t)(border * (row + PM_RGB_PITCH))});
 }
 
-/* Bytes that stay from the forward pass for all rounds of backward passes. */
+/* Bytes a point that stay from the forward pass for all rounds of backward passes. */
 static int kept_tensor(pm_plan *plan, size_t bytes, size_t first) {
-    return add_tensor(plan, (pm_tensor){.floats = (bytes + 3) / 4, .first = first});
+    const size_t image = (bytes + LINE_FLOATS * 4 - 1) / (LINE_FLOATS * 4) * LINE_FLOATS;
+    const size_t images = plan->logits_only ? 1 : plan->points;
+    return add_tensor(plan, (pm_tensor){.images = images,
+                                        .image = (ptrdiff_t)image,
+                                        .floats = images * image,
+                                        .first = first});
 }
 
 static pm_step_op forward_op(pm_group_kind kind) {
@@ -194,7 +198,7 @@ static int value_tensor(pm_plan *plan, int index) {
     const size_t *size = pm_plan_size(plan, index);
     plan->value[index] =
         home->concat == PM_GROUP_NONE
-            ? pm_plan_tensor(plan, forward_images(plan), blocks, size[0], size[1], home->border,
+            ? pm_plan_tensor(plan, plan->points, blocks, size[0], size[1], home->border,
                              plan->step_count)
             : pm_plan_view(plan, value_tensor(plan, home->concat), home->block, blocks);
     return plan->value[index];
@@ -239,7 +243,7 @@ static void add_kept(pm_plan *plan, pm_step *step, size_t time) {
     const size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, i)->channels);
     const size_t pixels = blocks * size[0] * size[1];
     if (pm_plan_head(plan, i)->op == PM_OP_CONV)
-        step->raw = pm_plan_tensor(plan, 1, blocks, size[0], size[1], 0, time);
+        step->raw = pm_plan_tensor(plan, plan->points, blocks, size[0], size[1], 0, time);
     if (group->activation != PM_ACTIVATION_NONE)
         plan->mask[i] =
             kept_tensor(plan, pixels * pm_plan_mask_bytes(plan, group->activation), time);
@@ -268,7 +272,7 @@ static void add_passing(pm_plan *plan, pm_step *step, size_t time) {
     step->scratch = pm_plan_scratch(
         plan, step,
         plan->packed->kernels->winograd_scratch(pm_plan_blocks(plan, head->in_channels), blocks,
-                                                pm_plan_chunk_tiles(plan, step, plan->batch)));
+                                                pm_plan_chunk_tiles(plan, step, plan->points)));
 }
 
 static void add_forward(pm_plan *plan) {
@@ -396,6 +400,7 @@ static pm_status make_rooms(pm_plan *plan) {
     plan->tensors = calloc(plan->tensor_room, sizeof *plan->tensors);
     plan->steps = calloc(plan->step_room, sizeof *plan->steps);
     plan->homes = calloc(groups, sizeof *plan->homes);
+    plan->point_of = calloc(PM_BATCH_MAX, sizeof *plan->point_of);
     int **const lists[] = {&plan->value,  &plan->mask, &plan->winner,
                            &plan->normal, &plan->grad, &plan->delta};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
@@ -403,14 +408,17 @@ static pm_status make_rooms(pm_plan *plan) {
         if (*lists[i] == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
         for (size_t g = 0; g < groups; g++) (*lists[i])[g] = PM_TENSOR_NONE;
     }
-    if (plan->sizes == NULL || plan->tensors == NULL || plan->steps == NULL || plan->homes == NULL)
+    if (plan->sizes == NULL || plan->tensors == NULL || plan->steps == NULL ||
+        plan->homes == NULL || plan->point_of == NULL)
         return pm_fail(PM_E_MEMORY, "no memory for the plan");
     return PM_OK;
 }
 
 static pm_status init(pm_plan plan, pm_plan *out) {
-    if (plan.batch < 1 || plan.batch > PM_BATCH_MAX)
-        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", PM_BATCH_MAX, plan.batch);
+    const size_t batch = plan.logits_only ? plan.points : plan.batch;
+    if (batch < 1 || batch > PM_BATCH_MAX)
+        return pm_fail(PM_E_USAGE, "a batch is 1 to %d, not %zu", PM_BATCH_MAX, batch);
+    assert(plan.points >= 1 && plan.points <= PM_BATCH_MAX);
     if (plan.height < 1 || plan.width < 1 || plan.height > SIDE_MAX || plan.width > SIDE_MAX)
         return pm_fail(PM_E_USAGE, "an input is 1 to %d pixels wide and high, not %zu x %zu",
                        SIDE_MAX, plan.width, plan.height);
@@ -428,17 +436,20 @@ static pm_status init(pm_plan plan, pm_plan *out) {
     return status;
 }
 
-pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
-                       pm_plan *out) {
-    return init((pm_plan){.packed = packed, .height = height, .width = width, .batch = batch}, out);
+pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t points,
+                       size_t batch, pm_plan *out) {
+    return init(
+        (pm_plan){
+            .packed = packed, .height = height, .width = width, .points = points, .batch = batch},
+        out);
 }
 
-pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t batch,
+pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t points,
                               pm_plan *out) {
     return init((pm_plan){.packed = packed,
                           .height = height,
                           .width = width,
-                          .batch = batch,
+                          .points = points,
                           .logits_only = true},
                 out);
 }
@@ -474,6 +485,7 @@ void pm_plan_fini(pm_plan *plan) {
     free(plan->convs);
     free(plan->taps);
     free(plan->homes);
+    free(plan->point_of);
     free(plan->value);
     free(plan->mask);
     free(plan->winner);

@@ -1,7 +1,7 @@
 /* The plan of one input size and batch: tensors with their places in one arena, and the steps that
- * read and write them, forward (one image) and backward (up to `batch` requests at once). A plan
- * for logits alone has forward steps only, of up to `batch` images at once, and keeps nothing of
- * them.
+ * read and write them, forward (up to `points` images at once) and backward (up to `batch`
+ * gradients at once, each at one of the points). A plan for logits alone has forward steps only and
+ * keeps nothing of them.
  *
  * Made from a model's fusion and packed weights; nothing here is written by hand for a network.
  * Immutable once made, but for the arena's contents. Times: step i of `steps` runs at time i. */
@@ -74,8 +74,9 @@ typedef struct pm_step {
 
 typedef struct pm_plan {
     const pm_packed *packed;
-    size_t height, width, batch;
+    size_t height, width, points, batch;
     bool logits_only;
+    uint8_t *point_of; /* [batch] of each gradient of the next backward pass: the caller's to set */
     size_t (*sizes)[2]; /* [nodes] */
     pm_tensor *tensors;
     size_t tensor_count, tensor_room;
@@ -101,10 +102,10 @@ typedef struct pm_plan {
 } pm_plan;
 
 /* PM_E_USAGE: sizes that the network cannot take; PM_E_MEMORY. */
-pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t batch,
-                       pm_plan *out);
+pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t points,
+                       size_t batch, pm_plan *out);
 /* For logits alone; pm_packed_for_logits must have been called. */
-pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t batch,
+pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t points,
                               pm_plan *out);
 void pm_plan_fini(pm_plan *plan);
 /* scale x + shift of input x [3, height, width]; `image` the place in the batch. */
@@ -113,8 +114,9 @@ void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float s
 /* The logits [classes] of one image, after the last forward step. */
 void pm_plan_read_logits(const pm_plan *plan, size_t image, float *logits);
 
-/* Run step `index` for `images` requests (forward: 1). Not for hooks. rows, values: [images] class
- * and seed, for the step that starts backward. */
+/* Run step `index` for `images` points (forward) or gradients (backward; those of a point stand
+ * side by side). Not for hooks. rows, values: [images] class and seed, for the step that starts
+ * backward. */
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values);
 

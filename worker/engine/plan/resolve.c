@@ -12,9 +12,12 @@ static pm_const_span as_const(pm_span s) {
 static pm_mask_span mask_span(const pm_plan *plan, int group) {
     if (plan->mask[group] == PM_TENSOR_NONE) return (pm_mask_span){0};
     const size_t *size = pm_plan_size(plan, group);
-    float *at = plan->arena + plan->tensors[plan->mask[group]].offset;
+    const pm_tensor *t = &plan->tensors[plan->mask[group]];
+    float *at = plan->arena + t->offset;
     if (plan->logits_only) return (pm_mask_span){.at = at};
-    return (pm_mask_span){at, (ptrdiff_t)(size[0] * size[1]), (ptrdiff_t)size[1], 1};
+    const size_t bytes = pm_plan_mask_bytes(plan, plan->packed->fusion.groups[group].activation);
+    return (pm_mask_span){at, t->image * (ptrdiff_t)sizeof *at / (ptrdiff_t)bytes,
+                          (ptrdiff_t)(size[0] * size[1]), (ptrdiff_t)size[1], 1};
 }
 
 static pm_epilogue epilogue_of(const pm_plan *plan, const pm_step *step) {
@@ -30,7 +33,10 @@ static pm_epilogue epilogue_of(const pm_plan *plan, const pm_step *step) {
         e.kept = mask_span(plan, step->group);
         e.raw = pm_plan_span(plan, step->raw);
         e.bias = plan->packed->groups[step->group].bias;
-    } else if (step->final) {
+        return e;
+    }
+    e.point_of = plan->point_of;
+    if (step->final) {
         const pm_activation undone = plan->packed->fusion.groups[step->target].activation;
         *(pm_activation_is_smooth(undone) ? &e.slope : &e.mask) = mask_span(plan, step->target);
         e.gradient_scale = plan->packed->groups[step->target].gradient_scale;
@@ -214,9 +220,6 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
                   .pad = head->pad[0],
                   .channels = target->channels,
                   .epilogue = epilogue_of(plan, step)};
-    /* Forward values stand for all images of a backward pass. */
-    if (step->factors != PM_TENSOR_NONE && plan->tensors[step->factors].images == 1)
-        m->factors.image = 0;
     m->before = step->before;
     m->in_channels = target->channels; /* a concatenation's part, forward */
     if (head->op == PM_OP_SUBSAMPLE_PAD) {
@@ -321,6 +324,57 @@ static void seed(const pm_plan *plan, const pm_step *step, size_t images, const 
     }
 }
 
+/* What a map reads of the forward pass is one point's: images of the same point run together. */
+static void each_point(const pm_plan *plan, const pm_step *step, size_t images,
+                       void (*kernel)(const pm_map *map)) {
+    const int winner = plan->winner[step->group], normal = plan->normal[step->group];
+    for (size_t first = 0, end; first < images; first = end) {
+        pm_map m = step->map;
+        const size_t point = step->forward ? first : plan->point_of[first];
+        end = first + 1;
+        while (end < images &&
+               (plan->logits_only || (!step->forward && plan->point_of[end] == point)))
+            end++;
+        m.first = first;
+        m.images = end - first;
+        if (m.factors.at != NULL && !step->forward) {
+            m.factors.at += (ptrdiff_t)point * m.factors.image;
+            m.factors.image = 0;
+        }
+        if (m.winner != NULL && !plan->logits_only)
+            m.winner += point * (size_t)plan->tensors[winner].image * sizeof(float);
+        if (m.normal != NULL && !plan->logits_only) {
+            m.normal += (ptrdiff_t)point * plan->tensors[normal].image;
+            m.inverse += (ptrdiff_t)point * plan->tensors[normal].image;
+        }
+        kernel(&m);
+    }
+}
+
+/* Images that stand side by side as pixels, those of a point at a time. */
+static void run_images(const pm_plan *plan, const pm_step *step, size_t images) {
+    const size_t mask = plan->packed->kernels->mask_bytes, slope = plan->packed->kernels->lanes * 4;
+    for (size_t i = 0; i < step->conv_count; i++)
+        for (size_t first = 0, end; first < images; first = end) {
+            const ptrdiff_t point = plan->point_of[first], x = (ptrdiff_t)first;
+            pm_conv conv = step->convs[i];
+            pm_epilogue *e = &conv.epilogue;
+            for (end = first + 1; end < images && plan->point_of[end] == point;) end++;
+            conv.width = end - first;
+            conv.in.at += x * conv.in.pixel;
+            if (e->add.at != NULL) e->add.at += x * e->add.pixel;
+            if (e->out.at != NULL) e->out.at += x * e->out.pixel;
+            if (e->scaled.at != NULL) e->scaled.at += x * e->scaled.pixel;
+            e->mask.at =
+                e->mask.at ? (char *)e->mask.at + point * e->mask.image * (ptrdiff_t)mask : NULL;
+            e->slope.at = e->slope.at
+                              ? (char *)e->slope.at + point * e->slope.image * (ptrdiff_t)slope
+                              : NULL;
+            e->mask.image = e->slope.image = 0;
+            plan->packed->kernels->conv(&conv);
+        }
+}
+
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values) {
     const pm_kernels *kernels = plan->packed->kernels;
@@ -328,37 +382,42 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     const bool depthwise = pm_plan_head(plan, step->group)->depthwise;
     clear_border(plan, step->out, images);
     clear_border(plan, step->scaled, images);
-    for (size_t i = 0; i < step->conv_count; i++) {
-        if (step->op == PM_DO_CONV_IMAGES)
-            step->convs[i].width = images;
-        else
-            step->convs[i].images = images;
+    for (size_t i = 0; i < step->conv_count && step->op == PM_DO_CONV; i++) {
+        step->convs[i].images = images;
         (depthwise ? kernels->depthwise : kernels->conv)(&step->convs[i]);
     }
-    step->map.images = images;
     switch (step->op) {
     case PM_DO_CONV:
-    case PM_DO_CONV_IMAGES:
     case PM_DO_HOOK: return;
+    case PM_DO_CONV_IMAGES: run_images(plan, step, images); return;
     case PM_DO_SEED: seed(plan, step, images, rows, values); return;
     case PM_DO_WINOGRAD:
         step->winograd.images = images;
         step->winograd.chunk_tiles = pm_plan_chunk_tiles(plan, step, images);
         kernels->winograd(&step->winograd);
         return;
-    case PM_DO_POINTWISE: kernels->pointwise(&step->map); return;
-    case PM_DO_MAXPOOL: kernels->maxpool(&step->map); return;
-    case PM_DO_MAXPOOL_BACKWARD: kernels->maxpool_backward(&step->map); return;
-    case PM_DO_SCALE: kernels->scale_map(&step->map); return;
-    case PM_DO_SCALE_SUM: kernels->scale_sum(&step->map); return;
-    case PM_DO_AVGPOOL: kernels->avgpool(&step->map); return;
-    case PM_DO_AVGPOOL_BACKWARD: kernels->avgpool_backward(&step->map); return;
-    case PM_DO_AVGPOOL_WINDOW: kernels->avgpool_window(&step->map); return;
-    case PM_DO_AVGPOOL_WINDOW_BACKWARD: kernels->avgpool_window_backward(&step->map); return;
-    case PM_DO_SUBSAMPLE: kernels->subsample(&step->map); return;
-    case PM_DO_SUBSAMPLE_BACKWARD: kernels->subsample_backward(&step->map); return;
-    case PM_DO_LAYERNORM: kernels->layernorm(&step->map); return;
-    case PM_DO_LAYERNORM_BACKWARD: kernels->layernorm_backward(&step->map); return;
-    case PM_DO_LINEAR_ROW: kernels->linear_row(&step->map, rows, values); return;
+    case PM_DO_POINTWISE: each_point(plan, step, images, kernels->pointwise); return;
+    case PM_DO_MAXPOOL: each_point(plan, step, images, kernels->maxpool); return;
+    case PM_DO_MAXPOOL_BACKWARD: each_point(plan, step, images, kernels->maxpool_backward); return;
+    case PM_DO_SCALE: each_point(plan, step, images, kernels->scale_map); return;
+    case PM_DO_SCALE_SUM: each_point(plan, step, images, kernels->scale_sum); return;
+    case PM_DO_AVGPOOL: each_point(plan, step, images, kernels->avgpool); return;
+    case PM_DO_AVGPOOL_BACKWARD: each_point(plan, step, images, kernels->avgpool_backward); return;
+    case PM_DO_AVGPOOL_WINDOW: each_point(plan, step, images, kernels->avgpool_window); return;
+    case PM_DO_AVGPOOL_WINDOW_BACKWARD:
+        each_point(plan, step, images, kernels->avgpool_window_backward);
+        return;
+    case PM_DO_SUBSAMPLE: each_point(plan, step, images, kernels->subsample); return;
+    case PM_DO_SUBSAMPLE_BACKWARD:
+        each_point(plan, step, images, kernels->subsample_backward);
+        return;
+    case PM_DO_LAYERNORM: each_point(plan, step, images, kernels->layernorm); return;
+    case PM_DO_LAYERNORM_BACKWARD:
+        each_point(plan, step, images, kernels->layernorm_backward);
+        return;
+    case PM_DO_LINEAR_ROW:
+        step->map.images = images;
+        kernels->linear_row(&step->map, rows, values);
+        return;
     }
 }

@@ -1,4 +1,4 @@
-/* Owns: one backward pass of some jobs together. Must not know why it runs. */
+/* Owns: one backward pass of some pulls together. Must not know why it runs. */
 #include "worker/engine/model.h"
 #include "worker/engine/partition.h"
 #include "worker/engine/plan/context.h"
@@ -20,37 +20,43 @@ static size_t end_of(const pm_context *c, const pm_job *job) {
     return end + 1;
 }
 
-static void at_hook(pm_context *c, const pm_step *step, pm_job *const *jobs, size_t count) {
+static void at_hook(pm_context *c, const pm_step *step) {
     const int conv = pm_plan_head(&c->plan, step->group)->conv;
-    for (size_t j = 0; j < count; j++) {
-        pm_job_hook(&c->plan, step, j, jobs[j], &c->scratch);
-        if (is_cam(jobs[j]) && jobs[j]->configuration->cam_conv == conv)
-            pm_cam_weigh(&c->plan, step, j, jobs[j]);
+    for (size_t i = 0; i < c->pull_count; i++) {
+        pm_job *job = c->pulls[i].job;
+        pm_pull_hook(&c->plan, step, i, &c->pulls[i], &c->scratch);
+        if (is_cam(job) && job->configuration->cam_conv == conv)
+            pm_cam_weigh(&c->plan, step, i, job);
     }
 }
 
-static void at_pool(pm_context *c, const pm_step *step, pm_job *const *jobs, size_t count) {
-    for (size_t j = 0; j < count; j++)
-        if (is_cam(jobs[j]) && jobs[j]->configuration->cam_conv < 0)
-            pm_cam_weigh(&c->plan, step, j, jobs[j]);
+static void at_pool(pm_context *c, const pm_step *step) {
+    for (size_t i = 0; i < c->pull_count; i++) {
+        pm_job *job = c->pulls[i].job;
+        if (is_cam(job) && job->configuration->cam_conv < 0) pm_cam_weigh(&c->plan, step, i, job);
+    }
 }
 
-void pm_context_backward(pm_context *c, pm_job *const *jobs, size_t count, bool guided) {
+void pm_context_backward(pm_context *c, bool guided) {
+    const size_t classes = c->model->graph->classes;
     size_t end = 0;
-    for (size_t j = 0; j < count; j++) {
-        const size_t needed = end_of(c, jobs[j]);
+    for (size_t i = 0; i < c->pull_count; i++) {
+        const pm_pull *pull = &c->pulls[i];
+        const size_t needed = end_of(c, pull->job);
         end = needed > end ? needed : end;
-        c->targets[j] = jobs[j]->target;
-        c->seeds[j] = (float)pm_softmax_at(c->logits, c->model->graph->classes, jobs[j]->target);
+        c->plan.point_of[i] = (uint8_t)pull->point;
+        c->targets[i] = pull->job->target;
+        c->seeds[i] = (float)pm_softmax_at(pm_context_point_logits(c, pull->point), classes,
+                                           pull->job->target);
     }
     pm_plan_guide(&c->plan, guided);
     for (size_t i = c->plan.forward_count; i < end; i++) {
         const pm_step *step = &c->plan.steps[i];
-        if (i == c->plan.pool_step) at_pool(c, step, jobs, count);
+        if (i == c->plan.pool_step) at_pool(c, step);
         if (step->op == PM_DO_HOOK)
-            at_hook(c, step, jobs, count);
+            at_hook(c, step);
         else
-            pm_plan_run(&c->plan, i, count, c->targets, c->seeds);
+            pm_plan_run(&c->plan, i, c->pull_count, c->targets, c->seeds);
         pm_context_beat(c);
     }
 }
