@@ -4,23 +4,33 @@
  *     engine_server ARCH SIDE THREADS [WEIGHTS]       without weights: synthetic ones
  *
  * One command a line on stdin, one line of answer on stdout:
- *     attribute IMAGES CONFIGURATION [| CONFIGURATION ...]   -> milliseconds, wall
+ *     attribute IMAGES CONFIGURATION [| CONFIGURATION ...]   -> milliseconds, wall and processor
+ *     evaluate IMAGES CONFIGURATION [| CONFIGURATION ...]    -> the same, with the worker's
+ *                                                               perturbation curves
  *     memory                                                 -> peak resident bytes
  * A CONFIGURATION is words: method=ig mask=cls quantile=0.1 layers=ratio:0.5 vc=off steps=25
- * samples=25. IMAGES are shared out over the threads, each with a context of its own, as in a
- * worker; class p-values are synthetic. */
+ * samples=25; layers=none hooks nothing, which only a benchmark asks for. IMAGES are shared out
+ * over the threads, each with contexts of its own, as in a worker; class p-values are synthetic. */
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 
 #include "lib/base/random.h"
 #include "lib/base/text.h"
 #include "tests/engine/cases.h"
+#include "worker/engine/partition.h"
+#include "worker/evaluate.h"
 
-enum { THREADS_MAX = 64, CONFIGURATIONS_MAX = 64, LINE_BYTES = 4096, BATCH = 8, IMAGES_MAX = 16 };
+enum {
+    THREADS_MAX = 64,
+    CONFIGURATIONS_MAX = PM_EVALUATED_MAX,
+    LINE_BYTES = 4096,
+    BATCH = 8,
+    BATCH_LEAST = 4,
+    IMAGES_MAX = 16
+};
 
 typedef struct server server;
 
@@ -28,7 +38,8 @@ typedef struct member {
     server *s;
     size_t index;
     pthread_t thread;
-    pm_context *context;
+    pm_context *contexts[BATCH + 1]; /* by batch; made when first asked for */
+    pm_evaluator *evaluators[IMAGES_MAX];
     pm_status status;
 } member;
 
@@ -40,6 +51,8 @@ struct server {
     pm_configuration *configurations[CONFIGURATIONS_MAX];
     pm_request requests[CONFIGURATIONS_MAX];
     size_t count;
+    bool evaluates;
+    pm_evaluation evaluation;
     member members[THREADS_MAX];
     pthread_barrier_t gate;
     bool stop;
@@ -50,25 +63,60 @@ static pm_status ignore(void *user, const pm_attribution_result *result) {
     return PM_OK;
 }
 
+static pm_status ignore_curves(void *user, size_t key, const pm_curves_result *curves) {
+    (void)user, (void)key, (void)curves;
+    return PM_OK;
+}
+
+static pm_status keep(void *user, const pm_attribution_result *result) {
+    member *m = user;
+    const size_t count = m->s->count;
+    return pm_evaluator_keep(m->evaluators[result->request / count], result->request % count,
+                             result);
+}
+
+/* The batch of a worker's context: room for a few images at once. */
+static size_t batch_of(const server *s) {
+    return s->count < BATCH_LEAST ? BATCH_LEAST : s->count > BATCH ? BATCH : s->count;
+}
+
+/* So many images at once, the same input each time. */
+static pm_status some(member *m, size_t images) {
+    server *s = m->s;
+    pm_context *context = m->contexts[batch_of(s)];
+    const pm_sha256 image = {{0}};
+    const float *inputs[IMAGES_MAX];
+    pm_request requests[IMAGES_MAX * CONFIGURATIONS_MAX];
+    pm_status status = PM_OK;
+    for (size_t n = 0; n < images && !status; n++) {
+        inputs[n] = s->input;
+        for (size_t k = 0; k < s->count; k++) {
+            requests[n * s->count + k] = s->requests[k];
+            requests[n * s->count + k].image = n;
+        }
+        if (s->evaluates)
+            status = pm_evaluator_new(&s->evaluation, s->input, s->side, pm_model_classes(s->model),
+                                      &image, &m->evaluators[n]);
+    }
+    if (!status)
+        status = pm_context_attribute_images(context, inputs, images, requests, images * s->count,
+                                             s->evaluates ? keep : ignore, m);
+    for (size_t n = 0; n < images && s->evaluates; n++) {
+        if (!status) status = pm_evaluator_run(m->evaluators[n], context, ignore_curves, NULL);
+        pm_evaluator_free(&m->evaluators[n]);
+    }
+    return status;
+}
+
 static void work(member *m) {
     server *s = m->s;
     const size_t first = s->images * m->index / s->threads,
                  end = s->images * (m->index + 1) / s->threads,
-                 most = pm_context_images(m->context);
-    const float *inputs[IMAGES_MAX];
-    pm_request requests[IMAGES_MAX * CONFIGURATIONS_MAX];
+                 most = pm_context_images(m->contexts[batch_of(s)]);
     m->status = PM_OK;
     for (size_t i = first, count; i < end && m->status == PM_OK; i += count) {
         count = end - i < most ? end - i : most;
-        for (size_t n = 0; n < count; n++) {
-            inputs[n] = s->input;
-            for (size_t k = 0; k < s->count; k++) {
-                requests[n * s->count + k] = s->requests[k];
-                requests[n * s->count + k].image = n;
-            }
-        }
-        m->status = pm_context_attribute_images(m->context, inputs, count, requests,
-                                                count * s->count, ignore, NULL);
+        m->status = some(m, count);
     }
 }
 
@@ -82,9 +130,9 @@ static void *member_main(void *user) {
     }
 }
 
-static double now_ms(void) {
+static double now_ms(clockid_t clock) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
@@ -115,77 +163,9 @@ static void noise(void *user, size_t draw, float *out) {
     pm_synth(name, 0, out, 3 * s->side * s->side);
 }
 
-static pm_status add_configuration(server *s, char *words) {
-    pm_attribution a;
-    char *save = NULL;
-    pm_attribution_defaults(&a);
-    a.p_value_threshold = 0.5;
-    for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
-        char *value = strchr(word, '=');
-        if (!value) return pm_fail(PM_E_USAGE, "not key=value: %s", word);
-        *value++ = 0;
-        pm_status status = set_word(&a, word, value);
-        if (status) return status;
-    }
-    if (s->count == CONFIGURATIONS_MAX) return pm_fail(PM_E_USAGE, "too many configurations");
-    pm_status status =
-        pm_configuration_new(s->model, &a, s->statistics, &s->configurations[s->count]);
-    if (status) return status;
-    s->requests[s->count] = (pm_request){
-        .configuration = s->configurations[s->count], .target = 7, .noise = noise, .noise_user = s};
-    s->count++;
-    return PM_OK;
-}
-
-static void drop_configurations(server *s) {
-    for (size_t i = 0; i < s->count; i++) pm_configuration_free(&s->configurations[i]);
-    s->count = 0;
-}
-
-static pm_status attribute(server *s, char *rest, double *ms) {
-    char *save = NULL, *number = strtok_r(rest, " ", &save), *part;
-    pm_status status = number ? pm_parse_size("images", number, &s->images)
-                              : pm_fail(PM_E_USAGE, "attribute: how many images?");
-    drop_configurations(s);
-    while (status == PM_OK && (part = strtok_r(NULL, "|", &save)))
-        status = add_configuration(s, part);
-    if (status) return status;
-    double start = now_ms();
-    pthread_barrier_wait(&s->gate);
-    work(&s->members[0]);
-    pthread_barrier_wait(&s->gate);
-    *ms = now_ms() - start;
-    for (size_t i = 0; i < s->threads; i++)
-        if (s->members[i].status) return pm_fail(s->members[i].status, "a thread failed");
-    return PM_OK;
-}
-
-static void serve(server *s) {
-    char line[LINE_BYTES];
-    while (fgets(line, sizeof line, stdin)) {
-        double ms = 0;
-        line[strcspn(line, "\n")] = 0;
-        if (strncmp(line, "attribute ", 10) == 0) {
-            pm_status status = attribute(s, line + 10, &ms);
-            if (status)
-                printf("error %s\n", pm_error_text());
-            else
-                printf("%.3f\n", ms);
-        } else if (strcmp(line, "memory") == 0) {
-            struct rusage usage;
-            getrusage(RUSAGE_SELF, &usage);
-            printf("%ld\n", usage.ru_maxrss * 1024);
-        } else {
-            printf("error no such command: %s\n", line);
-        }
-        fflush(stdout);
-    }
-}
-
-/* ---- life ---- */
-
-/* Uniform p-values of a few classes; the target is one of them. */
+/* Uniform p-values of all classes; made when a mask first needs them. */
 static pm_status make_statistics(server *s) {
+    if (s->statistics) return PM_OK;
     pm_status status = pm_statistics_new_empty(s->model, &s->statistics);
     for (size_t i = 0; i < pm_model_conv_count(s->model) && status == PM_OK; i++) {
         const pm_conv_info *conv = pm_model_conv(s->model, i);
@@ -204,6 +184,110 @@ static pm_status make_statistics(server *s) {
     return status;
 }
 
+static void unhook(const server *s, pm_configuration *configuration) {
+    configuration->hook_count = 0;
+    for (size_t i = 0; i < pm_model_conv_count(s->model); i++) configuration->hook_of[i] = -1;
+}
+
+static pm_status add_configuration(server *s, char *words) {
+    pm_attribution a;
+    char *save = NULL;
+    bool hookless;
+    pm_attribution_defaults(&a);
+    a.p_value_threshold = 0.5;
+    for (char *word = strtok_r(words, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+        char *value = strchr(word, '=');
+        if (!value) return pm_fail(PM_E_USAGE, "not key=value: %s", word);
+        *value++ = 0;
+        pm_status status = set_word(&a, word, value);
+        if (status) return status;
+    }
+    if (s->count == CONFIGURATIONS_MAX) return pm_fail(PM_E_USAGE, "too many configurations");
+    hookless = strcmp(a.layers, "none") == 0;
+    if (hookless) strcpy(a.layers, "default");
+    pm_status status = a.mask == PM_MASK_OFF ? PM_OK : make_statistics(s);
+    if (!status)
+        status = pm_configuration_new(s->model, &a, s->statistics, &s->configurations[s->count]);
+    if (status) return status;
+    if (hookless) unhook(s, s->configurations[s->count]);
+    s->requests[s->count] = (pm_request){
+        .configuration = s->configurations[s->count], .target = 7, .noise = noise, .noise_user = s};
+    s->count++;
+    return PM_OK;
+}
+
+static void drop_configurations(server *s) {
+    for (size_t i = 0; i < s->count; i++) pm_configuration_free(&s->configurations[i]);
+    s->count = 0;
+}
+
+/* What a worker has warm. */
+static pm_status warm(server *s) {
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < s->threads && !status; i++) {
+        pm_context **context = &s->members[i].contexts[batch_of(s)];
+        if (!*context) status = pm_context_new(s->model, s->side, s->side, batch_of(s), context);
+    }
+    return status;
+}
+
+typedef struct spent {
+    double wall_ms, processor_ms;
+} spent;
+
+static pm_status run(server *s, char *rest, spent *out) {
+    char *save = NULL, *number = strtok_r(rest, " ", &save), *part;
+    pm_status status = number ? pm_parse_size("images", number, &s->images)
+                              : pm_fail(PM_E_USAGE, "how many images?");
+    drop_configurations(s);
+    while (status == PM_OK && (part = strtok_r(NULL, "|", &save)))
+        status = add_configuration(s, part);
+    if (!status && s->count == 0) status = pm_fail(PM_E_USAGE, "no configuration");
+    if (!status) status = warm(s);
+    if (status) return status;
+    double wall = now_ms(CLOCK_MONOTONIC), processor = now_ms(CLOCK_PROCESS_CPUTIME_ID);
+    pthread_barrier_wait(&s->gate);
+    work(&s->members[0]);
+    pthread_barrier_wait(&s->gate);
+    *out = (spent){now_ms(CLOCK_MONOTONIC) - wall, now_ms(CLOCK_PROCESS_CPUTIME_ID) - processor};
+    for (size_t i = 0; i < s->threads; i++)
+        if (s->members[i].status) return pm_fail(s->members[i].status, "a thread failed");
+    return PM_OK;
+}
+
+/* getrusage would give what the parent had before this program was executed. */
+static long long peak_bytes(void) {
+    char line[256];
+    long long kilobytes = 0;
+    FILE *file = fopen("/proc/self/status", "re");
+    while (file && fgets(line, sizeof line, file))
+        if (strncmp(line, "VmHWM:", 6) == 0) kilobytes = strtoll(line + 6, NULL, 10);
+    if (file) fclose(file);
+    return kilobytes * 1024;
+}
+
+static void serve(server *s) {
+    char line[LINE_BYTES];
+    while (fgets(line, sizeof line, stdin)) {
+        spent took = {0};
+        char *rest = line + strcspn(line, " \n");
+        pm_status status = PM_OK;
+        if (*rest) *rest++ = 0;
+        rest[strcspn(rest, "\n")] = 0;
+        s->evaluates = strcmp(line, "evaluate") == 0;
+        if (strcmp(line, "memory") == 0)
+            printf("%lld\n", peak_bytes());
+        else if (!s->evaluates && strcmp(line, "attribute") != 0)
+            status = pm_fail(PM_E_USAGE, "no such command: %s", line);
+        else if ((status = run(s, rest, &took)) == PM_OK)
+            printf("%.3f %.3f\n", took.wall_ms, took.processor_ms);
+        if (status) printf("error %s\n", pm_error_text());
+        fflush(stdout);
+    }
+}
+
+/* ---- life ---- */
+
 static pm_status make_model(server *s, const char *arch, const char *path) {
     pm_weights *weights = NULL;
     if (!path) return pm_case_model_new(arch, 1000, &s->model);
@@ -215,16 +299,13 @@ static pm_status make_model(server *s, const char *arch, const char *path) {
 
 static pm_status start(server *s) {
     const size_t floats = 3 * s->side * s->side;
-    pm_status status = make_statistics(s);
+    pm_status status = PM_OK;
     s->input = malloc(floats * sizeof *s->input);
-    if (!s->input) status = pm_fail(PM_E_MEMORY, "no memory for an input");
-    if (status) return status;
+    if (!s->input) return pm_fail(PM_E_MEMORY, "no memory for an input");
+    pm_evaluation_defaults(&s->evaluation);
     pm_synth("input/0", 0, s->input, floats);
     pthread_barrier_init(&s->gate, NULL, (unsigned)s->threads);
-    for (size_t i = 0; i < s->threads && status == PM_OK; i++) {
-        s->members[i] = (member){.s = s, .index = i};
-        status = pm_context_new(s->model, s->side, s->side, BATCH, &s->members[i].context);
-    }
+    for (size_t i = 0; i < s->threads; i++) s->members[i] = (member){.s = s, .index = i};
     for (size_t i = 1; i < s->threads && status == PM_OK; i++)
         if (pthread_create(&s->members[i].thread, NULL, member_main, &s->members[i]) != 0)
             status = pm_fail(PM_E_INTERNAL, "no thread");
@@ -253,7 +334,9 @@ int main(int argc, char **argv) {
     pthread_barrier_wait(&s.gate);
     for (size_t i = 1; i < s.threads; i++) pthread_join(s.members[i].thread, NULL);
     drop_configurations(&s);
-    for (size_t i = 0; i < s.threads; i++) pm_context_free(&s.members[i].context);
+    for (size_t i = 0; i < s.threads; i++)
+        for (size_t batch = 1; batch <= BATCH; batch++)
+            pm_context_free(&s.members[i].contexts[batch]);
     pthread_barrier_destroy(&s.gate);
     pm_statistics_free(&s.statistics);
     pm_model_free(&s.model);

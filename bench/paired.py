@@ -12,9 +12,9 @@ BUILD = Path(os.environ.get("PARCHMILL_BUILD", Path(__file__).resolve().parent.p
 class Engine:
     """bench/engine_server as a child; see the head of engine_server.c."""
 
-    def __init__(self, arch, side, threads):
-        self.child = subprocess.Popen([BUILD / "bin" / "engine_server", arch, str(side), str(threads)], stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, text=True)
+    def __init__(self, arch, side, threads, weights=None):
+        command = [BUILD / "bin" / "engine_server", arch, str(side), str(threads), *([weights] if weights else [])]
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.isa = self._line().split()[1]
 
     def _line(self):
@@ -23,10 +23,14 @@ class Engine:
             raise SystemExit(f"engine_server: {line or 'ended'}")
         return line
 
-    def ask(self, command):
+    def ask_both(self, command):
+        """Milliseconds of wall and of processor time, as a list."""
         self.child.stdin.write(command + "\n")
         self.child.stdin.flush()
-        return float(self._line())
+        return [float(word) for word in self._line().split()]
+
+    def ask(self, command):
+        return self.ask_both(command)[0]
 
     def close(self):
         self.child.stdin.close()
@@ -41,10 +45,10 @@ def timed(work):
     return run
 
 
-def alternate(sides, repeats):
-    """sides: {name: function that returns milliseconds}. One warm-up each, then rounds in turn: {name: [ms]}."""
+def alternate(sides, repeats, warm_up=True):
+    """sides: {name: function that returns milliseconds}. A round to warm up, then rounds in turn: {name: [what it returned]}."""
     times = {name: [] for name in sides}
-    for round_ in range(repeats + 1):
+    for round_ in range(0 if warm_up else 1, repeats + 1):
         for name, run in sides.items():
             ms = run()
             if round_:
