@@ -14,6 +14,7 @@
 #include "worker/fault.h"
 #include "worker/input.h"
 #include "worker/reply.h"
+#include "worker/stages.h"
 
 enum {
     CONTEXTS_KEPT = 2,
@@ -38,6 +39,7 @@ struct pm_compute {
     warm_context contexts[CONTEXTS_KEPT];
     uint64_t clock;
     pm_lease *lease; /* in work */
+    pm_stages stages;
 };
 
 /* One item in work. */
@@ -107,6 +109,7 @@ static pm_status open_item(in_work *w, const char **stage) {
     pm_status status = read_item(w, &bytes, &size);
     if (status) return status;
     *stage = "decode";
+    pm_stages_enter(&w->compute->stages, PM_STAGE_IMAGE);
     status = pm_image_decode(w->item->path, bytes, size, &pm_image_default_limits, &w->image);
     free(bytes);
     if (!status) pm_reply_set_size(w->reply, w->image.width, w->image.height);
@@ -178,8 +181,7 @@ static bool choose_target(const in_work *w, const pm_config *config, int *target
     return false;
 }
 
-static pm_status take_result(void *user, const pm_attribution_result *result) {
-    in_work *w = user;
+static pm_status reply(in_work *w, const pm_attribution_result *result) {
     size_t position = w->positions[result->request];
     const pm_config *config = &w->ready->configurations[w->task->configurations[position]].config;
     pm_status status = pm_reply_fill(w->reply, position, w->ready->loaded->model, result,
@@ -189,9 +191,20 @@ static pm_status take_result(void *user, const pm_attribution_result *result) {
     return pm_evaluator_keep(w->evaluator, position, result);
 }
 
+static pm_status take_result(void *user, const pm_attribution_result *result) {
+    in_work *w = user;
+    pm_stages_enter(&w->compute->stages, PM_STAGE_OTHER);
+    pm_status status = reply(w, result);
+    pm_stages_enter(&w->compute->stages, PM_STAGE_ENGINE);
+    return status;
+}
+
 static pm_status take_curves(void *user, size_t position, const pm_curves_result *curves) {
     in_work *w = user;
-    return pm_reply_curves(w->reply, position, curves);
+    pm_stages_enter(&w->compute->stages, PM_STAGE_OTHER);
+    pm_status status = pm_reply_curves(w->reply, position, curves);
+    pm_stages_enter(&w->compute->stages, PM_STAGE_ENGINE);
+    return status;
 }
 
 /* A failure of one configuration is a row of its own. */
@@ -303,10 +316,12 @@ static pm_status equip(in_work *w) {
 static pm_status compute_group(in_work *w, const pm_config *config) {
     pm_context *context = NULL;
     const char *stage = "preprocess";
+    pm_stages_enter(&w->compute->stages, PM_STAGE_IMAGE);
     pm_status status = pm_item_input_make(w->item, &w->image, config, w->request_count, &w->input);
     if (!status) status = equip(w);
     if (!status) {
         stage = "compute";
+        pm_stages_enter(&w->compute->stages, PM_STAGE_ENGINE);
         status =
             get_context(w->compute, w->ready->loaded, config->crop, w->request_count, &context);
     }
@@ -315,6 +330,7 @@ static pm_status compute_group(in_work *w, const pm_config *config) {
         status = config->attribution.method == PM_METHOD_GATHER ? activate(w, context)
                  : w->ready->evaluation.on ? attribute_and_evaluate(w, context, config->crop)
                                            : attribute(w, context);
+    pm_stages_enter(&w->compute->stages, PM_STAGE_OTHER);
     pm_item_input_fini(&w->input);
     if (!status) return PM_OK;
     char text[512];
@@ -364,7 +380,9 @@ static pm_status compute_item(pm_compute *compute, const pm_run_ready *ready, pm
     if (run_status) {
         status = pm_reply_fail_open(w.reply, run_stage, reason_of(run_status, run_stage), run_text);
     } else {
+        pm_stages_enter(&compute->stages, PM_STAGE_READ);
         status = open_item(&w, &stage);
+        pm_stages_enter(&compute->stages, PM_STAGE_OTHER);
         beat(compute);
         if (!status) {
             stage = "compute";
@@ -391,8 +409,10 @@ static void do_lease(pm_compute *compute, pm_lease *lease) {
     char text[512] = "";
     bool all_done = true;
     compute->lease = lease;
+    pm_stages_enter(&compute->stages, PM_STAGE_LOAD);
     pm_status prepared =
         pm_run_prepare(compute->models, compute->work, lease, compute->cache, &ready, &stage);
+    pm_stages_enter(&compute->stages, PM_STAGE_OTHER);
     if (prepared) {
         snprintf(text, sizeof text, "%s", pm_error_text());
         pm_log(PM_LOG_ERROR, "worker.run.failed", "run=%llu error=" PM_QUOTED,
@@ -410,6 +430,7 @@ static void do_lease(pm_compute *compute, pm_lease *lease) {
             pm_log(PM_LOG_ERROR, "worker.item", "path=" PM_QUOTED " error=" PM_QUOTED, item->path,
                    pm_error_text());
         all_done = status == PM_OK;
+        compute->stages.items += all_done;
         beat(compute);
         pm_work_finish_item(compute->work, lease, compute->index, outgoing);
     }
@@ -417,11 +438,20 @@ static void do_lease(pm_compute *compute, pm_lease *lease) {
     pm_work_end(compute->work, lease, all_done);
 }
 
+static pm_lease *next_lease(pm_compute *compute) {
+    const int64_t begin_us = pm_clock_us();
+    pm_lease *lease = pm_work_take(compute->work);
+    if (lease && compute->stages.items) compute->stages.wait_us += pm_clock_us() - begin_us;
+    return lease;
+}
+
 static void *thread_main(void *user) {
     pm_compute *compute = user;
     pm_lease *lease;
-    while ((lease = pm_work_take(compute->work))) do_lease(compute, lease);
+    pm_stages_start(&compute->stages);
+    while ((lease = next_lease(compute))) do_lease(compute, lease);
     for (size_t i = 0; i < CONTEXTS_KEPT; i++) cool(&compute->contexts[i]);
+    pm_stages_log(&compute->stages, compute->index);
     return NULL;
 }
 

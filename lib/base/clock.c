@@ -11,4 +11,5 @@ static int64_t read_us(clockid_t id) {
 
 int64_t pm_clock_us(void) { return read_us(CLOCK_MONOTONIC); }
 int64_t pm_clock_ms(void) { return read_us(CLOCK_MONOTONIC) / 1000; }
+int64_t pm_clock_thread_us(void) { return read_us(CLOCK_THREAD_CPUTIME_ID); }
 int64_t pm_clock_wall_ms(void) { return read_us(CLOCK_REALTIME) / 1000; }
