@@ -61,6 +61,105 @@ static double at(const pm_kernels *k, const pm_span *s, size_t image, size_t cha
               (ptrdiff_t)y * s->row + (ptrdiff_t)x * s->pixel + (ptrdiff_t)(channel % k->lanes)];
 }
 
+/* The place in the window of the first maximum, and where that is on the map. */
+static size_t winner_of(const pm_kernels *k, const pm_map *m, const pm_span *map, size_t n,
+                        size_t c, size_t y, size_t x, size_t *iy, size_t *ix) {
+    double best = 0;
+    size_t found = SIZE_MAX;
+    for (size_t place = 0; place < m->kernel * m->kernel; place++) {
+        const size_t py = y * m->stride + place / m->kernel, px = x * m->stride + place % m->kernel;
+        if (py < m->pad || px < m->pad || py - m->pad >= m->in_height || px - m->pad >= m->in_width)
+            continue;
+        const double v = at(k, map, n, c, py - m->pad, px - m->pad);
+        if (found != SIZE_MAX && v <= best) continue;
+        best = v;
+        found = place;
+        *iy = py - m->pad;
+        *ix = px - m->pad;
+    }
+    return found;
+}
+
+/* windows: how many along each side; with ceil_mode the last may reach over the edge. */
+static void check_maxpool(const pm_kernels *k, size_t kernel, size_t stride, size_t pad,
+                          size_t height, size_t width, size_t high, size_t wide) {
+    enum { BLOCKS = 2 };
+    const size_t pixels = BLOCKS * k->lanes * height * width;
+    const size_t pooled_pixels = BLOCKS * k->lanes * high * wide;
+    float *in = filled("large", pixels), *out = filled("out", pooled_pixels);
+    float *delta = filled("small", pooled_pixels), *back = filled("back", pixels);
+    double *want = calloc(pixels, sizeof *want);
+    uint8_t *winner = calloc(pooled_pixels, 1);
+    for (size_t i = 0; i < pixels; i++) in[i] = roundf(in[i] * 2); /* many are equal */
+    const pm_span map = dense(in, k, BLOCKS, height, width),
+                  to = dense(back, k, BLOCKS, height, width);
+    const pm_span pooled = dense(out, k, BLOCKS, high, wide),
+                  from = dense(delta, k, BLOCKS, high, wide);
+    pm_map m = {.in = {map.at, map.image, map.plane, map.row, map.pixel},
+                .images = 1,
+                .blocks = BLOCKS,
+                .height = high,
+                .width = wide,
+                .in_height = height,
+                .in_width = width,
+                .kernel = kernel,
+                .stride = stride,
+                .pad = pad,
+                .winner = winner,
+                .epilogue.out = pooled};
+    k->maxpool(&m);
+    for (size_t o = 0; o < pooled_pixels; o++) {
+        const size_t x = o / k->lanes % wide, y = o / k->lanes / wide % high;
+        const size_t c = o / k->lanes / wide / high * k->lanes + o % k->lanes;
+        size_t iy = 0, ix = 0;
+        assert_int_equal(winner[o], winner_of(k, &m, &map, 0, c, y, x, &iy, &ix));
+        assert_true(at(k, &pooled, 0, c, y, x) == at(k, &map, 0, c, iy, ix));
+        want[((c / k->lanes * height + iy) * width + ix) * k->lanes + c % k->lanes] +=
+            at(k, &from, 0, c, y, x);
+    }
+    m = (pm_map){.in = {from.at, from.image, from.plane, from.row, from.pixel},
+                 .images = 1,
+                 .blocks = BLOCKS,
+                 .height = height,
+                 .width = width,
+                 .in_height = high,
+                 .in_width = wide,
+                 .kernel = kernel,
+                 .stride = stride,
+                 .pad = pad,
+                 .winner = winner,
+                 .epilogue.out = to};
+    k->maxpool_backward(&m);
+    for (size_t i = 0; i < pixels; i++) assert_true(fabs((double)back[i] - want[i]) < 1e-5);
+    free(in);
+    free(out);
+    free(delta);
+    free(back);
+    free(want);
+    free(winner);
+}
+
+static void maxima_and_their_gradients_are_those_of_plain_loops(void **state) {
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        const pm_kernels *k = kernels_of(i);
+        if (k == NULL) continue;
+        check_maxpool(k, 3, 2, 1, 37, 39, 19, 20);
+        check_maxpool(k, 3, 2, 1, 6, 34, 3, 17);
+        check_maxpool(k, 3, 2, 1, 1, 1, 1, 1);
+        check_maxpool(k, 2, 2, 0, 8, 36, 4, 18);
+        check_maxpool(k, 2, 2, 0, 5, 19, 2, 9);  /* pixels that no window sees */
+        check_maxpool(k, 2, 2, 0, 5, 19, 3, 10); /* windows over the edge */
+        check_maxpool(k, 3, 2, 0, 9, 35, 4, 17);
+        check_maxpool(k, 3, 2, 0, 8, 34, 4, 17);
+        check_maxpool(k, 3, 1, 1, 5, 21, 5, 21);
+        check_maxpool(k, 3, 1, 1, 1, 2, 1, 2);
+        check_maxpool(k, 3, 3, 1, 10, 19, 4, 7); /* of no special make */
+        check_maxpool(k, 5, 2, 2, 9, 20, 5, 10);
+        check_maxpool(k, 2, 3, 0, 7, 20, 2, 7);
+    }
+}
+
 /* Average of windows: what out(y, x) takes of in(iy, ix), forward. */
 static double share(const pm_map *m, size_t y, size_t x, size_t iy, size_t ix) {
     const size_t dy = iy + m->pad - y * m->stride, dx = ix + m->pad - x * m->stride; /* wrap */
@@ -377,6 +476,7 @@ static void layernorm_and_its_backward_are_the_definition(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_maximum_in_row_major_order_wins),
+        cmocka_unit_test(maxima_and_their_gradients_are_those_of_plain_loops),
         cmocka_unit_test(windows_average_as_plain_loops_say),
         cmocka_unit_test(bins_average_as_plain_loops_say),
         cmocka_unit_test(products_and_their_sums_are_what_plain_loops_say),

@@ -1,4 +1,5 @@
-/* Owns: the passes over maps that are not convolutions. All store through the epilogue. */
+/* Owns: the passes over maps that are neither convolutions nor max-pooling. All store through the
+ * epilogue. */
 #include <math.h>
 #include <string.h>
 
@@ -96,32 +97,6 @@ PM_INLINE void window(const pm_map *map, size_t o, size_t in, size_t out, size_t
     *last = start + map->kernel > map->pad + in ? in : start + map->kernel - map->pad;
 }
 
-static void maxpool(const pm_map *map, strip *s) {
-    const size_t row0 = s->y * map->stride;
-    uint8_t *winner =
-        map->winner + ((s->block * map->height + s->y) * map->width + s->x) * PM_LANES;
-    for (size_t i = 0; i < s->count; i++) {
-        /* Places count from the window's corner, which may lie outside. */
-        const size_t corner = (s->x + i) * map->stride;
-        vec best = (vec){0} - INFINITY;
-        ivec place = {0};
-        for (size_t r = s->y0; r < s->y1; r++)
-            for (size_t c = s->x0[i]; c < s->x1[i]; c++) {
-                const int32_t here =
-                    (int32_t)((r + map->pad - row0) * map->kernel + c + map->pad - corner);
-                const vec v = in_pixel(map, s, r, c);
-                ivec better = (ivec)(v > best); /* strictly: the first maximum wins */
-                if (r == s->y0 && c == s->x0[i]) better = ~(ivec){0}; /* also where all is -inf */
-                best = vec_select(better, v, best);
-                place = (better & here) | (~better & place);
-            }
-        s->out[i] = best;
-        *(bvec *)(winner + i * PM_LANES) = __builtin_convertvector(place, bvec);
-    }
-}
-
-void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map) { each_strip(map, maxpool, window); }
-
 /* The windows that hold index o; in: how many windows there are. */
 PM_INLINE void holders(const pm_map *map, size_t o, size_t in, size_t out, size_t *first,
                        size_t *last) {
@@ -129,26 +104,6 @@ PM_INLINE void holders(const pm_map *map, size_t o, size_t in, size_t out, size_
     const size_t p = o + map->pad;
     *first = p < map->kernel ? 0 : (p - map->kernel) / map->stride + 1;
     *last = p / map->stride + 1 > in ? in : p / map->stride + 1;
-}
-
-static void maxpool_backward(const pm_map *map, strip *s) {
-    const uint8_t *winner = map->winner + s->block * map->in_height * map->in_width * PM_LANES;
-    for (size_t i = 0; i < s->count; i++) {
-        vec sum = {0};
-        for (size_t r = s->y0; r < s->y1; r++)
-            for (size_t c = s->x0[i]; c < s->x1[i]; c++) {
-                const int32_t here = (int32_t)((s->y + map->pad - r * map->stride) * map->kernel +
-                                               s->x + i + map->pad - c * map->stride);
-                const bvec *place = (const bvec *)(winner + (r * map->in_width + c) * PM_LANES);
-                const ivec won = __builtin_convertvector(*place, ivec) == ((ivec){0} + here);
-                sum += (vec)(won & (ivec)in_pixel(map, s, r, c));
-            }
-        s->out[i] = sum;
-    }
-}
-
-void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map) {
-    each_strip(map, maxpool_backward, holders);
 }
 
 /* Adaptive average pooling: bin o of n over size covers floor(o size / n) .. ceil((o+1) size / n),
