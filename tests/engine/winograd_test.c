@@ -13,8 +13,10 @@
 
 typedef struct scene {
     const pm_kernels *k;
-    size_t in_blocks, out_blocks, images, height, width;
-    float *in, *filters, *weights, *out, *scratch; /* filters [out][in][3][3] */
+    size_t taps;
+    ptrdiff_t first;
+    size_t in_blocks, out_blocks, images, height, width, in_height, in_width;
+    float *in, *filters, *weights, *out, *scratch; /* filters [out][in][taps][taps] */
     size_t in_floats, out_floats;
     pm_winograd work;
 } scene;
@@ -31,7 +33,7 @@ static void pack(scene *s) {
     for (size_t o = 0; o < outs; o++)
         for (size_t i = 0; i < ins; i++) {
             float point[36];
-            s->k->winograd_weights(s->filters + (o * ins + i) * 9, point);
+            s->k->winograd_weights(s->taps, s->filters + (o * ins + i) * s->taps * s->taps, point);
             const size_t pair = o / v / 2 * 2, wide = (s->out_blocks - pair >= 2 ? 2 : 1) * v;
             for (size_t p = 0; p < 36; p++)
                 s->weights[p * ins * outs + pair * v * ins + i * wide + o - pair * v] = point[p];
@@ -40,28 +42,31 @@ static void pack(scene *s) {
 
 static void make(scene *s, size_t chunk_tiles) {
     const size_t v = s->k->lanes, ins = s->in_blocks * v, outs = s->out_blocks * v;
-    const size_t row = (s->width + 2) * v, plane = row * (s->height + 2);
+    const size_t row = (s->in_width + 2) * v, plane = row * (s->in_height + 2);
+    const size_t filters = ins * outs * s->taps * s->taps;
     const size_t out_plane = s->height * s->width * v;
     s->in_floats = s->images * s->in_blocks * plane;
     s->out_floats = s->images * s->out_blocks * out_plane;
     s->in = room(s->in_floats);
-    s->filters = room(ins * outs * 9);
+    s->filters = room(filters);
     s->weights = room(ins * outs * 36);
     s->out = room(s->out_floats);
     const size_t scratch = s->k->winograd_scratch(s->in_blocks, s->out_blocks, chunk_tiles);
     s->scratch = room(scratch);
     pm_synth("in", 0, s->in, s->in_floats);
-    pm_synth("filters", 0, s->filters, ins * outs * 9);
+    pm_synth("filters", 0, s->filters, filters);
     /* Nothing outside the map may be read: what lies there would show. */
     for (size_t n = 0; n < s->images * s->in_blocks; n++)
-        for (size_t y = 0; y < s->height + 2; y++)
-            for (size_t x = 0; x < s->width + 2; x++)
-                if (y == 0 || x == 0 || y == s->height + 1 || x == s->width + 1)
+        for (size_t y = 0; y < s->in_height + 2; y++)
+            for (size_t x = 0; x < s->in_width + 2; x++)
+                if (y == 0 || x == 0 || y == s->in_height + 1 || x == s->in_width + 1)
                     for (size_t c = 0; c < v; c++) s->in[n * plane + y * row + x * v + c] = NAN;
     for (size_t i = 0; i < scratch; i++) s->scratch[i] = NAN;
     pack(s);
     s->work = (pm_winograd){.in = {s->in + row + v, (ptrdiff_t)(s->in_blocks * plane),
                                    (ptrdiff_t)plane, (ptrdiff_t)row, (ptrdiff_t)v},
+                            .taps = s->taps,
+                            .first = s->first,
                             .weights = s->weights,
                             .scratch = s->scratch,
                             .chunk_tiles = chunk_tiles,
@@ -70,6 +75,8 @@ static void make(scene *s, size_t chunk_tiles) {
                             .out_blocks = s->out_blocks,
                             .height = s->height,
                             .width = s->width,
+                            .in_height = s->in_height,
+                            .in_width = s->in_width,
                             .epilogue.out = {s->out, (ptrdiff_t)(s->out_blocks * out_plane),
                                              (ptrdiff_t)out_plane, (ptrdiff_t)(s->width * v),
                                              (ptrdiff_t)v}};
@@ -87,14 +94,17 @@ static double plain_sum(const scene *s, size_t image, size_t o, size_t y, size_t
     const size_t v = s->k->lanes, ins = s->in_blocks * v;
     double sum = 0;
     for (size_t i = 0; i < ins; i++)
-        for (size_t r = 0; r < 3; r++)
-            for (size_t q = 0; q < 3; q++) {
-                if (y + r < 1 || x + q < 1 || y + r > s->height || x + q > s->width) continue;
+        for (size_t r = 0; r < s->taps; r++)
+            for (size_t q = 0; q < s->taps; q++) {
+                const ptrdiff_t iy = (ptrdiff_t)(y + r) + s->first;
+                const ptrdiff_t ix = (ptrdiff_t)(x + q) + s->first;
+                if (iy < 0 || ix < 0 || iy >= (ptrdiff_t)s->in_height ||
+                    ix >= (ptrdiff_t)s->in_width)
+                    continue;
                 const float *p = s->work.in.at + (ptrdiff_t)image * s->work.in.image +
-                                 (ptrdiff_t)(i / v) * s->work.in.plane +
-                                 ((ptrdiff_t)(y + r) - 1) * s->work.in.row +
-                                 ((ptrdiff_t)(x + q) - 1) * s->work.in.pixel + i % v;
-                sum += (double)*p * (double)s->filters[(o * ins + i) * 9 + r * 3 + q];
+                                 (ptrdiff_t)(i / v) * s->work.in.plane + iy * s->work.in.row +
+                                 ix * s->work.in.pixel + i % v;
+                sum += (double)*p * (double)s->filters[((o * ins + i) * s->taps + r) * s->taps + q];
             }
     return sum;
 }
@@ -114,15 +124,22 @@ static void check(const scene *s) {
                     largest = fmax(largest, fabs(want));
                 }
     if (worst > 4e-6 * largest)
-        fail_msg("%s %zux%zu: off by %g of %g", s->k->name, s->height, s->width, worst, largest);
+        fail_msg("%s %zux%zu, %zu taps: off by %g of %g", s->k->name, s->height, s->width, s->taps,
+                 worst, largest);
 }
 
+#define SHAPE(t, f, ins, outs, n, h, w, ih, iw)                                                    \
+    {                                                                                              \
+        .taps = t, .first = f, .in_blocks = ins, .out_blocks = outs, .images = n, .height = h,     \
+        .width = w, .in_height = ih, .in_width = iw                                                \
+    }
 static const scene shapes[] = {
-    {.in_blocks = 1, .out_blocks = 1, .images = 1, .height = 1, .width = 1},
-    {.in_blocks = 2, .out_blocks = 2, .images = 1, .height = 4, .width = 4},
-    {.in_blocks = 1, .out_blocks = 3, .images = 2, .height = 7, .width = 7},
-    {.in_blocks = 3, .out_blocks = 2, .images = 3, .height = 5, .width = 18},
-    {.in_blocks = 2, .out_blocks = 4, .images = 1, .height = 23, .width = 9},
+    SHAPE(3, -1, 1, 1, 1, 1, 1, 1, 1),     SHAPE(3, -1, 2, 2, 1, 4, 4, 4, 4),
+    SHAPE(3, -1, 1, 3, 2, 7, 7, 7, 7),     SHAPE(3, -1, 3, 2, 3, 5, 18, 5, 18),
+    SHAPE(3, -1, 2, 4, 1, 23, 9, 23, 9),   SHAPE(4, -1, 1, 1, 1, 1, 1, 1, 1),
+    SHAPE(4, -1, 4, 1, 2, 13, 19, 13, 19), SHAPE(4, -1, 1, 3, 1, 6, 15, 6, 15),
+    SHAPE(4, -1, 2, 2, 3, 8, 7, 9, 6),     SHAPE(4, -3, 1, 1, 1, 9, 17, 6, 14),
+    SHAPE(4, -2, 1, 2, 2, 3, 2, 1, 1),     SHAPE(3, 0, 1, 1, 1, 5, 6, 7, 8),
 };
 enum { SHAPES = sizeof shapes / sizeof *shapes };
 

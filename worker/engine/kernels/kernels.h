@@ -82,15 +82,19 @@ typedef struct pm_conv {
     pm_epilogue epilogue;
 } pm_conv;
 
-/* A 3x3 convolution of stride 1 and padding 1 by Winograd's F(4x4, 3x3): a quarter of the products.
- * Nothing outside the map is read. Its numbers differ from the direct sum's by about 1e-6 of the
- * largest; a backward pass takes that well, a forward pass that a gradient depends on does not. */
+/* A convolution of stride 1 by Winograd's F(4x4, 3x3) or F(3x3, 4x4): a quarter of the products.
+ * Outside the map that is read are zeros, nothing there is touched. Its numbers differ from the
+ * direct sum's by about 1e-6 of the largest; a backward pass takes that well, a forward pass that a
+ * gradient depends on does not. */
 typedef struct pm_winograd {
     pm_const_span in;     /* pixel: one pixel of v lanes */
+    size_t taps;          /* a side: 3 or 4, */
+    ptrdiff_t first;      /* the first this far down and right of the output pixel */
     const float *weights; /* [36 points] as pm_conv has them with one tap */
     float *scratch;       /* [winograd_scratch(in_blocks, out_blocks, chunk_tiles)], aligned */
-    size_t chunk_tiles;   /* tiles of 4x4 outputs that go through the cache together */
-    size_t images, in_blocks, out_blocks, height, width;
+    size_t chunk_tiles;   /* tiles of outputs that go through the cache together */
+    size_t images, in_blocks, out_blocks, height, width; /* of what is written */
+    size_t in_height, in_width;
     pm_epilogue epilogue;
 } pm_winograd;
 
@@ -140,8 +144,8 @@ typedef struct pm_kernels {
     void (*conv)(const pm_conv *conv);
     void (*winograd)(const pm_winograd *work);
     size_t (*winograd_scratch)(size_t in_blocks, size_t out_blocks, size_t tiles); /* floats */
-    /* One filter [3][3] at the 36 points. */
-    void (*winograd_weights)(const float filter[9], float out[PM_WINOGRAD_POINTS]);
+    /* One filter [taps][taps] at the 36 points. */
+    void (*winograd_weights)(size_t taps, const float *filter, float out[PM_WINOGRAD_POINTS]);
     /* channel by channel: out[k] = sum over taps of weight[k] in[k]; weights [out_blocks][taps][v]
      */
     void (*depthwise)(const pm_conv *conv);

@@ -130,7 +130,8 @@ enum { PM_STRIP = 16 };
 void PM_ISA_SYMBOL(pm_conv)(const pm_conv *conv);
 void PM_ISA_SYMBOL(pm_winograd)(const pm_winograd *work);
 size_t PM_ISA_SYMBOL(pm_winograd_scratch)(size_t in_blocks, size_t out_blocks, size_t tiles);
-void PM_ISA_SYMBOL(pm_winograd_weights)(const float filter[9], float out[PM_WINOGRAD_POINTS]);
+void PM_ISA_SYMBOL(pm_winograd_weights)(size_t taps, const float *filter,
+                                        float out[PM_WINOGRAD_POINTS]);
 void PM_ISA_SYMBOL(pm_depthwise)(const pm_conv *conv);
 void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map);

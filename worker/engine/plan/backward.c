@@ -143,16 +143,27 @@ static pm_step *compute(pm_plan *plan, pending *all, pm_step_op op, int reader, 
 
 /* Weights of a point that fit into half the second-level cache stay there for a short chunk; larger
  * ones are streamed, and many tiles share the trip. */
-enum { POINT_FLOATS = 128 * 1024, TILES_SHORT = 28, TILES_LONG = 168, TILE_SIDE = 4 };
+enum { POINT_FLOATS = 128 * 1024, TILES_SHORT = 28, TILES_LONG = 168, TILE_AND_TAPS = 7 };
 
 size_t pm_plan_chunk_tiles(const pm_plan *plan, const pm_step *step, size_t images) {
     const pm_node *head = pm_plan_head(plan, step->group);
-    const size_t *size = pm_plan_size(plan, step->target);
+    const pm_packed_group *weights = &plan->packed->groups[step->group];
+    const size_t *size = pm_plan_size(plan, step->target),
+                 tile = TILE_AND_TAPS - weights->winograd_taps;
+    const size_t pixels = tile * (step->target == PM_GROUP_IMAGE ? weights->subpixels : 1);
     const size_t all =
-        images * ((size[0] + TILE_SIDE - 1) / TILE_SIDE) * ((size[1] + TILE_SIDE - 1) / TILE_SIDE);
+        images * ((size[0] + pixels - 1) / pixels) * ((size[1] + pixels - 1) / pixels);
     const size_t most =
         head->channels * head->in_channels > POINT_FLOATS ? TILES_LONG : TILES_SHORT;
     return all < most ? all : most;
+}
+
+static void add_scratch(pm_plan *plan, pm_step *step, size_t outs) {
+    const size_t ins = pm_plan_head(plan, step->group)->channels;
+    step->scratch = pm_plan_scratch(plan, step,
+                                    plan->packed->kernels->winograd_scratch(
+                                        pm_plan_blocks(plan, ins), pm_plan_blocks(plan, outs),
+                                        pm_plan_chunk_tiles(plan, step, plan->batch)));
 }
 
 static void conv(pm_plan *plan, pending *all, int index) {
@@ -162,13 +173,7 @@ static void conv(pm_plan *plan, pending *all, int index) {
         return;
     }
     compute(plan, all, PM_DO_WINOGRAD, index, target);
-    pm_step *step = &plan->steps[plan->step_count - 1];
-    const pm_node *head = pm_plan_head(plan, index);
-    step->scratch = pm_plan_scratch(
-        plan, step,
-        plan->packed->kernels->winograd_scratch(pm_plan_blocks(plan, head->channels),
-                                                pm_plan_blocks(plan, head->in_channels),
-                                                pm_plan_chunk_tiles(plan, step, plan->batch)));
+    add_scratch(plan, &plan->steps[plan->step_count - 1], pm_plan_head(plan, index)->in_channels);
 }
 
 static void scale(pm_plan *plan, pending *all, int index) {
@@ -179,11 +184,14 @@ static void scale(pm_plan *plan, pending *all, int index) {
 
 static void to_image(pm_plan *plan, int reader) {
     const size_t f = plan->packed->groups[reader].subpixels;
-    pm_step *step = pm_plan_step(plan, PM_DO_CONV, reader, PM_GROUP_IMAGE);
+    const bool winograd = plan->packed->groups[reader].winograd != NULL;
+    pm_step *step =
+        pm_plan_step(plan, winograd ? PM_DO_WINOGRAD : PM_DO_CONV, reader, PM_GROUP_IMAGE);
     step->in = plan->delta[reader];
     step->out = plan->gradient = pm_plan_tensor(
         plan, plan->batch, pm_plan_blocks(plan, PM_RGB * f * f), (plan->height + f - 1) / f,
         (plan->width + f - 1) / f, 0, time_of(plan, step));
+    if (winograd) add_scratch(plan, step, PM_RGB * f * f);
     use_all(plan, step);
     pm_plan_use(plan, step->out, time_of(plan, step) + 1); /* read after the last step */
 }

@@ -118,12 +118,12 @@ static bool suits_winograd(const pm_node *node) {
            node->pad[0] == 1 && node->pad[1] == 1;
 }
 
-void pm_packed_put_points(const pm_kernels *kernels, const float filter[9], size_t out,
+void pm_packed_put_points(const pm_kernels *kernels, size_t taps, const float *filter, size_t out,
                           size_t out_blocks, size_t in, size_t in_lanes, float *weights) {
     const size_t v = kernels->lanes, pair = out / v / 2 * 2;
     const size_t wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
     float point[PM_WINOGRAD_POINTS];
-    kernels->winograd_weights(filter, point);
+    kernels->winograd_weights(taps, filter, point);
     float *to = weights + pair * v * in_lanes + in * wide + (out - pair * v);
     for (size_t p = 0; p < PM_WINOGRAD_POINTS; p++) to[p * in_lanes * out_blocks * v] = point[p];
 }
@@ -137,7 +137,7 @@ static void pack_winograd(const pm_node *node, float *dst, const pm_kernels *ker
             const float *w = node->weight + (i * outs + o) * 9;
             float turned[9];
             for (size_t q = 0; q < 9; q++) turned[q] = w[8 - q];
-            pm_packed_put_points(kernels, turned, o, out_blocks, i, in_lanes, dst);
+            pm_packed_put_points(kernels, 3, turned, o, out_blocks, i, in_lanes, dst);
         }
 }
 
@@ -152,6 +152,8 @@ static pm_status pack_conv_winograd(const pm_node *node, pm_packed_group *out,
     float *end = pack_forward(node, out, out->memory, out->taps, lanes, false);
     pack_winograd(node, end, kernels);
     out->winograd = end;
+    out->winograd_taps = 3;
+    out->winograd_first = -1;
     return PM_OK;
 }
 
@@ -198,18 +200,11 @@ static tap_reach reach_of(const pm_node *node, size_t f) {
 }
 
 /* Backward by sub-pixels: input pixel (f i + a, f j + b) becomes channel (a f + b) 3 + c of pixel
- * (i, j), so that the vector lanes are full; all of them share the union of their taps. */
-static pm_status pack_subpixels(const pm_node *node, pm_packed_group *out, float *dst, size_t lanes,
-                                const tap_reach *reach) {
-    const size_t high = node->kernel[0], wide = node->kernel[1], f = out->subpixels;
-    const size_t channels = PM_RGB * f * f, taps = reach->count[0] * reach->count[1];
-    float *dense = calloc(channels * node->channels * taps, sizeof *dense);
-    size_t *at = malloc(taps * sizeof *at);
-    pm_status status = PM_OK;
-    if (dense == NULL || at == NULL) {
-        status = no_memory(node);
-        goto done;
-    }
+ * (i, j), so that the vector lanes are full; all of them share the union of their taps. Fills the
+ * filters, dense [channels][node->channels][taps]. */
+static void list_subpixels(const pm_node *node, size_t f, const tap_reach *reach, float *dense) {
+    const size_t high = node->kernel[0], wide = node->kernel[1];
+    const size_t taps = reach->count[0] * reach->count[1];
     for (size_t y = 0; y < f * high; y++)
         for (size_t x = 0; x < f * wide; x++) {
             size_t a = y / high, r = y % high, b = x / wide, s = x % wide;
@@ -224,37 +219,79 @@ static pm_status pack_subpixels(const pm_node *node, pm_packed_group *out, float
                     dense[(((a * f + b) * PM_RGB + c) * node->channels + o) * taps + tap] =
                         node->weight[((o * PM_RGB + c) * high + r) * wide + s];
         }
-    for (size_t q = 0; q < taps; q++) {
-        at[q] = q;
-        out->taps[high * wide + q] = (pm_tap){reach->first[0] + (int)(q / reach->count[1]),
-                                              reach->first[1] + (int)(q % reach->count[1])};
-    }
-    source s = {dense, channels, node->channels * taps, node->channels, taps, at, taps};
-    out->backward[0] = (pm_tap_class){taps, out->taps + high * wide, dst};
-    (void)pack(dst, &s, lanes, false);
-done:
-    free(at);
-    free(dense);
-    return status;
 }
 
-static pm_status pack_stem(const pm_node *node, pm_packed_group *out, size_t lanes) {
-    const size_t taps = taps_of(node), f = node->stride > 2 ? node->stride : 2;
+static void pack_subpixels(const pm_node *node, pm_packed_group *out, const float *dense,
+                           float *dst, size_t lanes, const tap_reach *reach) {
+    size_t at[(KERNEL_MAX + 2) * (KERNEL_MAX + 2)];
+    const size_t taps = reach->count[0] * reach->count[1];
+    pm_tap *tap = out->taps + taps_of(node);
+    for (size_t q = 0; q < taps; q++) {
+        at[q] = q;
+        tap[q] = (pm_tap){reach->first[0] + (int)(q / reach->count[1]),
+                          reach->first[1] + (int)(q % reach->count[1])};
+    }
+    source s = {dense,
+                PM_RGB * out->subpixels * out->subpixels,
+                node->channels * taps,
+                node->channels,
+                taps,
+                at,
+                taps};
+    out->backward_count = 1;
+    out->backward[0] = (pm_tap_class){taps, tap, dst};
+    (void)pack(dst, &s, lanes, false);
+}
+
+static void pack_subpixel_points(const pm_node *node, pm_packed_group *out, const float *dense,
+                                 float *dst, const pm_kernels *kernels, const tap_reach *reach) {
+    const size_t outs = PM_RGB * out->subpixels * out->subpixels, v = kernels->lanes;
+    const size_t in_lanes = blocks_of(node->channels, v) * v, side = reach->count[0];
+    for (size_t o = 0; o < outs; o++)
+        for (size_t i = 0; i < node->channels; i++)
+            pm_packed_put_points(kernels, side, dense + (o * node->channels + i) * side * side, o,
+                                 blocks_of(outs, v), i, in_lanes, dst);
+    out->winograd = dst;
+    out->winograd_taps = side;
+    out->winograd_first = reach->first[0];
+}
+
+/* Taps for which there is a Winograd, at neighbouring pixels. (Of stride 1, filters of 3x3 at every
+ * pixel would suit as well, but with three of v channels they take longer than 4x4 taps.) */
+static bool subpixels_suit_winograd(const pm_node *node, size_t f, const tap_reach *reach) {
+    return f == node->stride && reach->first[0] == reach->first[1] &&
+           reach->count[0] == reach->count[1] && (reach->count[0] == 3 || reach->count[0] == 4);
+}
+
+static pm_status pack_stem(const pm_node *node, pm_packed_group *out, const pm_kernels *kernels) {
+    const size_t taps = taps_of(node), lanes = kernels->lanes;
+    const size_t f = node->stride > 2 ? node->stride : 2;
     if (node->in_channels != PM_RGB || node->depthwise || f % node->stride != 0)
         return pm_fail(PM_E_UNSUPPORTED,
                        "%s: the first convolution must read all of three channels", node->name);
     const tap_reach reach = reach_of(node, f);
-    const size_t back_taps = reach.count[0] * reach.count[1];
-    size_t forward = packed_floats(node->channels, PM_RGB, taps, lanes, true);
-    size_t backward = packed_floats(PM_RGB * f * f, node->channels, back_taps, lanes, false);
+    const bool winograd = subpixels_suit_winograd(node, f, &reach);
+    const size_t back_taps = reach.count[0] * reach.count[1], channels = PM_RGB * f * f;
+    const size_t forward = packed_floats(node->channels, PM_RGB, taps, lanes, true);
+    const size_t backward = packed_floats(channels, node->channels,
+                                          winograd ? PM_WINOGRAD_POINTS : back_taps, lanes, false);
+    float *dense = calloc(channels * node->channels * back_taps, sizeof *dense);
     out->subpixels = f;
-    out->backward_count = 1;
     out->memory = pm_floats_new(forward + backward);
     out->taps = calloc(taps + back_taps, sizeof *out->taps);
     out->backward = calloc(1, sizeof *out->backward);
-    if (out->memory == NULL || out->taps == NULL || out->backward == NULL) return no_memory(node);
+    if (dense == NULL || out->memory == NULL || out->taps == NULL || out->backward == NULL) {
+        free(dense);
+        return no_memory(node);
+    }
     float *end = pack_forward(node, out, out->memory, out->taps, lanes, true);
-    return pack_subpixels(node, out, end, lanes, &reach);
+    list_subpixels(node, f, &reach, dense);
+    if (winograd)
+        pack_subpixel_points(node, out, dense, end, kernels, &reach);
+    else
+        pack_subpixels(node, out, dense, end, lanes, &reach);
+    free(dense);
+    return PM_OK;
 }
 
 /* ---- linear ---- */
@@ -341,7 +378,7 @@ static pm_status pack_group(pm_packed *packed, size_t index) {
     if (head->kernel[0] > KERNEL_MAX || head->kernel[1] > KERNEL_MAX)
         return pm_fail(PM_E_UNSUPPORTED, "%s: windows are at most %d wide", head->name, KERNEL_MAX);
     if (group->kind == PM_GROUP_CONV)
-        status = group->input == PM_GROUP_IMAGE ? pack_stem(head, out, lanes)
+        status = group->input == PM_GROUP_IMAGE ? pack_stem(head, out, packed->kernels)
                                                 : pack_conv(head, out, packed->kernels);
     else if (group->kind == PM_GROUP_LINEAR)
         status = pack_linear(graph, head, (int)index == packed->fusion.output, out, lanes);

@@ -27,8 +27,11 @@ typedef struct pm_packed_group {
                               first conv: one; linear: one an input pixel, one tap each;
                               last linear: 0, its rows are read from forward */
     pm_tap_class *backward;
-    const float *winograd; /* conv 3x3, stride 1, pad 1: the backward's filters at 36 points, as
-                              pm_winograd has them; then there are no backward taps */
+    const float *winograd; /* conv 3x3, stride 1, pad 1, and a first conv whose sub-pixels have 3x3
+                              or 4x4 taps: the backward's filters at 36 points, as pm_winograd has
+                              them; then there are no backward taps */
+    size_t winograd_taps;  /* of them along a side; 0: none */
+    int winograd_first;    /* where the first of them lies */
     size_t subpixels;      /* first conv: its backward gives blocks of subpixels^2 pixels, channel
                               (a subpixels + b) 3 + c for pixel (a, b), color c; else 0 */
     float *scale, *shift;  /* [blocks v] of `affine` and bias; NULL where there is neither */
@@ -51,9 +54,10 @@ typedef struct pm_packed {
 /* The ISA is chosen here. PM_E_USAGE (PARCHMILL_ISA), PM_E_UNSUPPORTED, PM_E_MEMORY. */
 pm_status pm_packed_new(const pm_graph *graph, pm_packed **out);
 void pm_packed_free(pm_packed **packed);
-/* A 3x3 filter from input channel `in` to output channel `out`, at Winograd's points, into its
- * place in weights as pm_winograd has them. in_lanes: input channels rounded up to whole blocks. */
-void pm_packed_put_points(const pm_kernels *kernels, const float filter[9], size_t out,
+/* A filter [taps][taps] from input channel `in` to output channel `out`, at Winograd's points, into
+ * its place in weights as pm_winograd has them. in_lanes: input channels rounded up to whole
+ * blocks. */
+void pm_packed_put_points(const pm_kernels *kernels, size_t taps, const float *filter, size_t out,
                           size_t out_blocks, size_t in, size_t in_lanes, float *weights);
 /* Add the filters of logits-only passes, once; any thread may ask. PM_E_MEMORY. */
 pm_status pm_packed_for_logits(pm_packed *packed);

@@ -22,7 +22,7 @@ static pm_status transform(const pm_packed *packed, size_t index, float **out) {
             float filter[9];
             for (size_t q = 0; q < taps; q++)
                 filter[q] = from[((i / v * taps + q) * v + i % v) * wide];
-            pm_packed_put_points(packed->kernels, filter, o, out_blocks, i, ins, to);
+            pm_packed_put_points(packed->kernels, 3, filter, o, out_blocks, i, ins, to);
         }
     }
     *out = to;
@@ -31,7 +31,8 @@ static pm_status transform(const pm_packed *packed, size_t index, float **out) {
 
 static pm_status make(const pm_packed *packed, float **filters) {
     for (size_t i = 0; i < packed->fusion.count; i++) {
-        if (packed->groups[i].winograd == NULL) continue;
+        const pm_packed_group *group = &packed->groups[i];
+        if (group->winograd == NULL || group->subpixels != 0) continue;
         pm_status status = transform(packed, i, &filters[i]);
         if (status != PM_OK) return status;
     }

@@ -155,20 +155,28 @@ static void resolve_backward(pm_plan *plan, pm_step *step, rooms *next) {
 
 static void resolve_winograd(const pm_plan *plan, pm_step *step) {
     const pm_node *head = pm_plan_head(plan, step->group);
+    const pm_packed_group *weights = &plan->packed->groups[step->group];
+    const bool image = step->target == PM_GROUP_IMAGE;
+    const pm_tensor *in = &plan->tensors[step->in], *out = image ? &plan->tensors[step->out] : NULL;
     const size_t *size = pm_plan_size(plan, step->target);
     const size_t ins = step->forward ? head->in_channels : head->channels;
-    const size_t outs = step->forward ? head->channels : head->in_channels;
-    const float *weights = step->forward ? plan->packed->logits_filters[step->group]
-                                         : plan->packed->groups[step->group].winograd;
-    step->winograd = (pm_winograd){.in = as_const(pm_plan_span(plan, step->in)),
-                                   .weights = weights,
-                                   .scratch = plan->arena + plan->tensors[step->scratch].offset,
-                                   .images = 1,
-                                   .in_blocks = pm_plan_blocks(plan, ins),
-                                   .out_blocks = pm_plan_blocks(plan, outs),
-                                   .height = size[0],
-                                   .width = size[1],
-                                   .epilogue = epilogue_of(plan, step)};
+    const size_t outs = image           ? PM_RGB * weights->subpixels * weights->subpixels
+                        : step->forward ? head->channels
+                                        : head->in_channels;
+    step->winograd = (pm_winograd){
+        .in = as_const(pm_plan_span(plan, step->in)),
+        .taps = weights->winograd_taps,
+        .first = weights->winograd_first,
+        .weights = step->forward ? plan->packed->logits_filters[step->group] : weights->winograd,
+        .scratch = plan->arena + plan->tensors[step->scratch].offset,
+        .images = 1,
+        .in_blocks = pm_plan_blocks(plan, ins),
+        .out_blocks = pm_plan_blocks(plan, outs),
+        .height = image ? out->height : size[0],
+        .width = image ? out->width : size[1],
+        .in_height = in->height,
+        .in_width = in->width,
+        .epilogue = epilogue_of(plan, step)};
 }
 
 static void resolve_to_image(pm_plan *plan, pm_step *step, rooms *next) {
