@@ -256,7 +256,9 @@ pm_status pm_order_context(const pm_order *order, size_t batch, pm_context **out
     const size_t side = order->preprocessing.crop;
     float scale[3], shift[3];
     pm_context *context = NULL;
-    pm_status status = pm_context_new(order->model, side, side, batch, &context);
+    const size_t together = pm_model_together(order->model); /* points of a path */
+    pm_status status =
+        pm_context_new(order->model, side, side, batch > together ? batch : together, &context);
     if (!status && order->base.transform_input) {
         status = pm_arch_transform_input(pm_model_arch(order->model), scale, shift);
         if (!status) pm_context_set_input_transform(context, scale, shift);

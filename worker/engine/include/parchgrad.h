@@ -123,6 +123,10 @@ const char *pm_model_layer_name(const pm_model *model, size_t index);
 pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, size_t layers,
                                   uint64_t seed, pm_model **out);
 
+/* How many inputs are worth running together, 1 .. 4: more than one where a layer is so wide that
+ * no cache holds its weights. */
+size_t pm_model_together(const pm_model *model);
+
 /* "avx512", "avx2" or "baseline": what the kernels run on (PARCHMILL_ISA forces one). */
 const char *pm_model_isa(const pm_model *model);
 
@@ -227,9 +231,9 @@ typedef struct pm_attribution_result {
 typedef pm_status (*pm_result_fn)(void *user, const pm_attribution_result *result);
 
 /* A context for inputs of height x width pixels. `batch`: how many backward passes run together
- * (1 .. 16); more requests than that run in rounds. Of a model with wide layers up to four inputs
- * (images, or points of ig, smoothgrad and vargrad), but no more than `batch`, also run forward
- * together. PM_E_USAGE: sizes that the network cannot take. */
+ * (1 .. 16); more requests than that run in rounds. Up to pm_model_together inputs (images, or
+ * points of ig, smoothgrad and vargrad), but no more than `batch`, also run forward together.
+ * PM_E_USAGE: sizes that the network cannot take. */
 pm_status pm_context_new(const pm_model *model, size_t height, size_t width, size_t batch,
                          pm_context **out);
 void pm_context_free(pm_context **context);
@@ -247,7 +251,7 @@ pm_status pm_context_attribute(pm_context *context, const float *input, const pm
 pm_status pm_context_attribute_images(pm_context *context, const float *const *inputs,
                                       size_t images, const pm_request *requests, size_t count,
                                       pm_result_fn give, void *user);
-/* How many that may be: 1 where nothing is gained by more. */
+/* How many that may be. */
 size_t pm_context_images(const pm_context *context);
 
 /* Forward only: logits [classes]. */

@@ -132,13 +132,9 @@ pm_status pm_context_new_points(const pm_model *model, size_t height, size_t wid
     return PM_OK;
 }
 
-/* Points that run together, so that the weights of a wide layer come out of memory once for all of
- * them; where no layer is so wide, more points only take room in the caches. */
-enum { POINTS_OF_WIDE = 4, WIDE_FLOATS = 2 << 20 };
-
 pm_status pm_context_new(const pm_model *model, size_t height, size_t width, size_t batch,
                          pm_context **out) {
-    size_t points = pm_packed_widest(model->packed) > WIDE_FLOATS ? POINTS_OF_WIDE : 1;
+    size_t points = pm_model_together(model);
     if (points > batch && batch > 0) points = batch;
     return pm_context_new_points(model, height, width, points, batch, out);
 }
