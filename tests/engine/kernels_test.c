@@ -17,12 +17,13 @@ typedef struct shape {
     size_t in_blocks, out_blocks, height, width, images, side; /* side x side taps */
     pm_step_kind step;
     bool depthwise; /* in_blocks is out_blocks */
+    bool mirrored;  /* taps from the last to the first, as of a backward pass */
 } shape;
 
 typedef struct arrays {
     float *in, *weights, *add, *scale, *shift, *gradient_scale, *factors, *out, *scaled;
     uint8_t *mask, *rectified;
-    ptrdiff_t tap[25];
+    ptrdiff_t tap[49];
     size_t in_floats, out_floats;
     pm_conv conv;
 } arrays;
@@ -65,7 +66,8 @@ static void make(const pm_kernels *k, const shape *s, arrays *a) {
     a->mask = (uint8_t *)filled("mask", a->out_floats);
     a->rectified = (uint8_t *)filled("bits", a->out_floats);
     for (size_t q = 0; q < s->side * s->side; q++)
-        a->tap[q] = (ptrdiff_t)(q / s->side * row + q % s->side * pitch);
+        a->tap[s->mirrored ? s->side * s->side - 1 - q : q] =
+            (ptrdiff_t)(q / s->side * row + q % s->side * pitch);
     const pm_const_span add = {a->add, (ptrdiff_t)(s->out_blocks * out_plane), (ptrdiff_t)out_plane,
                                (ptrdiff_t)(s->width * v), (ptrdiff_t)v};
     const pm_mask_span bits = {NULL, 0, (ptrdiff_t)(s->height * s->width), (ptrdiff_t)s->width, 1};
@@ -171,7 +173,10 @@ static void check(const pm_kernels *k, const shape *s) {
             e->mask.at = a.mask;
             e->add_factors = (pm_const_span){a.factors, 0, (ptrdiff_t)k->lanes, 0, 0};
         }
-        (s->depthwise ? k->depthwise : k->conv)(&a.conv);
+        if (s->depthwise)
+            k->depthwise(&a.conv, 1);
+        else
+            k->conv(&a.conv);
         compare(k, s, &a, forward);
         release(&a);
     }
@@ -192,6 +197,7 @@ static void convolution_and_epilogue_are_what_plain_loops_say(void **state) {
                                1 + width % 2,
                                1 + width % 3,
                                (pm_step_kind)step,
+                               false,
                                false};
                     if (is_rgb(s.step)) s.in_blocks = 1;
                     check(k, &s);
@@ -207,10 +213,10 @@ static void depthwise_convolution_is_what_plain_loops_say(void **state) {
         if (k == NULL) continue;
         for (size_t step = 0; step < 3; step++)
             for (size_t width = 1; width <= 31; width += width < 16 ? 1 : 7)
-                for (size_t side = 1; side <= 5; side += 2)
+                for (size_t side = 1; side <= 7; side += side < 3 ? 1 : 2)
                     for (size_t blocks = 1; blocks <= 3; blocks++)
                         check(k, &(shape){blocks, blocks, 1 + width % 5, width, 1 + width % 2, side,
-                                          steps[step], true});
+                                          steps[step], true, width % 3 == 0});
     }
 }
 
@@ -219,9 +225,12 @@ static void long_sums_and_wide_maps_are_what_plain_loops_say(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const pm_kernels *k = kernels_of(i);
         if (k == NULL) continue;
-        check(k, &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL, false});      /* several running sums */
-        check(k, &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL, false});    /* more than one band */
-        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS, false}); /* as of a linear layer */
+        check(k,
+              &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL, false, false}); /* several running sums */
+        check(k,
+              &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL, false, false}); /* more than one band */
+        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS, false,
+                          false}); /* as of a linear layer */
     }
 }
 
@@ -230,7 +239,7 @@ static void no_taps_give_what_the_epilogue_adds(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const pm_kernels *k = kernels_of(i);
         if (k == NULL) continue;
-        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL, false};
+        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL, false, false};
         arrays a;
         make(k, &s, &a);
         a.conv.taps = 0;

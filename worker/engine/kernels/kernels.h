@@ -146,9 +146,9 @@ typedef struct pm_kernels {
     size_t (*winograd_scratch)(size_t in_blocks, size_t out_blocks, size_t tiles); /* floats */
     /* One filter [taps][taps] at the 36 points. */
     void (*winograd_weights)(size_t taps, const float *filter, float out[PM_WINOGRAD_POINTS]);
-    /* channel by channel: out[k] = sum over taps of weight[k] in[k]; weights [out_blocks][taps][v]
-     */
-    void (*depthwise)(const pm_conv *conv);
+    /* channel by channel: out[k] = sum over taps of weight[k] in[k]; weights [out_blocks][taps][v].
+     * `count` of them over the same images and blocks, row by row in turn. */
+    void (*depthwise)(const pm_conv *convs, size_t count);
     void (*pointwise)(const pm_map *map);
     void (*maxpool)(const pm_map *map);
     /* in: the gradient of the pooled map, in_height x in_width its size */

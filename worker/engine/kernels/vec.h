@@ -132,7 +132,7 @@ void PM_ISA_SYMBOL(pm_winograd)(const pm_winograd *work);
 size_t PM_ISA_SYMBOL(pm_winograd_scratch)(size_t in_blocks, size_t out_blocks, size_t tiles);
 void PM_ISA_SYMBOL(pm_winograd_weights)(size_t taps, const float *filter,
                                         float out[PM_WINOGRAD_POINTS]);
-void PM_ISA_SYMBOL(pm_depthwise)(const pm_conv *conv);
+void PM_ISA_SYMBOL(pm_depthwise)(const pm_conv *convs, size_t count);
 void PM_ISA_SYMBOL(pm_pointwise)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_maxpool_backward)(const pm_map *map);

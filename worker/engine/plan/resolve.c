@@ -392,8 +392,9 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     clear_border(plan, step->scaled, images);
     for (size_t i = 0; i < step->conv_count && step->op == PM_DO_CONV; i++) {
         step->convs[i].images = images;
-        (depthwise ? kernels->depthwise : kernels->conv)(&step->convs[i]);
+        if (!depthwise) kernels->conv(&step->convs[i]);
     }
+    if (depthwise && step->op == PM_DO_CONV) kernels->depthwise(step->convs, step->conv_count);
     switch (step->op) {
     case PM_DO_CONV:
     case PM_DO_HOOK: return;
