@@ -63,7 +63,8 @@ static const char *op_name(const pm_step *step, const pm_node *head) {
     switch (step->op) {
     case PM_DO_CONV: return head->depthwise ? "depthwise" : "conv";
     case PM_DO_WINOGRAD: return "winograd";
-    case PM_DO_CONV_IMAGES: return "linear";
+    case PM_DO_LINEAR:
+    case PM_DO_LINEAR_BACKWARD: return "linear";
     case PM_DO_POINTWISE: return "pointwise";
     case PM_DO_MAXPOOL:
     case PM_DO_MAXPOOL_BACKWARD: return "maxpool";

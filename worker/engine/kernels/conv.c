@@ -17,10 +17,6 @@ enum { PM_BAND_BYTES = 384 * 1024 };
 
 typedef void tile_fn(const pm_conv *conv, const float *in, const float *weights, vec *out);
 
-/* Products that one running sum takes in before it is added to the total: short sums lose less in
- * fp32 than one long one, and it costs a percent. A property of the layer and the ISA only. */
-enum { PM_RUN = 256 };
-
 PM_INLINE size_t run_blocks(const pm_conv *conv, size_t channels) {
     const size_t products = conv->taps * channels;
     return products == 0 || products >= PM_RUN ? 1 : PM_RUN / products;

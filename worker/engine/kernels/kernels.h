@@ -70,7 +70,7 @@ typedef enum pm_step_kind {
 enum { PM_RGB = 3, PM_RGB_PITCH = 4, PM_WINOGRAD_POINTS = 36 };
 
 /* out[k][y][x] = sum over input blocks, taps, channels of weight * in[y row + x step + tap]. Any
- * convolution, its backward pass by parities, and linear layers are of this form. */
+ * convolution and its backward pass by parities are of this form. */
 typedef struct pm_conv {
     pm_const_span in; /* row: between the input rows of two output rows */
     pm_step_kind step;
@@ -113,11 +113,18 @@ typedef struct pm_map {
     float eps;          /* layernorm */
     float *normal;      /* [blocks][height][width][v]: (v - mean) / std of the forward pass, */
     float *inverse;     /* [height][width]: 1 / std */
-    const float *weights;   /* row of a linear layer: as packed for forward */
-    size_t in_blocks, taps; /* of those weights */
-    size_t out_blocks;      /* of those weights */
     pm_epilogue epilogue;
 } pm_map;
+
+/* A linear layer on a map that is flattened, all its pixels and channels. */
+typedef struct pm_linear {
+    pm_const_span in;     /* forward: the map; backward: the gradient of the outputs, one pixel */
+    const float *weights; /* for both: as pm_conv has them, a tap a pixel of the map */
+    float *sums;          /* backward: scratch [images][in_blocks][height][width][v], aligned */
+    size_t images, in_blocks, height, width; /* of the map */
+    size_t out_blocks;
+    pm_epilogue epilogue; /* forward: outputs are one pixel; backward: the map's gradient */
+} pm_linear;
 
 /* The gradient at a convolution's output, of one image. */
 typedef struct pm_measure {
@@ -165,8 +172,11 @@ typedef struct pm_kernels {
     void (*layernorm)(const pm_map *map);
     /* in: the gradient of the normalised map (w taken in already) */
     void (*layernorm_backward)(const pm_map *map);
-    /* image n: values[n] times row rows[n] of a linear layer's weights; taps = height width */
-    void (*linear_row)(const pm_map *map, const size_t *rows, const float *values);
+    void (*linear)(const pm_linear *linear);
+    void (*linear_backward)(const pm_linear *linear);
+    /* The gradient of one output each: values[n] times row rows[n] of the weights for image n;
+     * `in` is not read. */
+    void (*linear_row)(const pm_linear *linear, const size_t *rows, const float *values);
     void (*measure)(const pm_measure *measure);
     /* delta *= factor of its channel, in place; factors [blocks v] */
     void (*scale)(const pm_measure *measure, const float *factors);

@@ -230,26 +230,3 @@ static void subsample_backward(const pm_map *map, strip *s) {
 void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map) {
     each_strip(map, subsample_backward, NULL);
 }
-
-/* ---- the gradient of one logit: a row of the last linear layer ---- */
-
-void PM_ISA_SYMBOL(pm_linear_row)(const pm_map *map, const size_t *rows, const float *values) {
-    vec pixels[PM_STRIP];
-    float *o = (float *)pixels;
-    for (size_t n = 0; n < map->images; n++) {
-        /* Weights as pm_conv has them: pairs of output blocks, an odd last one alone. */
-        size_t block = rows[n] / PM_LANES / 2 * 2;
-        size_t wide = (map->out_blocks - block >= 2 ? 2 : 1) * PM_LANES;
-        const float *w = map->weights + block * PM_LANES * map->in_blocks * map->taps * PM_LANES +
-                         (rows[n] - block * PM_LANES);
-        for (size_t b = 0; b < map->blocks; b++)
-            for (size_t y = 0; y < map->height; y++)
-                for (size_t x = 0; x < map->width; x += PM_STRIP) {
-                    size_t count = map->width - x < PM_STRIP ? map->width - x : PM_STRIP;
-                    size_t first = (b * map->taps + y * map->width + x) * PM_LANES;
-                    for (size_t i = 0; i < count * PM_LANES; i++)
-                        o[i] = values[n] * w[(first + i) * wide];
-                    PM_ISA_SYMBOL(pm_finish)(&map->epilogue, pixels, n, b, y, x, count);
-                }
-    }
-}

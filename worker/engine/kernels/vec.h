@@ -123,6 +123,10 @@ enum { PM_ISA_SYMBOL(pm_conv_tile_pixels) = PM_LANES == 16 ? 14 : 6 };
 void PM_ISA_SYMBOL(pm_conv_tile)(const pm_conv *conv, size_t blocks, size_t pixels, const float *in,
                                  const float *weights, vec *out);
 
+/* Products that one running sum takes in before it is added to the total: short sums lose less in
+ * fp32 than one long one, and it costs a percent. A property of the layer and the ISA only. */
+enum { PM_RUN = 256 };
+
 /* Pixels that a kernel works out before it hands them to pm_finish. */
 enum { PM_STRIP = 16 };
 
@@ -146,7 +150,9 @@ void PM_ISA_SYMBOL(pm_subsample)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_subsample_backward)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_layernorm)(const pm_map *map);
 void PM_ISA_SYMBOL(pm_layernorm_backward)(const pm_map *map);
-void PM_ISA_SYMBOL(pm_linear_row)(const pm_map *map, const size_t *rows, const float *values);
+void PM_ISA_SYMBOL(pm_linear)(const pm_linear *linear);
+void PM_ISA_SYMBOL(pm_linear_backward)(const pm_linear *linear);
+void PM_ISA_SYMBOL(pm_linear_row)(const pm_linear *linear, const size_t *rows, const float *values);
 void PM_ISA_SYMBOL(pm_measure)(const pm_measure *measure);
 void PM_ISA_SYMBOL(pm_scale)(const pm_measure *measure, const float *factors);
 void PM_ISA_SYMBOL(pm_activity)(pm_activity *activity);

@@ -55,13 +55,6 @@ static size_t delta_border(const pm_plan *plan, int index) {
     return (size_t)border;
 }
 
-/* A linear layer reads the gradients of all requests as the pixels of one map. */
-static void interleave(pm_plan *plan, int tensor) {
-    pm_tensor *t = &plan->tensors[tensor];
-    t->image = t->pixel;
-    t->plane = t->pixel * (ptrdiff_t)t->images;
-}
-
 static int gradient_tensor(pm_plan *plan, const pm_step *step, int group, size_t border) {
     const size_t *size = pm_plan_size(plan, group);
     size_t blocks = pm_plan_blocks(plan, pm_plan_head(plan, group)->channels);
@@ -76,7 +69,6 @@ static void finish_target(pm_plan *plan, pm_step *step, int group) {
         plan->grad[group] = step->out = gradient_tensor(plan, step, group, 0);
     plan->delta[group] = step->scaled =
         gradient_tensor(plan, step, group, delta_border(plan, group));
-    if (g->kind == PM_GROUP_LINEAR) interleave(plan, step->scaled);
 }
 
 static void use_all(pm_plan *plan, const pm_step *step) {
@@ -176,6 +168,15 @@ static void conv(pm_plan *plan, pending *all, int index) {
     add_scratch(plan, &plan->steps[plan->step_count - 1], pm_plan_head(plan, index)->in_channels);
 }
 
+static void linear(pm_plan *plan, pending *all, int index) {
+    const int target = plan->packed->fusion.groups[index].input;
+    pm_step *step = compute(plan, all, PM_DO_LINEAR_BACKWARD, index, target);
+    const size_t features = plan->packed->groups[index].forward.taps *
+                            pm_plan_blocks(plan, pm_plan_head(plan, target)->channels) *
+                            plan->packed->kernels->lanes;
+    step->scratch = pm_plan_scratch(plan, step, plan->batch * features);
+}
+
 static void scale(pm_plan *plan, pending *all, int index) {
     const pm_group *group = &plan->packed->fusion.groups[index];
     compute(plan, all, PM_DO_SCALE_SUM, index, group->factors)->factors = plan->value[group->input];
@@ -244,8 +245,10 @@ static void add_group(pm_plan *plan, pending *all, int index) {
             conv(plan, all, index);
         return;
     case PM_GROUP_LINEAR:
-        compute(plan, all, index == fusion->output ? PM_DO_LINEAR_ROW : PM_DO_CONV_IMAGES, index,
-                group->input);
+        if (index == fusion->output)
+            compute(plan, all, PM_DO_LINEAR_ROW, index, group->input);
+        else
+            linear(plan, all, index);
         return;
     case PM_GROUP_MAXPOOL: compute(plan, all, PM_DO_MAXPOOL_BACKWARD, index, group->input); return;
     case PM_GROUP_AVGPOOL: compute(plan, all, PM_DO_AVGPOOL_BACKWARD, index, group->input); return;

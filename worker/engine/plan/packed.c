@@ -296,35 +296,23 @@ static pm_status pack_stem(const pm_node *node, pm_packed_group *out, const pm_k
 
 /* ---- linear ---- */
 
-/* Features come as [C, pixels] flattened; a pixel is a tap forward and a class backward. */
-static pm_status pack_linear(const pm_graph *graph, const pm_node *node, bool last,
-                             pm_packed_group *out, size_t lanes) {
+/* Features come as [C, pixels] flattened; a pixel is a tap. */
+static pm_status pack_linear(const pm_graph *graph, const pm_node *node, pm_packed_group *out,
+                             size_t lanes) {
     const size_t channels = graph->nodes[node->input[0]].channels;
     const size_t pixels = node->in_channels / channels;
-    size_t forward = packed_floats(node->channels, channels, pixels, lanes, false);
-    size_t one = packed_floats(channels, node->channels, 1, lanes, false);
-    pm_status status = PM_OK;
     size_t *at = malloc(pixels * sizeof *at);
-    out->backward_count = last ? 0 : pixels;
-    out->memory = pm_floats_new(forward + out->backward_count * one);
-    out->backward = calloc(pixels, sizeof *out->backward);
-    out->taps = calloc(1, sizeof *out->taps);
-    if (at == NULL || out->memory == NULL || out->backward == NULL || out->taps == NULL) {
-        status = no_memory(node);
-        goto done;
+    out->memory = pm_floats_new(packed_floats(node->channels, channels, pixels, lanes, false));
+    if (at == NULL || out->memory == NULL) {
+        free(at);
+        return no_memory(node);
     }
     for (size_t q = 0; q < pixels; q++) at[q] = q;
     source s = {node->weight, node->channels, node->in_channels, channels, pixels, at, pixels};
     out->forward = (pm_tap_class){pixels, NULL, out->memory};
-    float *dst = pack(out->memory, &s, lanes, false);
-    for (size_t q = 0; q < out->backward_count; q++) {
-        source t = {node->weight, channels, pixels, node->channels, node->in_channels, &at[q], 1};
-        out->backward[q] = (pm_tap_class){1, out->taps, dst};
-        dst = pack(dst, &t, lanes, false);
-    }
-done:
+    (void)pack(out->memory, &s, lanes, false);
     free(at);
-    return status;
+    return PM_OK;
 }
 
 /* ---- epilogue ---- */
@@ -381,7 +369,7 @@ static pm_status pack_group(pm_packed *packed, size_t index) {
         status = group->input == PM_GROUP_IMAGE ? pack_stem(head, out, packed->kernels)
                                                 : pack_conv(head, out, packed->kernels);
     else if (group->kind == PM_GROUP_LINEAR)
-        status = pack_linear(graph, head, (int)index == packed->fusion.output, out, lanes);
+        status = pack_linear(graph, head, out, lanes);
     return status == PM_OK ? pack_affine(graph, group, out, lanes) : status;
 }
 

@@ -22,10 +22,9 @@ typedef struct pm_tap_class {
 } pm_tap_class;
 
 typedef struct pm_packed_group {
-    pm_tap_class forward;  /* conv; linear: one tap a pixel, tap[] unused */
+    pm_tap_class forward;  /* conv; linear: one tap a pixel, tap NULL; read backward as well */
     size_t backward_count; /* conv: stride^2 parities of the input pixel, row-major;
-                              first conv: one; linear: one an input pixel, one tap each;
-                              last linear: 0, its rows are read from forward */
+                              first conv: one; linear: 0 */
     pm_tap_class *backward;
     const float *winograd; /* conv 3x3, stride 1, pad 1, and a first conv whose sub-pixels have 3x3
                               or 4x4 taps: the backward's filters at 36 points, as pm_winograd has

@@ -149,8 +149,8 @@ static int kept_tensor(pm_plan *plan, size_t bytes, size_t first) {
 
 static pm_step_op forward_op(pm_group_kind kind) {
     switch (kind) {
-    case PM_GROUP_CONV:
-    case PM_GROUP_LINEAR: return PM_DO_CONV;
+    case PM_GROUP_CONV: return PM_DO_CONV;
+    case PM_GROUP_LINEAR: return PM_DO_LINEAR;
     case PM_GROUP_MAXPOOL: return PM_DO_MAXPOOL;
     case PM_GROUP_AVGPOOL: return PM_DO_AVGPOOL;
     case PM_GROUP_AVGPOOL_WINDOW: return PM_DO_AVGPOOL_WINDOW;

@@ -34,8 +34,7 @@ typedef struct pm_home {
 
 typedef enum pm_step_op {
     PM_DO_CONV,
-    PM_DO_WINOGRAD,    /* a convolution's backward; its forward for logits alone */
-    PM_DO_CONV_IMAGES, /* a linear layer's backward: images take the place of pixels */
+    PM_DO_WINOGRAD, /* a convolution's backward; its forward for logits alone */
     PM_DO_POINTWISE,
     PM_DO_MAXPOOL,
     PM_DO_MAXPOOL_BACKWARD,
@@ -49,9 +48,11 @@ typedef enum pm_step_op {
     PM_DO_SUBSAMPLE_BACKWARD,
     PM_DO_LAYERNORM,
     PM_DO_LAYERNORM_BACKWARD,
-    PM_DO_LINEAR_ROW,
-    PM_DO_SEED, /* the gradient of the logits themselves, where no linear layer gives them */
-    PM_DO_HOOK, /* the gradient at a convolution's output stands in `in`: measure, scale */
+    PM_DO_LINEAR,
+    PM_DO_LINEAR_BACKWARD,
+    PM_DO_LINEAR_ROW, /* a last linear layer's backward */
+    PM_DO_SEED,       /* the gradient of the logits themselves, where no linear layer gives them */
+    PM_DO_HOOK,       /* the gradient at a convolution's output stands in `in`: measure, scale */
 } pm_step_op;
 
 typedef struct pm_step {
@@ -70,6 +71,7 @@ typedef struct pm_step {
     size_t conv_count;
     pm_winograd winograd;
     pm_map map;
+    pm_linear linear;
 } pm_step;
 
 typedef struct pm_plan {

@@ -72,16 +72,6 @@ static void stride_epilogue(pm_epilogue *e, const pm_kernels *kernels, size_t y,
     stride_mask(&e->slope, kernels->lanes * sizeof(float), y, x, step);
 }
 
-/* Images instead of pixels: one row of them at pixel (y, x) of every map. */
-static void turn_epilogue(pm_epilogue *e, const pm_kernels *kernels, size_t y, size_t x) {
-    stride_epilogue(e, kernels, y, x, 1);
-    e->add.pixel = e->add.image;
-    e->out.pixel = e->out.image;
-    e->scaled.pixel = e->scaled.image;
-    e->mask.pixel = 0;
-    e->slope.pixel = 0;
-}
-
 typedef struct rooms {
     pm_conv *conv;
     ptrdiff_t *tap;
@@ -96,7 +86,7 @@ static pm_conv *new_conv(pm_step *step, rooms *next, const pm_tap_class *class, 
                       .tap = next->tap,
                       .weights = class->weights,
                       .images = 1};
-    for (size_t q = 0; q < class->taps && class->tap != NULL; q++)
+    for (size_t q = 0; q < class->taps; q++)
         next->tap[q] = class->tap[q].dy * in.row + class->tap[q].dx * in.pixel;
     next->tap += class->taps;
     return conv;
@@ -125,14 +115,9 @@ static void resolve_forward(pm_plan *plan, pm_step *step, rooms *next) {
     const pm_tensor *in = &plan->tensors[step->in];
     const pm_tap_class *class = &plan->packed->groups[step->group].forward;
     const size_t *size = pm_plan_size(plan, step->group);
-    ptrdiff_t *tap = next->tap;
     pm_conv *conv = new_conv(step, next, class, as_const(pm_plan_span(plan, step->in)));
     conv->in_blocks = in->blocks;
-    if (head->op == PM_OP_LINEAR)
-        for (size_t q = 0; q < class->taps; q++)
-            tap[q] = (ptrdiff_t)(q / in->width) * in->row + (ptrdiff_t)(q % in->width) * in->pixel;
-    else
-        set_step(conv, head->stride, step->in == plan->image);
+    set_step(conv, head->stride, step->in == plan->image);
     set_output(conv, plan, head->channels, size[0], size[1], epilogue_of(plan, step));
 }
 
@@ -190,22 +175,6 @@ static void resolve_to_image(pm_plan *plan, pm_step *step, rooms *next) {
                out->width, epilogue_of(plan, step));
 }
 
-static void resolve_images(pm_plan *plan, pm_step *step, rooms *next) {
-    const pm_node *head = pm_plan_head(plan, step->group);
-    const pm_packed_group *weights = &plan->packed->groups[step->group];
-    const size_t *size = pm_plan_size(plan, step->target);
-    const pm_node *target = pm_plan_head(plan, step->target);
-    for (size_t p = 0; p < weights->backward_count; p++) {
-        pm_epilogue e = epilogue_of(plan, step);
-        turn_epilogue(&e, plan->packed->kernels, p / size[1], p % size[1]);
-        pm_conv *conv =
-            new_conv(step, next, &weights->backward[p], as_const(pm_plan_span(plan, step->in)));
-        conv->in.row = 0;
-        conv->in_blocks = pm_plan_blocks(plan, head->channels);
-        set_output(conv, plan, target->channels, 1, 1, e);
-    }
-}
-
 static void resolve_map(pm_plan *plan, pm_step *step) {
     const pm_node *head = pm_plan_head(plan, step->group), *target = head;
     if (step->target >= 0) target = pm_plan_head(plan, step->target);
@@ -241,18 +210,29 @@ static void resolve_map(pm_plan *plan, pm_step *step) {
         m->normal = plan->arena + plan->tensors[plan->normal[step->group]].offset;
         m->inverse = m->normal + m->blocks * plan->packed->kernels->lanes * here[0] * here[1];
     }
-    if (step->op == PM_DO_LINEAR_ROW) {
-        m->weights = plan->packed->groups[step->group].forward.weights;
-        m->taps = plan->packed->groups[step->group].forward.taps;
-        m->in_blocks = m->blocks;
-        m->out_blocks = pm_plan_blocks(plan, head->channels);
-    }
+}
+
+static void resolve_linear(const pm_plan *plan, pm_step *step) {
+    const int features = plan->packed->fusion.groups[step->group].input;
+    const size_t *size = pm_plan_size(plan, features);
+    step->linear =
+        (pm_linear){.in = as_const(pm_plan_span(plan, step->in)),
+                    .weights = plan->packed->groups[step->group].forward.weights,
+                    .images = 1,
+                    .in_blocks = pm_plan_blocks(plan, pm_plan_head(plan, features)->channels),
+                    .height = size[0],
+                    .width = size[1],
+                    .out_blocks = pm_plan_blocks(plan, pm_plan_head(plan, step->group)->channels),
+                    .epilogue = epilogue_of(plan, step)};
+    if (step->scratch != PM_TENSOR_NONE)
+        step->linear.sums = plan->arena + plan->tensors[step->scratch].offset;
 }
 
 static void count_rooms(const pm_plan *plan, size_t *convs, size_t *taps) {
     *convs = *taps = 0;
     for (size_t g = 0; g < plan->packed->fusion.count; g++) {
         const pm_packed_group *weights = &plan->packed->groups[g];
+        if (weights->forward.tap == NULL) continue; /* no convolution */
         *convs += 1 + weights->backward_count;
         *taps += weights->forward.taps;
         for (size_t p = 0; p < weights->backward_count; p++) *taps += weights->backward[p].taps;
@@ -275,8 +255,9 @@ pm_status pm_plan_resolve(pm_plan *plan) {
             resolve_to_image(plan, step, &next);
         else if (step->op == PM_DO_CONV)
             resolve_backward(plan, step, &next);
-        else if (step->op == PM_DO_CONV_IMAGES)
-            resolve_images(plan, step, &next);
+        else if (step->op == PM_DO_LINEAR || step->op == PM_DO_LINEAR_BACKWARD ||
+                 step->op == PM_DO_LINEAR_ROW)
+            resolve_linear(plan, step);
         else if (step->op == PM_DO_WINOGRAD)
             resolve_winograd(plan, step);
         else if (step->op != PM_DO_HOOK && step->op != PM_DO_SEED)
@@ -293,6 +274,7 @@ void pm_plan_guide(pm_plan *plan, bool guided) {
         for (size_t k = 0; k < step->conv_count; k++) step->convs[k].epilogue.guided = guided;
         step->winograd.epilogue.guided = guided;
         step->map.epilogue.guided = guided;
+        step->linear.epilogue.guided = guided;
     }
 }
 
@@ -359,30 +341,6 @@ static void each_point(const pm_plan *plan, const pm_step *step, size_t images,
     }
 }
 
-/* Images that stand side by side as pixels, those of a point at a time. */
-static void run_images(const pm_plan *plan, const pm_step *step, size_t images) {
-    const size_t mask = plan->packed->kernels->mask_bytes, slope = plan->packed->kernels->lanes * 4;
-    for (size_t i = 0; i < step->conv_count; i++)
-        for (size_t first = 0, end; first < images; first = end) {
-            const ptrdiff_t point = plan->point_of[first], x = (ptrdiff_t)first;
-            pm_conv conv = step->convs[i];
-            pm_epilogue *e = &conv.epilogue;
-            for (end = first + 1; end < images && plan->point_of[end] == point;) end++;
-            conv.width = end - first;
-            conv.in.at += x * conv.in.pixel;
-            if (e->add.at != NULL) e->add.at += x * e->add.pixel;
-            if (e->out.at != NULL) e->out.at += x * e->out.pixel;
-            if (e->scaled.at != NULL) e->scaled.at += x * e->scaled.pixel;
-            e->mask.at =
-                e->mask.at ? (char *)e->mask.at + point * e->mask.image * (ptrdiff_t)mask : NULL;
-            e->slope.at = e->slope.at
-                              ? (char *)e->slope.at + point * e->slope.image * (ptrdiff_t)slope
-                              : NULL;
-            e->mask.image = e->slope.image = 0;
-            plan->packed->kernels->conv(&conv);
-        }
-}
-
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values) {
     const pm_kernels *kernels = plan->packed->kernels;
@@ -390,15 +348,15 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     const bool depthwise = pm_plan_head(plan, step->group)->depthwise;
     clear_border(plan, step->out, images);
     clear_border(plan, step->scaled, images);
-    for (size_t i = 0; i < step->conv_count && step->op == PM_DO_CONV; i++) {
+    for (size_t i = 0; i < step->conv_count; i++) {
         step->convs[i].images = images;
         if (!depthwise) kernels->conv(&step->convs[i]);
     }
     if (depthwise && step->op == PM_DO_CONV) kernels->depthwise(step->convs, step->conv_count);
+    step->linear.images = images;
     switch (step->op) {
     case PM_DO_CONV:
     case PM_DO_HOOK: return;
-    case PM_DO_CONV_IMAGES: run_images(plan, step, images); return;
     case PM_DO_SEED: seed(plan, step, images, rows, values); return;
     case PM_DO_WINOGRAD:
         step->winograd.images = images;
@@ -424,9 +382,8 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     case PM_DO_LAYERNORM_BACKWARD:
         each_point(plan, step, images, kernels->layernorm_backward);
         return;
-    case PM_DO_LINEAR_ROW:
-        step->map.images = images;
-        kernels->linear_row(&step->map, rows, values);
-        return;
+    case PM_DO_LINEAR: kernels->linear(&step->linear); return;
+    case PM_DO_LINEAR_BACKWARD: kernels->linear_backward(&step->linear); return;
+    case PM_DO_LINEAR_ROW: kernels->linear_row(&step->linear, rows, values); return;
     }
 }
