@@ -29,7 +29,9 @@
  *  7. PM_CRASHES_ALONE_MAX crashes alone make an item poison, once; fewer never do.
  *  8. Every unfinished task is ready, leased, settling or being blamed; the last one to finish
  *     gives RUN_DONE, once.
- *  9. A worker gets no more tasks than its credit, and none when stopped.
+ *  9. A worker gets no more tasks than its credit, and none when stopped. Beyond a task for each
+ *     thread and one in reserve it gets none that make it hold more than half of its threads' share
+ *     of all open tasks, so that all are at work until a run's end.
  * 10. Runs with ready tasks take turns; an alone task waits for at most one worker to run dry.
  * 11. A worker gets RUN_INFO before the first TASK of a run after its hello.
  * 12. No token is given twice, not even in another epoch.
@@ -92,7 +94,8 @@ pm_status pm_scheduler_new(const pm_scheduler_options *options, pm_scheduler **o
     s->hang_beats = beats < HANG_BEATS_LEAST ? HANG_BEATS_LEAST : (uint32_t)beats;
     s->action_capacity = FIRST_ACTIONS;
     s->actions = malloc(FIRST_ACTIONS * sizeof *s->actions);
-    pm_list *lists[] = {&s->turn, &s->alone_turn, &s->words, &s->deadlines, &s->idle, &s->busy};
+    pm_list *lists[] = {&s->turn, &s->alone_turn, &s->words, &s->deadlines,
+                        &s->idle, &s->busy,       &s->served};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) pm_list_init(lists[i]);
     pm_map *maps[] = {&s->runs, &s->tasks, &s->workers, &s->instances};
     pm_status status = s->actions ? PM_OK : pm_fail(PM_E_MEMORY, "out of memory for actions");

@@ -98,6 +98,7 @@ typedef struct pm_event {
     bool committed;       /* RECORDED, BLAMED; false: refused, nothing was written */
     uint32_t credit;      /* CREDIT: this many more */
     pm_instance instance; /* HELLO */
+    uint32_t threads;     /* HELLO; 0 counts as 1 */
     bool crashed;         /* HELLO: crashed_instance died by its own fault */
     pm_instance crashed_instance;
     const char *crash_reason; /* HELLO; NULL: unknown */

@@ -71,6 +71,28 @@ static pm_sched_worker *first_worker(pm_list *workers) {
     return node ? PM_OWNER(node, pm_sched_worker, hunger) : NULL;
 }
 
+bool pm_sched_has_share(const pm_scheduler *s, const pm_sched_worker *worker) {
+    const uint64_t held = worker->lease_count, open = s->ready_count + s->leased_count;
+    if (PM_PLANTED(17)) return false;
+    return held > worker->threads && 2 * held * s->threads >= open * worker->threads;
+}
+
+/* Who has its share steps aside; each step is paid for by the one that placed it. */
+static pm_sched_worker *first_busy(pm_scheduler *s) {
+    pm_sched_worker *worker;
+    while ((worker = first_worker(&s->busy)) && pm_sched_has_share(s, worker))
+        pm_list_push_back(&s->served, &worker->hunger);
+    return worker;
+}
+
+/* Shares grow as tasks or runs come and workers go. Where the first has its share still, the others
+ * wait with it: the end of a lease of theirs places them anew. */
+static void look_at_served(pm_scheduler *s) {
+    pm_sched_worker *worker;
+    while ((worker = first_worker(&s->served)) && !pm_sched_has_share(s, worker))
+        pm_sched_place_worker(s, worker);
+}
+
 static void unreserve(pm_scheduler *s) {
     pm_sched_worker *worker = s->reserved;
     s->reserved = NULL;
@@ -107,7 +129,7 @@ static bool give_alone(pm_scheduler *s, bool *failed) {
 static bool give_normal(pm_scheduler *s, bool *failed) {
     pm_sched_task *task = first_task(&s->turn, false);
     pm_sched_worker *worker = first_worker(&s->idle);
-    if (!worker) worker = first_worker(&s->busy);
+    if (!worker) worker = first_busy(s);
     if (!task || !worker) return false;
     *failed = !give(s, task, worker);
     s->alone_next = true;
@@ -117,5 +139,6 @@ static bool give_normal(pm_scheduler *s, bool *failed) {
 void pm_sched_dispatch(pm_scheduler *s) {
     bool failed = false;
     if (s->paused || s->draining) return;
+    look_at_served(s);
     while (!failed && (give_alone(s, &failed) || (!failed && give_normal(s, &failed)))) continue;
 }

@@ -48,12 +48,12 @@ typedef struct pm_sched_worker {
     pm_worker_id id;
     pm_instance instance;
     pm_link_node word;   /* scheduler->words, oldest first */
-    pm_link_node hunger; /* scheduler->idle or ->busy, where it may get a task */
+    pm_link_node hunger; /* scheduler->idle, ->busy or ->served, where it may get a task */
     pm_list leases;
     int64_t last_word_ms;
     uint64_t runs_sent[PM_RUNS_SENT];
     size_t lease_count, runs_sent_next;
-    uint32_t credit;
+    uint32_t credit, threads;
     uint32_t beats; /* heartbeats so far */
     bool alone;     /* holds an alone task */
     bool stopped;   /* drained or hung: gets nothing more */
@@ -97,6 +97,8 @@ struct pm_scheduler {
     pm_list words, deadlines;
     pm_list idle;              /* workers with credit that hold nothing */
     pm_list busy;              /* workers with credit that hold something, but nothing alone */
+    pm_list served;            /* those of them that had their share when last looked at */
+    uint64_t threads;          /* of all workers */
     pm_sched_worker *reserved; /* gets nothing until it is idle, then an alone task */
     size_t ready_count, leased_count, alone_ready_count, alone_leased_count;
     uint32_t hang_beats;
@@ -164,6 +166,8 @@ void pm_sched_worker_free(pm_scheduler *s, pm_sched_worker *worker);
  * unless it had its turn. */
 void pm_sched_place_run(pm_scheduler *s, pm_sched_run *run, bool had_turn);
 void pm_sched_place_worker(pm_scheduler *s, pm_sched_worker *worker);
+/* It holds a task in reserve, and half of its threads' share of all that is open. */
+bool pm_sched_has_share(const pm_scheduler *s, const pm_sched_worker *worker);
 /* Hand out tasks while there are both tasks and credit. */
 void pm_sched_dispatch(pm_scheduler *s);
 

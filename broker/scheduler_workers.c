@@ -35,6 +35,7 @@ void pm_sched_worker_free(pm_scheduler *s, pm_sched_worker *worker) {
     pm_node_unlink(&worker->hunger);
     pm_map_remove(&s->workers, &worker->by_id);
     pm_map_remove(&s->instances, &worker->by_instance);
+    s->threads -= worker->threads;
     if (s->reserved == worker) s->reserved = NULL;
     free(worker);
 }
@@ -137,6 +138,8 @@ static pm_sched_worker *worker_new(pm_scheduler *s, const pm_event *event) {
     if (!worker) return NULL;
     worker->id = event->worker;
     worker->instance = event->instance;
+    worker->threads = event->threads ? event->threads : 1;
+    s->threads += worker->threads;
     pm_list_init(&worker->leases);
     pm_map_insert(&s->workers, worker->id, &worker->by_id);
     pm_map_insert(&s->instances, instance_key(&worker->instance), &worker->by_instance);

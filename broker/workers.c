@@ -9,7 +9,7 @@
 #include "broker/records.h"
 #include "lib/base/log.h"
 
-enum { ID_BYTES_MAX = 7, HELD_MAX = 4096 };
+enum { ID_BYTES_MAX = 7, HELD_MAX = 4096, THREADS_MOST = 1024 };
 
 pm_worker_id pm_broker_worker_id(const pm_peer *peer) {
     pm_worker_id id = peer->id_size;
@@ -51,6 +51,7 @@ static pm_greeting *read_hello(const Pm__Wire__Hello *hello, pm_worker_id id) {
     if (!out) return NULL;
     out->event = (pm_event){.kind = PM_EVENT_HELLO, .worker = id, .leases = out->held};
     memcpy(out->event.instance.bytes, hello->instance.data, sizeof out->event.instance.bytes);
+    out->event.threads = hello->threads < THREADS_MOST ? hello->threads : THREADS_MOST;
     if (hello->has_crashed_instance && hello->crashed_instance.len == PM_INSTANCE_BYTES) {
         out->event.crashed = true;
         memcpy(out->event.crashed_instance.bytes, hello->crashed_instance.data, PM_INSTANCE_BYTES);

@@ -161,9 +161,9 @@ static void on_welcome(session *s, const Pm__Wire__Welcome *welcome) {
     s->crash_told = true;
     s->beat_ms = pm_clock_ms();
     pm_work_settle(s->work, welcome);
-    size_t held = pm_work_lease_count(s->work), wanted = s->options->threads + 1;
+    const size_t held = pm_work_lease_count(s->work);
     pm_log(PM_LOG_INFO, "worker.link.up", "broker=" PM_QUOTED " leases=%zu", s->options->url, held);
-    if (!s->draining && held < wanted && give_credit(s, wanted - held)) go_down(s, "full");
+    if (give_credit(s, pm_work_take_credit(s->work))) go_down(s, "full");
 }
 
 static void on_refused(session *s, const Pm__Wire__Refused *refused) {
@@ -276,8 +276,7 @@ static pm_status send_heartbeat(session *s) {
 static void transmit(session *s, int64_t now_ms) {
     pm_status status = pm_work_flush(s->work, send_message, s);
     if (!status) {
-        size_t owed = pm_work_take_credit(s->work);
-        if (give_credit(s, owed)) status = PM_E_IO;
+        if (give_credit(s, pm_work_take_credit(s->work))) status = PM_E_IO;
     }
     if (!status && now_ms >= s->beat_ms) {
         status = send_heartbeat(s);
@@ -352,6 +351,7 @@ pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, in
         .options = options, .work = work, .heartbeat_ms = HEARTBEAT_MS, .silence_ms = SILENCE_MS};
     pm_status status = pm_link_new(options->url, PM_ROLE_WORKER, options->insecure, &s.link);
     if (status) return status;
+    pm_work_expect(work, options->threads);
     while (!status && !drained(&s, pm_clock_ms())) status = turn(&s, signal_fd);
     say_goodbye(&s);
     *left_computing = pm_work_is_computing(work);

@@ -2,7 +2,7 @@
  *
  * A lease is QUEUED (taken by nobody), RUNNING (a compute thread holds it) or COMPUTED (its last
  * result is on its way). It leaves the list when it is revoked and not RUNNING, or COMPUTED with
- * every result recorded; each leaving owes the broker one credit. */
+ * every result recorded. Credit is given for as many as the window has room for. */
 #include "worker/work.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "worker/run.h"
 #include "worker/work_private.h"
@@ -96,7 +97,6 @@ static void sweep(pm_work *work) {
         }
         *place = lease->next;
         lease_free(work, lease);
-        work->credit_owed++;
     }
     pthread_cond_broadcast(&work->changed);
 }
@@ -139,6 +139,13 @@ void pm_work_fini(pm_work *work) {
     close(work->wake_fd);
     pthread_cond_destroy(&work->changed);
     pthread_mutex_destroy(&work->lock);
+}
+
+void pm_work_expect(pm_work *work, size_t threads) {
+    pthread_mutex_lock(&work->lock);
+    work->threads = threads;
+    work->window = threads + 1;
+    pthread_mutex_unlock(&work->lock);
 }
 
 static pm_run *find_run(pm_work *work, uint64_t id) {
@@ -268,6 +275,7 @@ pm_status pm_work_add_task(pm_work *work, pm_message *message) {
     run->users++;
     run->used = ++work->run_clock;
     append_lease(work, lease);
+    if (work->credit_open) work->credit_open--;
     sweep(work);
 done:
     pthread_mutex_unlock(&work->lock);
@@ -386,7 +394,7 @@ void pm_work_settle(pm_work *work, const Pm__Wire__Welcome *welcome) {
     }
     sweep(work);
     /* Credit starts anew with each connection. */
-    work->credit_owed = 0;
+    work->credit_open = 0;
     pthread_mutex_unlock(&work->lock);
 }
 
@@ -455,10 +463,12 @@ pm_status pm_work_flush(pm_work *work, pm_send_fn send, void *user) {
 
 size_t pm_work_take_credit(pm_work *work) {
     pthread_mutex_lock(&work->lock);
-    size_t owed = work->draining ? 0 : work->credit_owed;
-    work->credit_owed = 0;
+    size_t taken = work->credit_open, credit = 0;
+    for (pm_lease *lease = work->leases; lease; lease = lease->next) taken++;
+    if (!work->draining && work->window > taken) credit = work->window - taken;
+    work->credit_open += credit;
     pthread_mutex_unlock(&work->lock);
-    return owed;
+    return credit;
 }
 
 void pm_work_drain(pm_work *work) {
@@ -504,7 +514,10 @@ pm_lease *pm_work_take(pm_work *work) {
                 taken = lease;
         if (!taken) pthread_cond_wait(&work->changed, &work->lock);
     }
-    if (taken) taken->state = PM_LEASE_RUNNING;
+    if (taken) {
+        taken->state = PM_LEASE_RUNNING;
+        taken->taken_us = pm_clock_us();
+    }
     pthread_mutex_unlock(&work->lock);
     return taken;
 }
@@ -551,8 +564,17 @@ void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, pm_outgo
     pthread_mutex_unlock(&work->lock);
 }
 
+/* Short tasks need more of them in reserve, so that no thread ever waits for the broker. */
+static void set_window(pm_work *work, const pm_lease *lease) {
+    const int64_t us = pm_clock_us() - lease->taken_us + 1;
+    work->lease_us = work->lease_us ? (3 * work->lease_us + us) / 4 : us;
+    size_t ahead = (size_t)(1000 * PM_AHEAD_MS / work->lease_us) * work->threads + 1;
+    work->window = work->threads + (ahead < PM_AHEAD_MAX ? ahead : PM_AHEAD_MAX);
+}
+
 void pm_work_end(pm_work *work, pm_lease *lease, bool all_done) {
     pthread_mutex_lock(&work->lock);
+    if (all_done) set_window(work, lease);
     lease->state = all_done ? PM_LEASE_COMPUTED : PM_LEASE_QUEUED;
     lease->give_back = lease->give_back || !all_done;
     sweep(work);

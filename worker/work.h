@@ -20,7 +20,9 @@ enum {
     PM_UNRECORDED_ITEMS_MAX = 256, /* results that wait for the broker */
     PM_RUNS_KEPT = 4,              /* runs without a lease that stay loaded */
     PM_RUNS_KNOWN = 64,            /* ... whose description stays: more than the broker remembers */
-    PM_LEASES_MAX = 1024           /* far above any credit that is given */
+    PM_LEASES_MAX = 1024,          /* far above any credit that is given */
+    PM_AHEAD_MS = 2000,            /* work that waits for a compute thread, about */
+    PM_AHEAD_MAX = 64              /* leases that do */
 };
 #define PM_UNRECORDED_BYTES_MAX ((size_t)512 << 20)
 
@@ -68,6 +70,7 @@ typedef struct pm_lease {
     bool in_hand, start_sent; /* an item is being computed; the broker was told */
     uint64_t in_hand_ordinal;
     pm_outgoing *outgoing; /* in order of computing, not recorded */
+    int64_t taken_us;      /* when a compute thread took it, monotonic */
     atomic_ulong progress; /* raised by the compute loop */
 } pm_lease;
 
@@ -92,7 +95,10 @@ typedef struct pm_work {
     pm_wanted *wanted;    /* the first is being fetched */
     unsigned long chunks; /* received, of any blob: progress for all who wait */
     size_t unrecorded_items, unrecorded_bytes;
-    size_t credit_owed; /* leases that ended since credit was given */
+    size_t threads;
+    size_t window;      /* leases that are wanted here: one a thread and PM_AHEAD_MS of others */
+    size_t credit_open; /* given on this connection, no task came for it yet */
+    int64_t lease_us;   /* about how long one takes a thread; 0: not known */
     bool draining;
     bool stopping; /* no thread may wait any longer */
     atomic_ulong progress;
@@ -102,6 +108,9 @@ typedef struct pm_work {
 pm_status pm_work_init(pm_work *work, pm_slots *slots);
 /* No compute thread may be left. */
 void pm_work_fini(pm_work *work);
+
+/* How many compute threads there will be: so much credit is given. */
+void pm_work_expect(pm_work *work, size_t threads);
 
 /* ---- link thread; messages are taken over on PM_OK only ---- */
 
@@ -132,6 +141,7 @@ void pm_work_fetch_tick(pm_work *work, int64_t now_ms);
 
 /* Leases that are with this worker, started or not. */
 size_t pm_work_lease_count(pm_work *work);
+/* Credit to give now. */
 size_t pm_work_take_credit(pm_work *work);
 void pm_work_drain(pm_work *work);
 /* Give back every lease as soon as nobody computes it and its results are recorded (the flush does

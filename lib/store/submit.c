@@ -264,10 +264,28 @@ static pm_status check(const pm_op_submit *op) {
     return PM_OK;
 }
 
+/* Passes through the network that an item takes; a masked one counts as any other. */
+static size_t passes_of(const pm_run_spec *spec) {
+    size_t passes = 0;
+    for (size_t i = 0; i < spec->config_count; i++) {
+        const pm_attribution *a = &spec->configs[i].attribution;
+        passes += a->method == PM_METHOD_IG        ? a->steps + 1
+                  : pm_method_is_random(a->method) ? a->samples
+                                                   : 1;
+        if (spec->evaluation.on) passes += 2 * spec->evaluation.ratio_count;
+    }
+    return passes;
+}
+
+/* A task is never given to two workers, so it stays below some seconds of work on the slowest
+ * networks, and a short run has enough of them for everybody. How many a worker holds at a time
+ * follows from how long they take it. */
 static uint64_t task_items(const pm_op_submit *op) {
+    enum { PASSES = 64, ITEMS_MOST = 16, TASKS_LEAST = 32 };
     if (op->task_items) return op->task_items;
-    size_t items = 64 / op->spec->config_count;
-    return items < 1 ? 1 : items > 16 ? 16 : items;
+    size_t items = PASSES / passes_of(op->spec);
+    if (items > op->data_set->count / TASKS_LEAST) items = op->data_set->count / TASKS_LEAST;
+    return items < 1 ? 1 : items > ITEMS_MOST ? ITEMS_MOST : items;
 }
 
 static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *request) {

@@ -70,7 +70,7 @@ typedef struct sim_event {
     size_t worker;
     uint64_t run, task, ordinal, first, end, value, life;
     pm_token token;
-    uint32_t credit;
+    uint32_t credit, threads;
     pm_instance instance, crashed_instance;
     bool crashed;
     const char *reason;

@@ -263,6 +263,7 @@ void sim_broker_hear(sim *w, const sim_event *m) {
     case SIM_HELLO:
         event.kind = PM_EVENT_HELLO;
         event.instance = m->instance;
+        event.threads = m->threads;
         event.crashed = m->crashed;
         event.crashed_instance = m->crashed_instance;
         event.crash_reason = m->reason;

@@ -190,8 +190,23 @@ static void check_turns(sim *w, const pm_scheduler *s, const pm_action *actions,
     }
 }
 
+/* By what it held before the last task that this step gave it. */
+static void check_shares(sim *w, const pm_scheduler *s, const pm_action *actions, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (actions[i].kind != PM_ACTION_TASK) continue;
+        const pm_sched_worker *worker = pm_sched_worker_find(s, actions[i].worker);
+        if (!worker || worker->lease_count <= worker->threads + 1) continue;
+        if (2 * (worker->lease_count - 1) * s->threads >=
+            (s->ready_count + s->leased_count) * worker->threads)
+            sim_fail(w,
+                     "invariant 9: worker %" PRIu64 " with %zu tasks of %zu got more than a share",
+                     worker->id, worker->lease_count, s->ready_count + s->leased_count);
+    }
+}
+
 void sim_check_state(sim *w, const pm_action *actions, size_t count) {
     const pm_scheduler *s = w->scheduler;
+    check_shares(w, s, actions, count);
     check_tasks(w, s);
     check_workers(w, s);
     check_turns(w, s, actions, count);

@@ -31,6 +31,7 @@ static void send(sim *w, size_t index, sim_event *message) {
 static void hello(sim *w, size_t index) {
     sim_worker *worker = &w->workers[index];
     sim_event m = {.kind = SIM_HELLO, .instance = worker->instance, .crashed = worker->crashed};
+    m.threads = (uint32_t)worker->thread_count;
     m.crashed_instance = worker->crashed_instance;
     m.reason = worker->crash_reason;
     m.in_hand_count = worker->in_hand_count;
@@ -279,7 +280,9 @@ static void welcome(sim *w, size_t index, const sim_event *m) {
     worker->welcome = true;
     worker->crashed = false;
     worker->in_hand_count = 0;
+    /* One in reserve, and now and then what short tasks ask for. */
     size_t held = held_count(worker), most = worker->thread_count + 1;
+    if (sim_chance(w, 500)) most += 1 + sim_below(w, SIM_HELD - SIM_THREADS - 1);
     credit(w, index, (uint32_t)(held < most ? most - held : 0));
 }
 

@@ -41,6 +41,32 @@ static void submit_makes_tasks_of_neighbouring_items(void **state) {
     assert_int_equal(ask(s, "SELECT count(*) FROM run"), 1);
 }
 
+/* The largest task of a run of so many items and configurations of a method. */
+static int64_t largest_task(scratch *s, size_t items, size_t configs, pm_method method,
+                            const char *evaluation) {
+    plan p = {.items = items, .configs = configs, .evaluation = evaluation};
+    pm_store *store = open_store(s);
+    pm_op *op = submit_op(&p);
+    for (size_t i = 0; i < configs; i++) {
+        op->submit.spec->configs[i].attribution.method = method;
+        op->submit.spec->configs[i].attribution.seed = i;
+    }
+    op->submit.request_id = pm_run_request_id(op->submit.spec, op->submit.data_set);
+    apply(store, op, PM_OK);
+    close_store(&store);
+    return ask(s, "SELECT max(end_item - next_item) FROM task WHERE run_id ="
+                  " (SELECT max(run_id) FROM run)");
+}
+
+static void tasks_are_small_where_items_are_work(void **state) {
+    assert_int_equal(largest_task(*state, 1000, 1, PM_METHOD_GRAD, NULL), 16);
+    assert_int_equal(largest_task(*state, 1000, 8, PM_METHOD_GRAD, NULL), 8);
+    assert_int_equal(largest_task(*state, 1000, 1, PM_METHOD_IG, NULL), 2);
+    assert_int_equal(largest_task(*state, 1000, 1, PM_METHOD_GRAD, "zero:0,0.5"), 12);
+    assert_int_equal(largest_task(*state, 128, 1, PM_METHOD_GRAD, NULL), 4);
+    assert_int_equal(largest_task(*state, 10, 1, PM_METHOD_GRAD, NULL), 1);
+}
+
 static void what_is_submitted_is_loaded_back(void **state) {
     scratch *s = *state;
     pm_store *store = open_store(s);
@@ -598,6 +624,7 @@ static void same_work_gives_the_same_dump(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(submit_makes_tasks_of_neighbouring_items),
+        STORE_TEST(tasks_are_small_where_items_are_work),
         STORE_TEST(what_is_submitted_is_loaded_back),
         STORE_TEST(two_photographs_to_start_from_are_refused),
         STORE_TEST(stale_record_writes_nothing),
