@@ -22,13 +22,18 @@ PM_INLINE size_t run_blocks(const pm_conv *conv, size_t channels) {
     return products == 0 || products >= PM_RUN ? 1 : PM_RUN / products;
 }
 
-/* out: [blocks][rows * pixels], sums of one tile. All but conv, in, weights, out are constants. */
+enum { PM_LINE_BYTES = 64 };
+
+/* out: [blocks][rows * pixels], sums of one tile. All but conv, in, weights, out are constants.
+ * point: one tap, and conv->ahead is asked for. */
 PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weights, vec *out,
-                        int blocks, int rows, int pixels, ptrdiff_t step, int channels) {
+                        int blocks, int rows, int pixels, ptrdiff_t step, int channels,
+                        bool point) {
     vec a[2][PM_TILE_SINGLE > PM_TILE ? PM_TILE_SINGLE : PM_TILE];
     const int count = rows * pixels;
     const ptrdiff_t row = conv->in.row;
-    const size_t run = run_blocks(conv, (size_t)channels);
+    const size_t run = run_blocks(conv, (size_t)channels), taps = point ? 1 : conv->taps;
+    const char *ahead = conv->ahead;
     for (size_t first = 0; first < conv->in_blocks; first += run) {
         const size_t left = conv->in_blocks - first, end = left < run ? left : run;
         PM_UNROLL for (int t = 0; t < count; t++) {
@@ -36,13 +41,19 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
             if (blocks == 2) a[1][t] = (vec){0};
         }
         for (size_t b = 0; b < end; b++, in += conv->in.plane) {
-            for (size_t q = 0; q < conv->taps; q++) {
-                const float *p = in + conv->tap[q];
+            for (size_t q = 0; q < taps; q++) {
+                const float *p = point ? in : in + conv->tap[q];
                 const float *p2 = p + row;
                 for (int c = 0; c < channels; c++) {
                     vec u0 = vec_load(weights), u1 = (vec){0};
                     if (blocks == 2) u1 = vec_load(weights + PM_LANES);
                     weights += blocks * PM_LANES;
+                    if (point) {
+                        __builtin_prefetch(ahead, 0, 2);
+                        if (blocks * PM_LANES * (int)sizeof(float) > PM_LINE_BYTES)
+                            __builtin_prefetch(ahead + PM_LINE_BYTES, 0, 2);
+                        ahead += conv->ahead_step;
+                    }
                     PM_UNROLL for (int t = 0; t < pixels; t++) {
                         a[0][t] += p[t * step + c] * u0;
                         if (blocks == 2) a[1][t] += p[t * step + c] * u1;
@@ -73,7 +84,12 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
 #define TILE(blocks, rows, pixels, kind, step, channels)                                           \
     static __attribute__((noinline)) void tile_##blocks##_##rows##_##pixels##_##kind(              \
         const pm_conv *conv, const float *in, const float *weights, vec *out) {                    \
-        tile_sum(conv, in, weights, out, blocks, rows, pixels, step, channels);                    \
+        tile_sum(conv, in, weights, out, blocks, rows, pixels, step, channels, false);             \
+    }
+#define TILE_POINT(blocks, pixels)                                                                 \
+    static __attribute__((noinline)) void tile_##blocks##_1_##pixels##_point(                      \
+        const pm_conv *conv, const float *in, const float *weights, vec *out) {                    \
+        tile_sum(conv, in, weights, out, blocks, 1, pixels, PM_LANES, PM_LANES, true);             \
     }
 #define TILE_KINDS(blocks, rows, pixels)                                                           \
     TILE(blocks, rows, pixels, one, PM_LANES, PM_LANES)                                            \
@@ -94,17 +110,19 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
 #endif
 
 #define MAKE_SINGLE(n) TILE_ALL(1, n)
-#define MAKE_PAIR(n) TILE_ALL(2, n)
+#define MAKE_PAIR(n) TILE_ALL(2, n) TILE_POINT(1, n) TILE_POINT(2, n)
 #define MAKE_TWO_ROWS(n) TILE_KINDS(1, 2, n) TILE_KINDS(2, 2, n)
 EACH_SINGLE(MAKE_SINGLE)
 EACH_PAIR(MAKE_PAIR)
 EACH_TWO_ROWS(MAKE_TWO_ROWS)
 
 #define SINGLE_one(n) tile_1_1_##n##_one,
+#define SINGLE_point(n) tile_1_1_##n##_point,
 #define SINGLE_two(n) tile_1_1_##n##_two,
 #define SINGLE_rgb(n) tile_1_1_##n##_rgb,
 #define SINGLE_two_rgb(n) tile_1_1_##n##_two_rgb,
 #define PAIR_one(n) tile_2_1_##n##_one,
+#define PAIR_point(n) tile_2_1_##n##_point,
 #define PAIR_two(n) tile_2_1_##n##_two,
 #define PAIR_rgb(n) tile_2_1_##n##_rgb,
 #define PAIR_two_rgb(n) tile_2_1_##n##_two_rgb,
@@ -128,6 +146,8 @@ static tile_fn *const tiles[2][PM_STEP_COUNT][PM_TILE_SINGLE] = {
      {tile_2_1_1_one},
      {tile_2_1_1_rgb}},
 };
+static tile_fn *const point_tiles[2][PM_TILE] = {{EACH_PAIR(SINGLE_point)},
+                                                 {EACH_PAIR(PAIR_point)}};
 static tile_fn *const two_row_tiles[2][2][PM_TILE_TWO_ROWS] = {
     {{EACH_TWO_ROWS(ROWS_1_one)}, {EACH_TWO_ROWS(ROWS_1_two)}},
     {{EACH_TWO_ROWS(ROWS_2_one)}, {EACH_TWO_ROWS(ROWS_2_two)}},
@@ -135,7 +155,7 @@ static tile_fn *const two_row_tiles[2][2][PM_TILE_TWO_ROWS] = {
 
 void PM_ISA_SYMBOL(pm_conv_tile)(const pm_conv *conv, size_t blocks, size_t pixels, const float *in,
                                  const float *weights, vec *out) {
-    tiles[blocks - 1][PM_STEP_PIXEL][pixels - 1](conv, in, weights, out);
+    point_tiles[blocks - 1][pixels - 1](conv, in, weights, out);
 }
 
 static ptrdiff_t step_floats(const pm_conv *conv) {

@@ -78,6 +78,8 @@ typedef struct pm_conv {
     const ptrdiff_t *tap; /* [taps] floats from an output pixel's input pixel */
     const float *weights; /* [pairs of output blocks][in_blocks][taps][channels][2 v]; an odd last
                              block: [...][v] */
+    const char *ahead;    /* what pm_conv_tile asks for meanwhile, ahead_step bytes a channel */
+    size_t ahead_step;
     size_t images, out_blocks, height, width; /* of the output */
     pm_epilogue epilogue;
 } pm_conv;

@@ -118,7 +118,7 @@ void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *epilogue, vec *pixels, size_t i
                               size_t y, size_t x, size_t count);
 
 /* Sums of `pixels` neighbouring pixels (1 .. pm_conv_tile_pixels) for one or two output blocks:
- * out[blocks][pixels]. Of conv, in.plane, in_blocks, taps and tap are read. */
+ * out[blocks][pixels]. One tap; of conv, in.plane, in_blocks and what is `ahead` are read. */
 enum { PM_ISA_SYMBOL(pm_conv_tile_pixels) = PM_LANES == 16 ? 14 : 6 };
 void PM_ISA_SYMBOL(pm_conv_tile)(const pm_conv *conv, size_t blocks, size_t pixels, const float *in,
                                  const float *weights, vec *out);

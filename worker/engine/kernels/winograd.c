@@ -131,11 +131,8 @@ static size_t part_at(const chunk *c, size_t part) { return c->count * part / c-
 
 static void multiply_chunk(const chunk *c) {
     const pm_winograd *w = c->work;
-    const ptrdiff_t none = 0;
-    pm_conv product = {.in = {.plane = (ptrdiff_t)(c->count * PM_LANES)},
-                       .in_blocks = w->in_blocks,
-                       .taps = 1,
-                       .tap = &none};
+    pm_conv product = {
+        .in = {.plane = (ptrdiff_t)(c->count * PM_LANES)}, .in_blocks = w->in_blocks, .taps = 1};
     const size_t pair = w->in_blocks * PM_LANES * PM_LANES; /* weights of one output block */
     for (size_t point = 0; point < POINTS; point++) {
         const float *in = c->input + point * c->input_point;
@@ -145,6 +142,11 @@ static void multiply_chunk(const chunk *c) {
             const size_t blocks = w->out_blocks - block >= 2 ? 2 : 1;
             for (size_t p = 0; p < c->parts; p++) {
                 const size_t a = part_at(c, p), n = part_at(c, p + 1) - a;
+                /* The next pair's weights, or the next point's, each part a share: memory is busy
+                 * all the time. */
+                product.ahead =
+                    (const char *)(weights + blocks * pair + blocks * pair * p / c->parts);
+                product.ahead_step = blocks * PM_LANES * sizeof(float) / c->parts;
                 PM_ISA_SYMBOL(pm_conv_tile)
                 (&product, blocks, n, in + a * PM_LANES, weights,
                  (vec *)(out + (block * c->count + blocks * a) * PM_LANES));

@@ -135,7 +135,7 @@ static pm_step *compute(pm_plan *plan, pending *all, pm_step_op op, int reader, 
 
 /* Weights of a point that fit into half the second-level cache stay there for a short chunk; larger
  * ones are streamed, and many tiles share the trip. */
-enum { POINT_FLOATS = 128 * 1024, TILES_SHORT = 28, TILES_LONG = 168, TILE_AND_TAPS = 7 };
+enum { POINT_FLOATS = 128 * 1024, TILES_SHORT = 28, TILES_LONG = 56, TILE_AND_TAPS = 7 };
 
 size_t pm_plan_chunk_tiles(const pm_plan *plan, const pm_step *step, size_t images) {
     const pm_node *head = pm_plan_head(plan, step->group);
