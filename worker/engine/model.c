@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
+static pm_status make(pm_graph *graph, bool spend, pm_model **out) {
     pm_model *model = calloc(1, sizeof *model);
     if (!model) {
         pm_status status = pm_fail(PM_E_MEMORY, "no memory for model %s", graph->arch->name);
@@ -11,7 +11,7 @@ pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
         return status;
     }
     model->graph = graph;
-    pm_status status = pm_packed_new(graph, &model->packed);
+    pm_status status = pm_packed_new(graph, spend, &model->packed);
     if (status)
         pm_model_free(&model);
     else
@@ -19,22 +19,12 @@ pm_status pm_model_new_from(pm_graph *graph, pm_model **out) {
     return status;
 }
 
-/* Once packed, the filters are not read again: half of what a model would hold. */
-static void forget_filters(pm_graph *graph) {
-    for (size_t i = 0; i < graph->node_count; i++) {
-        pm_node *node = &graph->nodes[i];
-        if (node->op != PM_OP_CONV && node->op != PM_OP_LINEAR && node->op != PM_OP_LINEAR_MAP)
-            continue;
-        free(node->weight);
-        node->weight = NULL;
-    }
-}
+pm_status pm_model_new_from(pm_graph *graph, pm_model **out) { return make(graph, false, out); }
 
 pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, size_t layers,
                                   uint64_t seed, pm_model **out) {
     const pm_arch_info *info;
     pm_graph *graph = NULL;
-    pm_model *model;
     pm_status status = pm_arch_find(arch, &info);
     if (!status) status = pm_graph_new(info, weights, &graph);
     if (!status) status = pm_graph_randomize(graph, layers, seed);
@@ -42,11 +32,8 @@ pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, s
         pm_graph_free(&graph);
         return status;
     }
-    status = pm_model_new_from(graph, &model);
-    if (status) return status;
-    forget_filters(model->graph);
-    *out = model;
-    return PM_OK;
+    /* The filters are not read again: half of what a model would hold. */
+    return make(graph, true, out);
 }
 
 pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {

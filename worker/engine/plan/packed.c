@@ -132,13 +132,14 @@ void pm_packed_put_points(const pm_kernels *kernels, size_t taps, const float *f
 static void pack_winograd(const pm_node *node, float *dst, const pm_kernels *kernels) {
     const size_t outs = node->in_channels, ins = node->channels, v = kernels->lanes;
     const size_t out_blocks = blocks_of(outs, v), in_lanes = blocks_of(ins, v) * v;
-    for (size_t o = 0; o < outs; o++)
-        for (size_t i = 0; i < ins; i++) {
-            const float *w = node->weight + (i * outs + o) * 9;
-            float turned[9];
-            for (size_t q = 0; q < 9; q++) turned[q] = w[8 - q];
-            pm_packed_put_points(kernels, 3, turned, o, out_blocks, i, in_lanes, dst);
-        }
+    for (size_t pair = 0; pair < outs; pair += 2 * v) /* in the order in which they lie */
+        for (size_t i = 0; i < ins; i++)
+            for (size_t o = pair; o < outs && o < pair + 2 * v; o++) {
+                const float *w = node->weight + (i * outs + o) * 9;
+                float turned[9];
+                for (size_t q = 0; q < 9; q++) turned[q] = w[8 - q];
+                pm_packed_put_points(kernels, 3, turned, o, out_blocks, i, in_lanes, dst);
+            }
 }
 
 static pm_status pack_conv_winograd(const pm_node *node, pm_packed_group *out,
@@ -373,7 +374,48 @@ static pm_status pack_group(pm_packed *packed, size_t index) {
     return status == PM_OK ? pack_affine(graph, group, out, lanes) : status;
 }
 
-pm_status pm_packed_new(const pm_graph *graph, pm_packed **out) {
+static size_t weight_count(const pm_node *node) {
+    switch (node->op) {
+    case PM_OP_CONV:
+    case PM_OP_LINEAR_MAP:
+        return node->channels * (node->depthwise ? 1 : node->in_channels) * taps_of(node);
+    case PM_OP_LINEAR: return node->channels * node->in_channels;
+    default: return 0;
+    }
+}
+
+/* The largest first: while one is there twice, the others are there but once. order: [groups] */
+static void pack_order(const pm_packed *packed, size_t *order) {
+    const pm_fusion *fusion = &packed->fusion;
+    for (size_t i = 0; i < fusion->count; i++) {
+        const size_t count = weight_count(&packed->graph->nodes[fusion->groups[i].head]);
+        size_t at = i;
+        for (; at > 0; at--) {
+            const pm_group *before = &fusion->groups[order[at - 1]];
+            if (weight_count(&packed->graph->nodes[before->head]) >= count) break;
+            order[at] = order[at - 1];
+        }
+        order[at] = i;
+    }
+}
+
+static pm_status pack_all(pm_packed *packed, pm_graph *graph, bool spend) {
+    size_t *order = malloc(packed->fusion.count * sizeof *order);
+    if (order == NULL) return pm_fail(PM_E_MEMORY, "no memory for %s", graph->arch->name);
+    pack_order(packed, order);
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < packed->fusion.count && status == PM_OK; i++) {
+        pm_node *head = &graph->nodes[packed->fusion.groups[order[i]].head];
+        status = pack_group(packed, order[i]);
+        if (status != PM_OK || !spend || weight_count(head) == 0) continue;
+        free(head->weight);
+        head->weight = NULL;
+    }
+    free(order);
+    return status;
+}
+
+pm_status pm_packed_new(pm_graph *graph, bool spend, pm_packed **out) {
     pm_status status = PM_OK;
     pm_packed *packed = calloc(1, sizeof *packed);
     if (packed == NULL) return pm_fail(PM_E_MEMORY, "no memory for %s", graph->arch->name);
@@ -386,9 +428,7 @@ pm_status pm_packed_new(const pm_graph *graph, pm_packed **out) {
         status = pm_fail(PM_E_MEMORY, "no memory for %s", graph->arch->name);
         goto fail;
     }
-    for (size_t i = 0; i < packed->fusion.count && status == PM_OK; i++)
-        status = pack_group(packed, i);
-    if (status != PM_OK) goto fail;
+    if ((status = pack_all(packed, graph, spend)) != PM_OK) goto fail;
     *out = packed;
     return PM_OK;
 fail:

@@ -50,8 +50,10 @@ typedef struct pm_packed {
                                `winograd`, forward; NULL until pm_packed_for_logits */
 } pm_packed;
 
-/* The ISA is chosen here. PM_E_USAGE (PARCHMILL_ISA), PM_E_UNSUPPORTED, PM_E_MEMORY. */
-pm_status pm_packed_new(const pm_graph *graph, pm_packed **out);
+/* The ISA is chosen here. spend: the graph's convolution and linear weights are freed one by one as
+ * they are packed (some of them also on failure). PM_E_USAGE (PARCHMILL_ISA), PM_E_UNSUPPORTED,
+ * PM_E_MEMORY. */
+pm_status pm_packed_new(pm_graph *graph, bool spend, pm_packed **out);
 void pm_packed_free(pm_packed **packed);
 /* A filter [taps][taps] from input channel `in` to output channel `out`, at Winograd's points, into
  * its place in weights as pm_winograd has them. in_lanes: input channels rounded up to whole

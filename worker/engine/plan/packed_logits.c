@@ -15,15 +15,17 @@ static pm_status transform(const pm_packed *packed, size_t index, float **out) {
                  ins = (node->in_channels + v - 1) / v * v;
     float *to = pm_floats_new(PM_WINOGRAD_POINTS * out_blocks * v * ins);
     if (to == NULL) return pm_fail(PM_E_MEMORY, "no memory for the filters of %s", node->name);
-    for (size_t o = 0; o < node->channels; o++) {
-        const size_t pair = o / v / 2 * 2, wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
-        const float *from = weights + pair * v * ins * taps + (o - pair * v);
-        for (size_t i = 0; i < node->in_channels; i++) {
-            float filter[9];
-            for (size_t q = 0; q < taps; q++)
-                filter[q] = from[((i / v * taps + q) * v + i % v) * wide];
-            pm_packed_put_points(packed->kernels, 3, filter, o, out_blocks, i, ins, to);
-        }
+    for (size_t pair = 0; pair < out_blocks; pair += 2) { /* in the order in which they lie */
+        const size_t wide = (out_blocks - pair >= 2 ? 2 : 1) * v;
+        const float *from = weights + pair * v * ins * taps;
+        for (size_t i = 0; i < node->in_channels; i++)
+            for (size_t k = 0; k < wide && pair * v + k < node->channels; k++) {
+                float filter[9];
+                for (size_t q = 0; q < taps; q++)
+                    filter[q] = from[((i / v * taps + q) * v + i % v) * wide + k];
+                pm_packed_put_points(packed->kernels, 3, filter, pair * v + k, out_blocks, i, ins,
+                                     to);
+            }
     }
     *out = to;
     return PM_OK;
