@@ -308,6 +308,54 @@ static void numbers_do_not_depend_on_company(void **state) {
     check_company("efficientnet_b0", best->name);
 }
 
+/* Requests for one target share a backward pass down to the first layer where one of them does
+ * something of its own: some part high up, some low, some never. */
+static void requests_part_where_they_differ(void **state) {
+    (void)state;
+    static const struct {
+        pm_method method;
+        pm_mask mask;
+        const char *layers;
+        double quantile;
+    } ways[] = {{PM_METHOD_IG, PM_MASK_OFF, "default", 0.1},
+                {PM_METHOD_IG, PM_MASK_OFF, "conv1", 0.1},
+                {PM_METHOD_GRAD, PM_MASK_CLS, "layer1.0.conv1", 0.1},
+                {PM_METHOD_GRAD, PM_MASK_CLS, "layer1.0.conv1", 0.4},
+                {PM_METHOD_GRAD, PM_MASK_CLS, "conv1", 0.2},
+                {PM_METHOD_GRAD, PM_MASK_OFF, "layer4.*", 0.1},
+                {PM_METHOD_GRADCAM, PM_MASK_OFF, "conv1", 0.1}};
+    enum { WAYS = sizeof ways / sizeof *ways };
+    fixture *f = make("resnet18");
+    pm_configuration *all[WAYS];
+    pm_request requests[WAYS];
+    pm_context *c;
+    kept k = {0};
+    for (size_t i = 0; i < WAYS; i++) {
+        pm_attribution a;
+        pm_attribution_defaults(&a);
+        a.method = ways[i].method;
+        a.mask = ways[i].mask;
+        a.threshold = ways[i].quantile;
+        a.p_value_threshold = 0.5;
+        a.steps = 3;
+        strcpy(a.layers, ways[i].layers);
+        assert_int_equal(pm_configuration_new(f->model, &a, f->statistics, &all[i]), PM_OK);
+        requests[i] = (pm_request){.configuration = all[i], .target = 5};
+    }
+    assert_int_equal(pm_context_new_points(f->model, SIDE, SIDE, 2, 8, &c), PM_OK);
+    assert_int_equal(pm_context_attribute(c, f->input[0], requests, WAYS, keep, &k), PM_OK);
+    pm_context_free(&c);
+    for (size_t i = 0; i < WAYS; i++) {
+        kept one = {0};
+        assert_int_equal(pm_context_new_points(f->model, SIDE, SIDE, 1, 1, &c), PM_OK);
+        assert_int_equal(pm_context_attribute(c, f->input[0], &requests[i], 1, keep, &one), PM_OK);
+        if (one.hashes[0] != k.hashes[i]) fail_msg("way %zu differs", i);
+        pm_context_free(&c);
+        pm_configuration_free(&all[i]);
+    }
+    release(f);
+}
+
 /* ---- threads ---- */
 
 typedef struct worker {
@@ -544,6 +592,7 @@ static void a_bad_isa_stops_the_model(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_do_not_depend_on_company),
+        cmocka_unit_test(requests_part_where_they_differ),
         cmocka_unit_test(threads_share_a_model_and_get_the_same_bits),
         cmocka_unit_test(attributing_allocates_nothing),
         cmocka_unit_test(errors_come_before_any_result),

@@ -61,14 +61,15 @@ static void find_largest(const pm_context *c, size_t *lanes, size_t *pixels) {
 }
 
 static pm_status make_jobs(pm_context *c, size_t lanes) {
-    const size_t jobs = c->plan.batch, pixels = c->plan.height * c->plan.width;
+    const size_t jobs = PM_JOBS, pixels = c->plan.height * c->plan.width;
     const size_t convs = c->model->graph->conv_count, channels = c->channel_of[convs];
     c->jobs = calloc(jobs, sizeof *c->jobs);
-    c->heat_maps = pm_floats_new(jobs * pixels);
-    c->channel_variances = pm_floats_new(jobs * channels);
+    /* no page of these is real until it is used */
+    c->heat_maps = calloc(jobs * pixels, sizeof *c->heat_maps);
+    c->channel_variances = calloc(jobs * channels, sizeof *c->channel_variances);
     c->in_h = calloc(jobs, channels);
     c->layers = calloc(jobs * convs, sizeof *c->layers);
-    c->sums = calloc(jobs * 2 * PM_RGB * pixels, sizeof *c->sums); /* as cam_map */
+    c->sums = calloc(jobs * 2 * PM_RGB * pixels, sizeof *c->sums);
     c->cam_weights = calloc(jobs * lanes, sizeof *c->cam_weights);
     if (c->jobs == NULL || c->heat_maps == NULL || c->channel_variances == NULL ||
         c->in_h == NULL || c->layers == NULL || c->sums == NULL || c->cam_weights == NULL)

@@ -10,11 +10,15 @@
 
 #include "worker/engine/plan/job.h"
 
+/* More than a batch: requests that look at the same points share the passes forward, in however
+ * many rounds they go back. */
+enum { PM_JOBS = 16 };
+
 struct pm_context {
     const pm_model *model;
     pm_plan plan;
     pm_plan logits_plan; /* points 0: not asked for */
-    pm_job *jobs;        /* [batch] */
+    pm_job *jobs;        /* [PM_JOBS] requests in work together */
     float *heat_maps, *channel_variances, *sums;
     uint8_t *in_h;
     double *cam_weights;

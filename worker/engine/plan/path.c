@@ -10,7 +10,7 @@
 
 /* Jobs that look at the same points: those of one image, or at the images themselves. */
 typedef struct path {
-    pm_job *jobs[PM_BATCH_MAX];
+    pm_job *jobs[PM_JOBS];
     size_t count;
 } path;
 

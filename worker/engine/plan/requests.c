@@ -91,14 +91,14 @@ static pm_status give_result(const pm_context *c, size_t index, const pm_job *jo
     return give(user, &result);
 }
 
-/* As many requests from `first` on as the batch holds; the same request twice is computed once. */
+/* As many requests from `first` on as there are jobs; the same request twice is computed once. */
 static pm_status run_window(pm_context *c, const pm_request *requests, size_t count, size_t *first,
                             pm_result_fn give, void *user) {
     size_t jobs = 0, end = *first;
     for (; end < count; end++) {
         const pm_request *r = &requests[end];
         if (find_job(c, jobs, r) < jobs) continue;
-        if (jobs == c->plan.batch) break;
+        if (jobs == PM_JOBS) break;
         pm_job *job = &c->jobs[jobs++];
         job->configuration = r->configuration;
         job->baseline = r->baseline;

@@ -1,4 +1,6 @@
 /* Owns: one backward pass of some pulls together. Must not know why it runs. */
+#include <string.h>
+
 #include "worker/engine/model.h"
 #include "worker/engine/partition.h"
 #include "worker/engine/plan/context.h"
@@ -37,28 +39,87 @@ static void at_pool(pm_context *c, const pm_step *step) {
     }
 }
 
-void pm_context_backward(pm_context *c, bool guided) {
-    const size_t classes = c->model->graph->classes;
-    size_t end = 0;
+/* ---- where pulls part ---- */
+
+/* The first step that does something of the pull's own: before it, pulls of the same target at the
+ * same point are one. */
+static size_t parting_of(const pm_context *c, const pm_pull *pull) {
+    const pm_configuration *configuration = pull->job->configuration;
+    size_t step = c->plan.step_count;
+    if (is_cam(pull->job))
+        step = configuration->cam_conv >= 0 ? c->hook_step[configuration->cam_conv]
+                                            : c->plan.pool_step;
+    for (size_t i = 0; i < configuration->hook_count; i++) {
+        const size_t hook = c->hook_step[configuration->hooks[i]];
+        if ((pull->record || pull->layers[i].partitioned) && hook < step) step = hook;
+    }
+    return step;
+}
+
+static void seed(pm_context *c, size_t slot, const pm_pull *pull) {
+    c->plan.point_of[slot] = (uint8_t)pull->point;
+    c->targets[slot] = pull->job->target;
+    c->seeds[slot] = (float)pm_softmax_at(pm_context_point_logits(c, pull->point),
+                                          c->model->graph->classes, pull->job->target);
+}
+
+/* Slots that are enough until the pulls part; slot_of: [pull_count] which of them each pull is in.
+ * A pull's slot is no later than the pull. */
+static size_t share_slots(pm_context *c, size_t *slot_of) {
+    size_t count = 0;
     for (size_t i = 0; i < c->pull_count; i++) {
         const pm_pull *pull = &c->pulls[i];
-        const size_t needed = end_of(c, pull->job);
-        end = needed > end ? needed : end;
-        c->plan.point_of[i] = (uint8_t)pull->point;
-        c->targets[i] = pull->job->target;
-        c->seeds[i] = (float)pm_softmax_at(pm_context_point_logits(c, pull->point), classes,
-                                           pull->job->target);
+        for (slot_of[i] = 0; slot_of[i] < count; slot_of[i]++)
+            if (c->plan.point_of[slot_of[i]] == pull->point &&
+                c->targets[slot_of[i]] == pull->job->target)
+                break;
+        if (slot_of[i] == count) seed(c, count++, pull);
     }
+    return count;
+}
+
+/* To each pull its own copy of what is alive at `step`. From the last on, so that no slot is
+ * overwritten before it has been read. */
+static void part(pm_context *c, size_t step, const size_t *slot_of) {
+    const pm_plan *plan = &c->plan;
+    for (size_t t = 0; t < plan->tensor_count; t++) {
+        const pm_tensor *tensor = &plan->tensors[t];
+        if (tensor->base != PM_TENSOR_NONE || tensor->first < plan->forward_count ||
+            tensor->first >= step || tensor->last < step)
+            continue;
+        float *at = plan->arena + tensor->offset;
+        for (size_t i = c->pull_count; i-- > 0;)
+            if (slot_of[i] != i)
+                memcpy(at + (ptrdiff_t)i * tensor->image,
+                       at + (ptrdiff_t)slot_of[i] * tensor->image,
+                       (size_t)tensor->image * sizeof *at);
+    }
+    for (size_t i = 0; i < c->pull_count; i++) seed(c, i, &c->pulls[i]);
+}
+
+void pm_context_backward(pm_context *c, bool guided) {
+    size_t slot_of[PM_BATCH_MAX], end = 0, parting = c->plan.step_count;
+    for (size_t i = 0; i < c->pull_count; i++) {
+        const size_t needed = end_of(c, c->pulls[i].job), own = parting_of(c, &c->pulls[i]);
+        end = needed > end ? needed : end;
+        parting = own < parting ? own : parting;
+    }
+    size_t slots = share_slots(c, slot_of);
     pm_plan_guide(&c->plan, guided);
     for (size_t i = c->plan.forward_count; i < end; i++) {
         const pm_step *step = &c->plan.steps[i];
+        if (i == parting && slots < c->pull_count) {
+            part(c, i, slot_of);
+            slots = c->pull_count;
+        }
         if (i == c->plan.pool_step) at_pool(c, step);
         if (step->op == PM_DO_HOOK)
             at_hook(c, step);
         else
-            pm_plan_run(&c->plan, i, c->pull_count, c->targets, c->seeds);
+            pm_plan_run(&c->plan, i, slots, c->targets, c->seeds);
         pm_context_beat(c);
     }
+    if (slots < c->pull_count) part(c, c->plan.step_count, slot_of); /* the input's gradient */
 }
 
 /* From blocks of sub-pixels to [3, height, width]. */
