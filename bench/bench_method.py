@@ -22,8 +22,8 @@ is one batch, smoothgrad's draws come one by one; the evaluation keeps autograd 
 what it takes to choose channels is left out, in PyTorch's favour.
 
 Ours is what a worker runs for items once the photographs are decoded: pm_context_attribute_images, and worker/evaluate.c for the
-curves; each thread its own images (four for grad and evaluation, else one), as many at once as the engine takes, all
-configurations in one call.
+curves; each thread its own images (four for grad and evaluation, else one), as many at once as a worker takes, all configurations
+in one call.
 """
 import argparse
 import itertools

@@ -28,8 +28,7 @@ enum {
     CONFIGURATIONS_MAX = PM_EVALUATED_MAX,
     LINE_BYTES = 4096,
     BATCH = 8,
-    BATCH_LEAST = 4,
-    IMAGES_MAX = 16
+    IMAGES_MAX = BATCH
 };
 
 typedef struct server server;
@@ -50,7 +49,7 @@ struct server {
     float *input;
     pm_configuration *configurations[CONFIGURATIONS_MAX];
     pm_request requests[CONFIGURATIONS_MAX];
-    size_t count;
+    size_t count, at_once, batch; /* configurations, images a call, of the context */
     bool evaluates;
     pm_evaluation evaluation;
     member members[THREADS_MAX];
@@ -75,15 +74,24 @@ static pm_status keep(void *user, const pm_attribution_result *result) {
                              result);
 }
 
-/* The batch of a worker's context: room for a few images at once. */
-static size_t batch_of(const server *s) {
-    return s->count < BATCH_LEAST ? BATCH_LEAST : s->count > BATCH ? BATCH : s->count;
+/* As worker/attribute.c and worker/contexts.c choose. */
+static void choose_batch(server *s) {
+    const size_t together = pm_model_together(s->model), room = BATCH / s->count;
+    s->at_once = together < room ? together : room;
+    for (size_t i = 0; i < s->count; i++) {
+        const pm_method method = s->configurations[i]->attribution.method;
+        if (method == PM_METHOD_IG || pm_method_is_random(method)) s->at_once = 1;
+    }
+    if (s->at_once < 1 || s->evaluates) s->at_once = 1;
+    s->batch = s->count * s->at_once;
+    if (s->batch > BATCH) s->batch = BATCH;
+    if (s->batch < together) s->batch = together;
 }
 
 /* So many images at once, the same input each time. */
 static pm_status some(member *m, size_t images) {
     server *s = m->s;
-    pm_context *context = m->contexts[batch_of(s)];
+    pm_context *context = m->contexts[s->batch];
     const pm_sha256 image = {{0}};
     const float *inputs[IMAGES_MAX];
     pm_request requests[IMAGES_MAX * CONFIGURATIONS_MAX];
@@ -111,11 +119,10 @@ static pm_status some(member *m, size_t images) {
 static void work(member *m) {
     server *s = m->s;
     const size_t first = s->images * m->index / s->threads,
-                 end = s->images * (m->index + 1) / s->threads,
-                 most = pm_context_images(m->contexts[batch_of(s)]);
+                 end = s->images * (m->index + 1) / s->threads;
     m->status = PM_OK;
     for (size_t i = first, count; i < end && m->status == PM_OK; i += count) {
-        count = end - i < most ? end - i : most;
+        count = end - i < s->at_once ? end - i : s->at_once;
         m->status = some(m, count);
     }
 }
@@ -225,8 +232,8 @@ static void drop_configurations(server *s) {
 static pm_status warm(server *s) {
     pm_status status = PM_OK;
     for (size_t i = 0; i < s->threads && !status; i++) {
-        pm_context **context = &s->members[i].contexts[batch_of(s)];
-        if (!*context) status = pm_context_new(s->model, s->side, s->side, batch_of(s), context);
+        pm_context **context = &s->members[i].contexts[s->batch];
+        if (!*context) status = pm_context_new(s->model, s->side, s->side, s->batch, context);
     }
     return status;
 }
@@ -243,7 +250,9 @@ static pm_status run(server *s, char *rest, spent *out) {
     while (status == PM_OK && (part = strtok_r(NULL, "|", &save)))
         status = add_configuration(s, part);
     if (!status && s->count == 0) status = pm_fail(PM_E_USAGE, "no configuration");
-    if (!status) status = warm(s);
+    if (status) return status;
+    choose_batch(s);
+    status = warm(s);
     if (status) return status;
     double wall = now_ms(CLOCK_MONOTONIC), processor = now_ms(CLOCK_PROCESS_CPUTIME_ID);
     pthread_barrier_wait(&s->gate);

@@ -188,7 +188,7 @@ int pm_cmd_attribute(const pm_options *options) {
     if (!status) status = pm_order_check(options);
     if (!status) status = pm_attribute_boxes(options, path, &j.report.score);
     if (!status && classes) status = pm_class_names_read(classes, &j.names);
-    if (!status) status = pm_order_open(options, &j.order);
+    if (!status) status = pm_order_open(options, true, &j.order);
     if (!status) status = pm_order_grid(options, j.names.names, j.names.count, false, &j.order);
     j.report.order = &j.order;
     j.report.photograph = path;

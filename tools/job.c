@@ -65,7 +65,7 @@ static pm_status open_all(const pm_options *options, bool gather, pm_data_set *d
     if (!status && pm_options_given(options, PM_OPT_LIMIT))
         status = pm_options_size(options, PM_OPT_LIMIT, 1, (size_t)1 << 31, &limit);
     if (!status) status = pm_order_check(options);
-    if (!status) status = pm_order_open(options, order);
+    if (!status) status = pm_order_open(options, pm_options_flag(options, PM_OPT_DRY_RUN), order);
     if (!status) status = open_data_set(options, limit, order->spec.classes, data_set);
     if (status) return status;
     return gather ? pm_order_gather(order)

@@ -174,14 +174,16 @@ static pm_status open_statistics(const pm_options *options, pm_order *order, pm_
     return status;
 }
 
-static pm_status open_model(const char *file, const pm_arch_info *arch, pm_order *order,
-                            pm_config *base) {
+static pm_status open_model(const char *file, const pm_arch_info *arch, bool computes,
+                            pm_order *order, pm_config *base) {
     pm_weights *weights = NULL;
     pm_run_spec *spec = &order->spec;
     pm_status status =
         file_of("--weights", file, spec->weights_path, &spec->weights_size, &base->weights);
     if (!status) status = pm_weights_open(spec->weights_path, &weights);
-    if (!status) status = pm_model_new(arch->name, weights, &order->model);
+    if (!status)
+        status = computes ? pm_model_new(arch->name, weights, &order->model)
+                          : pm_model_new_outline(arch->name, weights, &order->model);
     pm_weights_free(&weights);
     if (status == PM_E_MISMATCH)
         status = pm_fail_in(status, "--weights %s does not fit --model %s", file, arch->name);
@@ -284,13 +286,14 @@ pm_status pm_order_check(const pm_options *options) {
     return status;
 }
 
-pm_status pm_order_open(const pm_options *options, pm_order *out) {
+pm_status pm_order_open(const pm_options *options, bool computes, pm_order *out) {
     const pm_arch_info *arch;
     *out = (pm_order){0};
     pm_status status = set_base(options, out, &arch, &out->base);
     if (!status) status = pm_options_need(options, PM_OPT_WEIGHTS);
     if (!status)
-        status = open_model(pm_options_text(options, PM_OPT_WEIGHTS), arch, out, &out->base);
+        status =
+            open_model(pm_options_text(options, PM_OPT_WEIGHTS), arch, computes, out, &out->base);
     if (!status && wants_statistics(options)) status = open_statistics(options, out, &out->base);
     if (!status) status = open_baseline(options, out, &out->base);
     return status;
@@ -300,7 +303,7 @@ pm_status pm_order_model(const pm_options *options, const char *weights, pm_orde
     const pm_arch_info *arch;
     *out = (pm_order){0};
     pm_status status = set_base(options, out, &arch, &out->base);
-    if (!status) status = open_model(weights, arch, out, &out->base);
+    if (!status) status = open_model(weights, arch, false, out, &out->base);
     return status;
 }
 

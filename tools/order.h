@@ -24,9 +24,9 @@ typedef struct pm_order {
     float *baseline; /* of --baseline FILE: [3][crop][crop]; NULL where there is none */
 } pm_order;
 
-/* Model and statistics. PM_E_USAGE, PM_E_NOT_FOUND, PM_E_MISMATCH, and whatever opening the files
- * gives. */
-pm_status pm_order_open(const pm_options *options, pm_order *out);
+/* Model and statistics. `computes`: contexts will be made here; else the model is an outline.
+ * PM_E_USAGE, PM_E_NOT_FOUND, PM_E_MISMATCH, and whatever opening the files gives. */
+pm_status pm_order_open(const pm_options *options, bool computes, pm_order *out);
 /* Then the grid. `class_names` [class_name_count] may hold names that --target can use; `labels`:
  * whether images have labels, which decides the default of --target. */
 pm_status pm_order_grid(const pm_options *options, char *const *class_names,
@@ -37,7 +37,7 @@ pm_status pm_order_request(const pm_order *order, size_t index, int target, pm_e
                            pm_request *out);
 void pm_order_fini(pm_order *order);
 
-/* Only the model, whatever --weights says: its file is `weights`. Then no grid. */
+/* Only the model's outline, whatever --weights says: its file is `weights`. Then no grid. */
 pm_status pm_order_model(const pm_options *options, const char *weights, pm_order *out);
 /* Instead of a grid: the one configuration of a gather run. `configurations` stays empty. */
 pm_status pm_order_gather(pm_order *order);

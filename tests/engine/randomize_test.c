@@ -1,4 +1,5 @@
-/* Cascading randomisation: what starts over, by how much, and that nothing else does. */
+/* Models that are not all of a file. Cascading randomisation: what starts over, by how much, and
+ * that nothing else does. Outlines: what they answer. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -217,8 +218,41 @@ static void randomized_models_run_and_none_of_it_is_the_model(void **state) {
     pm_weights_free(&weights);
 }
 
+/* ---- outlines ---- */
+
+static void outline_answers_as_the_model_and_runs_nothing(void **state) {
+    (void)state;
+    pm_weights *weights = weights_of("cifar_resnet20");
+    pm_model *model = NULL, *outline = NULL;
+    pm_configuration *whole = NULL, *sketch = NULL;
+    pm_context *context = NULL;
+    pm_attribution a;
+    pm_attribution_defaults(&a);
+    assert_int_equal(pm_model_new("cifar_resnet20", weights, &model), PM_OK);
+    assert_int_equal(pm_model_new_outline("cifar_resnet20", weights, &outline), PM_OK);
+    assert_int_equal(pm_model_classes(outline), pm_model_classes(model));
+    assert_int_equal(pm_model_conv_count(outline), pm_model_conv_count(model));
+    for (size_t i = 0; i < pm_model_conv_count(model); i++) {
+        assert_string_equal(pm_model_conv(outline, i)->name, pm_model_conv(model, i)->name);
+        assert_int_equal(pm_model_conv(outline, i)->channels, pm_model_conv(model, i)->channels);
+    }
+    assert_int_equal(pm_configuration_new(model, &a, NULL, &whole), PM_OK);
+    assert_int_equal(pm_configuration_new(outline, &a, NULL, &sketch), PM_OK);
+    assert_int_equal(pm_configuration_hook_count(sketch), pm_configuration_hook_count(whole));
+    assert_int_equal(pm_context_new(outline, SIDE, SIDE, 1, &context), PM_E_USAGE);
+    assert_null(context);
+    pm_configuration_free(&whole);
+    pm_configuration_free(&sketch);
+    pm_model_free(&outline);
+    assert_int_equal(pm_model_new_outline("cifar_resnet32", weights, &outline), PM_E_MISMATCH);
+    assert_null(outline);
+    pm_model_free(&model);
+    pm_weights_free(&weights);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(outline_answers_as_the_model_and_runs_nothing),
         cmocka_unit_test(layers_are_counted_from_the_output),
         cmocka_unit_test(the_last_layers_start_over_and_nothing_else),
         cmocka_unit_test(a_depthwise_filter_has_few_inputs),

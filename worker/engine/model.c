@@ -3,6 +3,9 @@
 
 #include <stdlib.h>
 
+#include "worker/engine/arch/arch.h"
+#include "worker/engine/builder.h"
+
 static pm_status make(pm_graph *graph, bool spend, pm_model **out) {
     pm_model *model = calloc(1, sizeof *model);
     if (!model) {
@@ -38,6 +41,27 @@ pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, s
 
 pm_status pm_model_new(const char *arch, const pm_weights *weights, pm_model **out) {
     return pm_model_new_randomized(arch, weights, 0, 0, out);
+}
+
+pm_status pm_model_new_outline(const char *arch, const pm_weights *weights, pm_model **out) {
+    const pm_arch_info *info;
+    size_t classes;
+    pm_builder builder;
+    pm_status status = pm_arch_find(arch, &info);
+    if (!status) status = pm_arch_check(info, weights);
+    if (!status) status = pm_arch_classes(info, weights, &classes);
+    if (!status) status = pm_builder_init(&builder, info, classes);
+    if (status) return status;
+    pm_model *model = calloc(1, sizeof *model);
+    if (model) {
+        model->graph = builder.graph;
+        builder.graph = NULL;
+        *out = model;
+    } else {
+        status = pm_fail(PM_E_MEMORY, "no memory for model %s", arch);
+    }
+    pm_builder_fini(&builder);
+    return status;
 }
 
 void pm_model_free(pm_model **model) {

@@ -123,6 +123,10 @@ const char *pm_model_layer_name(const pm_model *model, size_t index);
 pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, size_t layers,
                                   uint64_t seed, pm_model **out);
 
+/* A model to ask, and to make statistics and configurations for, of a file that fits: no weight is
+ * read, and there is no context for it. */
+pm_status pm_model_new_outline(const char *arch, const pm_weights *weights, pm_model **out);
+
 /* How many inputs are worth running together, 1 .. 4: more than one where a layer is so wide that
  * no cache holds its weights. */
 size_t pm_model_together(const pm_model *model);
@@ -233,7 +237,7 @@ typedef pm_status (*pm_result_fn)(void *user, const pm_attribution_result *resul
 /* A context for inputs of height x width pixels. `batch`: how many backward passes run together
  * (1 .. 16); more requests than that run in rounds. Up to pm_model_together inputs (images, or
  * points of ig, smoothgrad and vargrad), but no more than `batch`, also run forward together.
- * PM_E_USAGE: sizes that the network cannot take. */
+ * PM_E_USAGE: sizes that the network cannot take, a model that is an outline. */
 pm_status pm_context_new(const pm_model *model, size_t height, size_t width, size_t batch,
                          pm_context **out);
 void pm_context_free(pm_context **context);

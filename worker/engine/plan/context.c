@@ -135,6 +135,9 @@ pm_status pm_context_new_points(const pm_model *model, size_t height, size_t wid
 
 pm_status pm_context_new(const pm_model *model, size_t height, size_t width, size_t batch,
                          pm_context **out) {
+    if (!model->packed)
+        return pm_fail(PM_E_USAGE, "a context for %s: its model is an outline",
+                       model->graph->arch->name);
     size_t points = pm_model_together(model);
     if (points > batch && batch > 0) points = batch;
     return pm_context_new_points(model, height, width, points, batch, out);
