@@ -221,18 +221,19 @@ void PM_ISA_SYMBOL(pm_conv)(const pm_conv *conv) {
     ptrdiff_t row = conv->in.row < 0 ? -conv->in.row : conv->in.row;
     size_t row_bytes = (size_t)row * conv->in_blocks * sizeof(float);
     size_t rows = row_bytes == 0 ? conv->height : PM_BAND_BYTES / row_bytes;
+    const size_t end = conv->first + conv->images;
     if (rows >= conv->height) {
         /* Small maps: the weights of a pair of blocks stay in cache for all images. */
         for (size_t block = 0; block < conv->out_blocks; block += 2)
-            for (size_t image = 0; image < conv->images; image++)
+            for (size_t image = conv->first; image < end; image++)
                 band(conv, image, block, 0, conv->height);
         return;
     }
     if (rows < 4) rows = 4;
-    for (size_t image = 0; image < conv->images; image++)
+    for (size_t image = conv->first; image < end; image++)
         for (size_t y = 0; y < conv->height; y += rows) {
-            size_t end = y + rows < conv->height ? y + rows : conv->height;
+            size_t last = y + rows < conv->height ? y + rows : conv->height;
             for (size_t block = 0; block < conv->out_blocks; block += 2)
-                band(conv, image, block, y, end);
+                band(conv, image, block, y, last);
         }
 }

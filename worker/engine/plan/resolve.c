@@ -341,6 +341,23 @@ static void each_point(const pm_plan *plan, const pm_step *step, size_t images,
     }
 }
 
+/* Parities write every other pixel of the same maps. Where all their weights stay in the
+ * second-level cache they take turns image by image, so that the maps stay nearby as well. */
+enum { RESIDENT_FLOATS = 128 * 1024 };
+
+static void run_convs(const pm_plan *plan, pm_step *step, size_t images) {
+    const pm_node *head = pm_plan_head(plan, step->group);
+    const size_t taps = head->kernel[0] * head->kernel[1];
+    const bool resident = head->channels * head->in_channels * taps <= RESIDENT_FLOATS;
+    const size_t turn = resident && step->conv_count > 1 ? 1 : images;
+    for (size_t first = 0; first < images; first += turn)
+        for (size_t i = 0; i < step->conv_count; i++) {
+            step->convs[i].first = first;
+            step->convs[i].images = turn;
+            plan->packed->kernels->conv(&step->convs[i]);
+        }
+}
+
 void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
                  const float *values) {
     const pm_kernels *kernels = plan->packed->kernels;
@@ -348,11 +365,9 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
     const bool depthwise = pm_plan_head(plan, step->group)->depthwise;
     clear_border(plan, step->out, images);
     clear_border(plan, step->scaled, images);
-    for (size_t i = 0; i < step->conv_count; i++) {
-        step->convs[i].images = images;
-        if (!depthwise) kernels->conv(&step->convs[i]);
-    }
+    for (size_t i = 0; i < step->conv_count; i++) step->convs[i].images = images;
     if (depthwise && step->op == PM_DO_CONV) kernels->depthwise(step->convs, step->conv_count);
+    if (!depthwise) run_convs(plan, step, images);
     step->linear.images = images;
     switch (step->op) {
     case PM_DO_CONV:
