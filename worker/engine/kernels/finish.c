@@ -2,6 +2,9 @@
 #include "worker/engine/kernels/normal.h"
 
 enum { PM_GROUP = PM_LANES == 16 ? 4 : 2 }; /* pixels that stay in registers together */
+/* Derivatives as floats come from far away, and go there: they are asked for so many pixels before
+ * their turn. They lie without gaps, so behind a row is the next. */
+enum { PM_AHEAD = 64 };
 
 /* Where a strip's first pixel lies, and what is the same for all its pixels. */
 typedef struct places {
@@ -153,11 +156,10 @@ void PM_ISA_SYMBOL(pm_finish)(const pm_epilogue *e, vec *pixels, size_t image, s
         .gradient_scale = OF_BLOCK(e->gradient_scale, one),
         .live = lanes < (int32_t)(e->channels - block * PM_LANES)};
     const ptrdiff_t end = (ptrdiff_t)count;
-    /* The next strip's: they come from far away, and go there. */
-    for (ptrdiff_t k = end; k < 2 * end && at.slope != NULL; k++)
-        __builtin_prefetch(at.slope + k * e->slope.pixel);
     const bool smooth = pm_activation_is_smooth(e->activation);
-    for (ptrdiff_t k = end; k < 2 * end && smooth; k++)
+    for (ptrdiff_t k = PM_AHEAD; k < PM_AHEAD + end && at.slope != NULL; k++)
+        __builtin_prefetch(at.slope + k * e->slope.pixel);
+    for (ptrdiff_t k = PM_AHEAD; k < PM_AHEAD + end && smooth; k++)
         __builtin_prefetch(at.slopes + k * e->kept.pixel, 1);
     ptrdiff_t i = 0;
     for (; i + PM_GROUP <= end; i += PM_GROUP) finish(e, &at, pixels, i, PM_GROUP);

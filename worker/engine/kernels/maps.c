@@ -19,21 +19,35 @@ typedef void strip_fn(const pm_map *map, strip *s);
 typedef void range_fn(const pm_map *map, size_t o, size_t in, size_t out, size_t *first,
                       size_t *last);
 
+PM_INLINE void one_strip(const pm_map *map, strip *s, strip_fn *work) {
+    work(map, s);
+    PM_ISA_SYMBOL(pm_finish)(&map->epilogue, s->out, s->image, s->block, s->y, s->x, s->count);
+}
+
+PM_INLINE void set_x(const pm_map *map, strip *s, size_t x) {
+    s->x = x;
+    s->count = map->width - x < PM_STRIP ? map->width - x : PM_STRIP;
+}
+
+/* Down the columns, so that a range of them is worked out once; without ranges along the rows. */
 PM_INLINE void each_strip(const pm_map *map, strip_fn *work, range_fn *range) {
     strip s;
     for (s.image = map->first; s.image < map->first + map->images; s.image++)
         for (s.block = 0; s.block < map->blocks; s.block++) {
             s.plane = map->in.at + (ptrdiff_t)s.image * map->in.image +
                       (ptrdiff_t)s.block * map->in.plane;
-            for (s.x = 0; s.x < map->width; s.x += PM_STRIP) {
-                s.count = map->width - s.x < PM_STRIP ? map->width - s.x : PM_STRIP;
-                for (size_t i = 0; i < s.count && range != NULL; i++)
-                    range(map, s.x + i, map->in_width, map->width, &s.x0[i], &s.x1[i]);
+            for (s.y = 0; s.y < map->height && range == NULL; s.y++)
+                for (size_t x = 0; x < map->width; x += PM_STRIP) {
+                    set_x(map, &s, x);
+                    one_strip(map, &s, work);
+                }
+            for (size_t x = 0; x < map->width && range != NULL; x += PM_STRIP) {
+                set_x(map, &s, x);
+                for (size_t i = 0; i < s.count; i++)
+                    range(map, x + i, map->in_width, map->width, &s.x0[i], &s.x1[i]);
                 for (s.y = 0; s.y < map->height; s.y++) {
-                    if (range != NULL) range(map, s.y, map->in_height, map->height, &s.y0, &s.y1);
-                    work(map, &s);
-                    PM_ISA_SYMBOL(pm_finish)
-                    (&map->epilogue, s.out, s.image, s.block, s.y, s.x, s.count);
+                    range(map, s.y, map->in_height, map->height, &s.y0, &s.y1);
+                    one_strip(map, &s, work);
                 }
             }
         }
