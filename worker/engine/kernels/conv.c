@@ -15,6 +15,10 @@ enum { PM_TILE_TWO_ROWS = PM_TILE / 2 };
 /* Input that should stay in the second-level cache while the output blocks go by. */
 enum { PM_BAND_BYTES = 384 * 1024 };
 
+/* Weights are read once from memory and then from the cache; they are asked for so many floats
+ * before their turn, so that the first tile does not wait for them either. */
+enum { PM_AHEAD = 128 * PM_LANES, PM_LINE = 16 };
+
 typedef void tile_fn(const pm_conv *conv, const float *in, const float *weights, vec *out);
 
 PM_INLINE size_t run_blocks(const pm_conv *conv, size_t channels) {
@@ -47,6 +51,8 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
                 for (int c = 0; c < channels; c++) {
                     vec u0 = vec_load(weights), u1 = (vec){0};
                     if (blocks == 2) u1 = vec_load(weights + PM_LANES);
+                    PM_UNROLL for (int k = 0; k < blocks * PM_LANES; k += PM_LINE)
+                        __builtin_prefetch(weights + PM_AHEAD + k, 0, 2);
                     weights += blocks * PM_LANES;
                     if (point) {
                         __builtin_prefetch(ahead, 0, 2);
