@@ -580,6 +580,39 @@ static void an_input_transform_can_be_taken_back(void **state) {
     assert_true(scale[0] == 9);
 }
 
+/* ig's first point is kept from image to image: of this configuration, class and transform alone.
+ */
+static void zeros_are_remembered_for_what_they_were(void **state) {
+    (void)state;
+    static const float scale[3] = {0.5F, 0.5F, 0.5F}, shift[3] = {0.3F, 0.2F, 0.1F};
+    fixture *f = make("cifar_resnet20");
+    pm_request requests[2] = {{.configuration = f->forms[3], .target = 1},
+                              {.configuration = f->forms[3], .target = 2}};
+    pm_context *c, *fresh;
+    size_t beats = 0, first = 0;
+    assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 1, &c), PM_OK);
+    pm_context_set_beat(c, count, &beats);
+    for (size_t i = 0; i < 12; i++) {
+        const bool moved = i % 4 >= 2;
+        kept got = {0}, want = {0};
+        beats = 0;
+        pm_context_set_input_transform(c, moved ? scale : NULL, moved ? shift : NULL);
+        assert_int_equal(
+            pm_context_attribute(c, f->input[i % 2], &requests[i % 3 / 2], 1, keep, &got), PM_OK);
+        if (i == 0) first = beats;
+        if (i == 1) assert_true(beats < first); /* the same class again: one point less */
+        assert_int_equal(pm_context_new(f->model, SIDE, SIDE, 1, &fresh), PM_OK);
+        pm_context_set_input_transform(fresh, moved ? scale : NULL, moved ? shift : NULL);
+        assert_int_equal(
+            pm_context_attribute(fresh, f->input[i % 2], &requests[i % 3 / 2], 1, keep, &want),
+            PM_OK);
+        pm_context_free(&fresh);
+        if (got.hashes[0] != want.hashes[0]) fail_msg("image %zu differs", i);
+    }
+    pm_context_free(&c);
+    release(f);
+}
+
 static void a_bad_isa_stops_the_model(void **state) {
     (void)state;
     pm_model *model = NULL;
@@ -602,6 +635,7 @@ int main(void) {
         cmocka_unit_test(sizes_that_leave_no_map_are_refused),
         cmocka_unit_test(any_size_that_fits_runs),
         cmocka_unit_test(an_input_transform_can_be_taken_back),
+        cmocka_unit_test(zeros_are_remembered_for_what_they_were),
         cmocka_unit_test(a_bad_isa_stops_the_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

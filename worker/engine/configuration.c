@@ -1,5 +1,6 @@
 /* Owns the making of a configuration: ranges, hooked layers, and that the statistics cover them. */
 #include <math.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,6 +132,8 @@ pm_status pm_configuration_new(const pm_model *model, const pm_attribution *attr
     if (status) return status;
     pm_configuration *c = calloc(1, sizeof *c);
     if (!c) return pm_fail(PM_E_MEMORY, "no memory for a configuration");
+    static atomic_ulong made;
+    c->serial = atomic_fetch_add(&made, 1) + 1;
     c->attribution = *attribution;
     c->model = model;
     c->statistics = attribution->mask == PM_MASK_OFF ? NULL : statistics;

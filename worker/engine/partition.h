@@ -8,6 +8,7 @@
 
 /* The configuration as the engine reads it. */
 struct pm_configuration {
+    uint64_t serial; /* of all that this process has made; an address may come again */
     pm_attribution attribution;
     const pm_model *model;
     const pm_statistics *statistics; /* NULL for mask off */

@@ -69,10 +69,12 @@ static pm_status make_jobs(pm_context *c, size_t lanes) {
     c->channel_variances = calloc(jobs * channels, sizeof *c->channel_variances);
     c->in_h = calloc(jobs, channels);
     c->layers = calloc(jobs * convs, sizeof *c->layers);
+    c->zero_gradients = calloc(jobs * PM_RGB * pixels, sizeof *c->zero_gradients);
     c->sums = calloc(jobs * 2 * PM_RGB * pixels, sizeof *c->sums);
     c->cam_weights = calloc(jobs * lanes, sizeof *c->cam_weights);
     if (c->jobs == NULL || c->heat_maps == NULL || c->channel_variances == NULL ||
-        c->in_h == NULL || c->layers == NULL || c->sums == NULL || c->cam_weights == NULL)
+        c->in_h == NULL || c->layers == NULL || c->sums == NULL || c->cam_weights == NULL ||
+        c->zero_gradients == NULL)
         return no_memory();
     for (size_t i = 0; i < jobs; i++)
         c->jobs[i] = (pm_job){.layers = c->layers + i * convs,
@@ -159,7 +161,7 @@ void pm_context_free(pm_context **context) {
                          c->channel_of,     c->hook_step,     c->raw_of,
                          c->scratch.sum_h,  c->scratch.sum_l, c->scratch.weight_h,
                          c->scratch.scores, c->predicted,     c->pulls,
-                         c->pull_layers,    c->pull_in_h};
+                         c->pull_layers,    c->pull_in_h,     c->zero_gradients};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
     free(c);
     *context = NULL;
@@ -171,10 +173,14 @@ size_t pm_context_arena_bytes(const pm_context *context) {
 
 void pm_context_set_input_transform(pm_context *context, const float scale[3],
                                     const float shift[3]) {
+    bool same = true;
     for (size_t i = 0; i < 3; i++) {
-        context->scale[i] = scale != NULL ? scale[i] : 1;
-        context->shift[i] = shift != NULL ? shift[i] : 0;
+        const float s = scale != NULL ? scale[i] : 1, t = shift != NULL ? shift[i] : 0;
+        same = same && s == context->scale[i] && t == context->shift[i];
+        context->scale[i] = s;
+        context->shift[i] = t;
     }
+    if (!same) pm_context_forget_zeros(context);
 }
 
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user) {

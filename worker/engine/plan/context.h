@@ -1,7 +1,7 @@
 /* The inside of a context, shared by the sources that run it: context.c (life), requests.c
  * (requests and results), path.c (the points that a method looks at, and its heat map), cam.c
- * (Grad-CAM's), round.c (one backward pass of some jobs), forward.c (one forward pass and what is
- * read off it).
+ * (Grad-CAM's), zero.c (where ig from zeros begins), round.c (one backward pass of some jobs),
+ * forward.c (one forward pass and what is read off it).
  *
  * A point is an input that is run forward: an image itself, or what a method makes of it. Several
  * run together (plan.points), and so do gradients at them (plan.batch). */
@@ -14,6 +14,15 @@
  * many rounds they go back. */
 enum { PM_JOBS = 16 };
 
+/* A gradient at zeros, of one configuration and class. */
+typedef struct pm_zero {
+    uint64_t configuration; /* its serial; 0: nothing */
+    size_t target;
+    uint64_t used;
+    double p, logit;       /* of the target there */
+    const float *gradient; /* [3, height, width] */
+} pm_zero;
+
 struct pm_context {
     const pm_model *model;
     pm_plan plan;
@@ -25,6 +34,9 @@ struct pm_context {
     pm_layer_gradient *layers;
     pm_pull *pulls; /* [batch] of the next backward pass */
     size_t pull_count;
+    pm_zero zeros[PM_JOBS];
+    uint64_t zero_clock;
+    float *zero_gradients;          /* [PM_JOBS][3, height, width] */
     pm_layer_gradient *pull_layers; /* [batch][conv_count] for those that record nothing, */
     uint8_t *pull_in_h;             /* [batch][channels] likewise */
     /* the images that are attributed together */
@@ -80,6 +92,12 @@ pm_status pm_context_run_jobs(pm_context *context, size_t count);
  * a small model. */
 pm_status pm_context_new_points(const pm_model *model, size_t height, size_t width, size_t points,
                                 size_t batch, pm_context **out);
+
+/* NULL: not among the last ones. */
+const pm_zero *pm_context_find_zero(pm_context *context, const pm_job *job);
+/* `gradient` is the job's at zeros. */
+void pm_context_keep_zero(pm_context *context, const pm_job *job, double p, double logit);
+void pm_context_forget_zeros(pm_context *context);
 
 /* Grad-CAM: the weights, off the gradient in `in` of a hook's or the last pooling's step; the heat
  * map, once the weights stand. */

@@ -125,21 +125,28 @@ static void begin(const pm_context *c, pm_job *job) {
         memset(job->squares, 0, values_of(c) * sizeof *job->squares);
 }
 
-/* The trapezoid rule: the ends weigh half. */
-static void take_step(const pm_context *c, const pm_pull *pull) {
-    pm_job *job = pull->job;
-    const size_t steps = words(job)->steps, k = pull->index;
-    const float *logits = pm_context_point_logits(c, pull->point);
+/* Point k of `gradient`, with the target's probability and logit there. The trapezoid rule: the
+ * ends weigh half. */
+static void take_step(const pm_context *c, pm_job *job, size_t k, const float *gradient, double p,
+                      double logit) {
+    const size_t steps = words(job)->steps;
     const float weight = (float)((k == 0 || k == steps ? 0.5 : 1.0) / (double)steps);
-    for (size_t i = 0; i < values_of(c); i++) job->sum[i] += weight * c->gradient[i];
-    const double p = pm_softmax_at(logits, c->model->graph->classes, job->target);
-    const double logit = (double)logits[job->target];
+    for (size_t i = 0; i < values_of(c); i++) job->sum[i] += weight * gradient[i];
     if (k == 0)
         job->ig_expected = 0;
     else
         job->ig_expected += (job->ig_p + p) / 2 * (logit - job->ig_logit);
     job->ig_p = p;
     job->ig_logit = logit;
+}
+
+static void take_ig(pm_context *c, const pm_pull *pull) {
+    pm_job *job = pull->job;
+    const float *logits = pm_context_point_logits(c, pull->point);
+    const double p = pm_softmax_at(logits, c->model->graph->classes, job->target);
+    const double logit = (double)logits[job->target];
+    take_step(c, job, pull->index, c->gradient, p, logit);
+    if (pull->index == 0 && job->baseline == NULL) pm_context_keep_zero(c, job, p, logit);
 }
 
 /* Mean and sum of squared deviations so far (Welford, Technometrics 4, 1962). */
@@ -175,7 +182,7 @@ static void take(pm_context *c, const pm_pull *pull) {
                       fabsf(x[2 * n + i] * g[2 * n + i])) /
                      3.0F;
         return;
-    case PM_METHOD_IG: take_step(c, pull); return;
+    case PM_METHOD_IG: take_ig(c, pull); return;
     case PM_METHOD_SMOOTHGRAD:
         for (size_t i = 0; i < 3 * n; i++) job->sum[i] += fabsf(g[i]);
         return;
@@ -266,12 +273,23 @@ static pm_status pull_points(pm_context *c, const path *p, size_t first, size_t 
     return status;
 }
 
+/* The points in front that are known: zeros, where every job remembers them. */
+static size_t take_known(pm_context *c, const path *p) {
+    const pm_zero *zeros[PM_JOBS];
+    if (kind_of(p->jobs[0]) != FROM_BASELINE || p->jobs[0]->baseline != NULL) return 0;
+    for (size_t i = 0; i < p->count; i++)
+        if ((zeros[i] = pm_context_find_zero(c, p->jobs[i])) == NULL) return 0;
+    for (size_t i = 0; i < p->count; i++)
+        take_step(c, p->jobs[i], 0, zeros[i]->gradient, zeros[i]->p, zeros[i]->logit);
+    return 1;
+}
+
 static pm_status run_path(pm_context *c, const path *p) {
     const bool at_image = kind_of(p->jobs[0]) == AT_IMAGE;
     const size_t all = at_image ? c->image_count : point_count(p->jobs[0]);
     pm_status status = PM_OK;
     for (size_t i = 0; i < p->count; i++) begin(c, p->jobs[i]);
-    for (size_t first = 0; first < all && status == PM_OK; first += c->plan.points) {
+    for (size_t first = take_known(c, p); first < all && status == PM_OK; first += c->plan.points) {
         const size_t count = all - first < c->plan.points ? all - first : c->plan.points;
         go_to(c, p, first, count);
         status = pull_points(c, p, first, count, false);
