@@ -9,9 +9,9 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "worker/ahead.h"
 #include "worker/attribute.h"
 #include "worker/fault.h"
-#include "worker/photograph.h"
 
 struct pm_compute {
     pm_work *work;
@@ -21,6 +21,7 @@ struct pm_compute {
     pthread_t thread;
     pm_contexts contexts;
     pm_lease *lease; /* in work */
+    pm_ahead *ahead; /* reads its photographs */
     pm_stages stages;
 };
 
@@ -35,6 +36,7 @@ typedef struct prepared {
 /* An item that was started. */
 typedef struct started {
     const Pm__Wire__Item *item;
+    size_t index; /* in the task */
     pm_reply *reply;
     pm_status status; /* not PM_OK: there is no reply (cancelled, no memory) */
     int64_t us;       /* spent on it */
@@ -72,7 +74,7 @@ static pm_status open_photograph(pm_compute *compute, const started *s, pm_image
     size_t size = 0;
     *stage = "fetch";
     pm_stages_enter(&compute->stages, PM_STAGE_READ);
-    pm_status status = pm_photograph_read(compute->work, compute->lease, s->item, &bytes, &size);
+    pm_status status = pm_ahead_take(compute->ahead, s->index, &bytes, &size);
     if (status) return status;
     *stage = "decode";
     pm_stages_enter(&compute->stages, PM_STAGE_IMAGE);
@@ -105,14 +107,14 @@ static pm_status open_item(pm_compute *compute, hand *h, started *s, const prepa
 }
 
 /* The next item of the task. False: the rest of the task is to be left alone. */
-static bool start_item(pm_compute *compute, hand *h, const Pm__Wire__Item *item,
-                       const prepared *run) {
+static bool start_item(pm_compute *compute, hand *h, size_t index, const prepared *run) {
+    const Pm__Wire__Item *item = compute->lease->task->items[index];
     if (!pm_work_start_item(compute->work, compute->lease, compute->index, item->ordinal))
         return false;
     const int64_t begin_us = pm_clock_us();
     started *s = &h->items[h->count++];
     pm_fault_at_item(item->path);
-    *s = (started){.item = item};
+    *s = (started){.item = item, .index = index};
     s->status = open_item(compute, h, s, run);
     s->us = pm_clock_us() - begin_us;
     return s->status == PM_OK;
@@ -158,7 +160,7 @@ static size_t do_items(pm_compute *compute, const prepared *run, size_t first, b
     size_t together = run->status ? 1 : pm_attribute_together(run->ready, task);
     if (together > task->n_items - first) together = task->n_items - first;
     for (size_t i = 0; i < together && *all_done; i++)
-        *all_done = start_item(compute, &h, task->items[first + i], run);
+        *all_done = start_item(compute, &h, first + i, run);
     compute_items(compute, &h);
     for (size_t i = 0; i < h.count; i++)
         if (!hand_in(compute, &h.items[i])) *all_done = false;
@@ -180,8 +182,10 @@ static void do_lease(pm_compute *compute, pm_lease *lease) {
                (unsigned long long)lease->task->run, run.text);
     }
     bool all_done = run.status != PM_E_CANCELLED;
+    if (!run.status) pm_ahead_begin(compute->ahead, lease);
     for (size_t i = 0; i < lease->task->n_items && all_done;)
         i += do_items(compute, &run, i, &all_done);
+    if (!run.status) pm_ahead_end(compute->ahead);
     compute->lease = NULL;
     pm_work_end(compute->work, lease, all_done);
 }
@@ -199,6 +203,9 @@ static void *thread_main(void *user) {
     pm_stages_start(&compute->stages);
     while ((lease = next_lease(compute))) do_lease(compute, lease);
     pm_contexts_fini(&compute->contexts);
+    int64_t read_us = 0;
+    pm_ahead_free(&compute->ahead, &read_us);
+    compute->stages.us[PM_STAGE_READ] += read_us;
     pm_stages_log(&compute->stages, compute->index);
     return NULL;
 }
@@ -213,8 +220,14 @@ pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, 
     compute->index = index;
     compute->contexts.beat = beat;
     compute->contexts.beat_user = compute;
+    pm_status status = pm_ahead_new(work, &compute->ahead);
+    if (status) {
+        free(compute);
+        return status;
+    }
     int error = pthread_create(&compute->thread, NULL, thread_main, compute);
     if (error) {
+        pm_ahead_free(&compute->ahead, NULL);
         free(compute);
         return pm_fail(PM_E_IO, "compute thread: %s", strerror(error));
     }

@@ -8,7 +8,7 @@
 typedef enum pm_stage {
     PM_STAGE_OTHER,
     PM_STAGE_LOAD,   /* a run made ready: model, statistics */
-    PM_STAGE_READ,   /* a photograph's bytes, and that their hash is right */
+    PM_STAGE_READ,   /* a photograph's bytes, and that their hash is right (ahead.h) */
     PM_STAGE_IMAGE,  /* from bytes to the network's input */
     PM_STAGE_ENGINE, /* gradients and perturbation curves */
     PM_STAGE_COUNT

@@ -1,11 +1,16 @@
-/* Credit: how many leases a worker wants. */
+/* What a worker asks for: leases, and the bytes of photographs ahead of their turn. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
-#include "worker/work.h"
+#include "worker/ahead.h"
+
+enum { ITEMS = 12 };
 
 /* As it would come off the wire. */
 static pm_message message_of(const Pm__Wire__Message *from) {
@@ -18,14 +23,15 @@ static pm_message message_of(const Pm__Wire__Message *from) {
     return out;
 }
 
-static void announce(pm_work *work) {
+static void announce(pm_work *work, const char *data_root) {
     uint8_t hash[PM_SHA256_BYTES] = {0};
     char *configuration = "{}";
     Pm__Wire__Blob weights = PM__WIRE__BLOB__INIT;
     weights.sha256 = (ProtobufCBinaryData){sizeof hash, hash};
     Pm__Wire__RunInfo info = PM__WIRE__RUN_INFO__INIT;
     info.run = 1;
-    info.arch = info.data_root = info.channels = info.heat_maps = "";
+    info.arch = info.channels = info.heat_maps = "";
+    info.data_root = (char *)data_root;
     info.weights = &weights;
     info.n_configurations = 1;
     info.configurations = &configuration;
@@ -34,19 +40,32 @@ static void announce(pm_work *work) {
     assert_int_equal(pm_work_add_run(work, &message), PM_OK);
 }
 
-static void give(pm_work *work, uint64_t task) {
-    uint8_t hash[PM_SHA256_BYTES] = {0}, token[PM_TOKEN_BYTES] = {(uint8_t)task};
+/* A task of so many items: item i is file iN.png of N + 1 letters, N. */
+static void give(pm_work *work, uint64_t task, size_t count) {
+    uint8_t token[PM_TOKEN_BYTES] = {(uint8_t)task};
     uint32_t configuration = 0;
-    Pm__Wire__Item item = PM__WIRE__ITEM__INIT, *items = &item;
-    item.path = "a.png";
-    item.sha256 = (ProtobufCBinaryData){sizeof hash, hash};
+    pm_sha256 hashes[ITEMS];
+    char names[ITEMS][16], letters[ITEMS];
+    Pm__Wire__Item items[ITEMS], *pointers[ITEMS];
+    memset(letters, 'x', sizeof letters);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(names[i], sizeof names[i], "i%zu.png", i);
+        hashes[i] = pm_sha256_of(letters, i + 1);
+        pm__wire__item__init(&items[i]);
+        items[i].ordinal = i;
+        items[i].path = names[i];
+        items[i].size_bytes = i + 1;
+        items[i].sha256 = (ProtobufCBinaryData){sizeof hashes[i].bytes, hashes[i].bytes};
+        pointers[i] = &items[i];
+    }
     Pm__Wire__Task out = PM__WIRE__TASK__INIT;
     out.task = task;
     out.run = 1;
     out.token = (ProtobufCBinaryData){sizeof token, token};
-    out.n_configurations = out.n_items = 1;
+    out.n_configurations = 1;
+    out.n_items = count;
     out.configurations = &configuration;
-    out.items = &items;
+    out.items = pointers;
     Pm__Wire__Message body = pm_wire_task(&out);
     pm_message message = message_of(&body);
     assert_int_equal(pm_work_add_task(work, &message), PM_OK);
@@ -66,10 +85,10 @@ static void credit_is_for_two_seconds_of_work(void **state) {
     assert_non_null(slots);
     assert_int_equal(pm_work_init(&work, slots), PM_OK);
     pm_work_expect(&work, 2);
-    announce(&work);
+    announce(&work, "");
     assert_int_equal(pm_work_take_credit(&work), 3);
     assert_int_equal(pm_work_take_credit(&work), 0);
-    for (uint64_t task = 1; task <= 3; task++) give(&work, task);
+    for (uint64_t task = 1; task <= 3; task++) give(&work, task, 1);
     assert_int_equal(pm_work_take_credit(&work), 0);
     /* Tasks of nearly half a second: one in reserve, and four more for each thread. */
     compute(&work, 450000);
@@ -90,7 +109,85 @@ static void credit_is_for_two_seconds_of_work(void **state) {
     free(slots);
 }
 
+/* The files of `give`; that of item `without` is not there, that of item `other` is another. */
+static void write_files(const char *folder, size_t without, size_t other) {
+    char path[256], letters[ITEMS];
+    memset(letters, 'x', sizeof letters);
+    for (size_t i = 0; i < ITEMS; i++) {
+        snprintf(path, sizeof path, "%s/i%zu.png", folder, i);
+        FILE *file = i == without ? NULL : fopen(path, "w");
+        if (!file) continue;
+        fwrite(letters, 1, i == other ? i + 2 : i + 1, file);
+        fclose(file);
+    }
+}
+
+static void remove_files(const char *folder) {
+    char path[256];
+    for (size_t i = 0; i < ITEMS; i++) {
+        snprintf(path, sizeof path, "%s/i%zu.png", folder, i);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+static void take_letters(pm_ahead *ahead, size_t index) {
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    assert_int_equal(pm_ahead_take(ahead, index, &bytes, &size), PM_OK);
+    assert_int_equal(size, index + 1);
+    for (size_t i = 0; i < size; i++) assert_int_equal(bytes[i], 'x');
+    free(bytes);
+}
+
+static void photographs_are_read_ahead_in_order(void **state) {
+    (void)state;
+    char folder[] = "/tmp/parchmill-ahead-XXXXXX";
+    pm_slots *slots = calloc(1, sizeof *slots);
+    pm_ahead *ahead = NULL;
+    pm_work work;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int64_t spent_us = -1;
+    assert_non_null(slots);
+    assert_non_null(mkdtemp(folder));
+    write_files(folder, 3, 5);
+    assert_int_equal(pm_work_init(&work, slots), PM_OK);
+    announce(&work, folder);
+    give(&work, 1, ITEMS);
+    give(&work, 2, ITEMS);
+    assert_int_equal(pm_ahead_new(&work, &ahead), PM_OK);
+    /* Once the broker, which has them not, is not asked any more. */
+    pm_lease *lease = pm_work_take(&work), *next = pm_work_take(&work);
+    pm_work_drain(&work);
+    pm_ahead_begin(ahead, lease);
+    for (size_t i = 0; i < ITEMS; i++) {
+        if (i != 3 && i != 5)
+            take_letters(ahead, i);
+        else
+            assert_int_equal(pm_ahead_take(ahead, i, &bytes, &size), PM_E_CANCELLED);
+    }
+    assert_null(bytes);
+    pm_ahead_end(ahead);
+    /* A task that is left in the middle. */
+    pm_ahead_begin(ahead, next);
+    take_letters(ahead, 0);
+    take_letters(ahead, 1);
+    pm_ahead_end(ahead);
+    pm_ahead_begin(ahead, lease);
+    take_letters(ahead, 0);
+    pm_ahead_end(ahead);
+    pm_ahead_free(&ahead, &spent_us);
+    assert_true(spent_us >= 0);
+    pm_work_fini(&work);
+    remove_files(folder);
+    free(slots);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(credit_is_for_two_seconds_of_work)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(credit_is_for_two_seconds_of_work),
+        cmocka_unit_test(photographs_are_read_ahead_in_order),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
