@@ -26,10 +26,8 @@ PM_INLINE size_t run_blocks(const pm_conv *conv, size_t channels) {
     return products == 0 || products >= PM_RUN ? 1 : PM_RUN / products;
 }
 
-enum { PM_LINE_BYTES = 64 };
-
 /* out: [blocks][rows * pixels], sums of one tile. All but conv, in, weights, out are constants.
- * point: one tap, and conv->ahead is asked for. */
+ * point: one tap, and conv->ahead is asked for instead of what follows in weights. */
 PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weights, vec *out,
                         int blocks, int rows, int pixels, ptrdiff_t step, int channels,
                         bool point) {
@@ -51,15 +49,11 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
                 for (int c = 0; c < channels; c++) {
                     vec u0 = vec_load(weights), u1 = (vec){0};
                     if (blocks == 2) u1 = vec_load(weights + PM_LANES);
+                    const float *soon = point ? (const float *)ahead : weights + PM_AHEAD;
                     PM_UNROLL for (int k = 0; k < blocks * PM_LANES; k += PM_LINE)
-                        __builtin_prefetch(weights + PM_AHEAD + k, 0, 2);
+                        __builtin_prefetch(soon + k, 0, 2);
                     weights += blocks * PM_LANES;
-                    if (point) {
-                        __builtin_prefetch(ahead, 0, 2);
-                        if (blocks * PM_LANES * (int)sizeof(float) > PM_LINE_BYTES)
-                            __builtin_prefetch(ahead + PM_LINE_BYTES, 0, 2);
-                        ahead += conv->ahead_step;
-                    }
+                    if (point) ahead += conv->ahead_step;
                     PM_UNROLL for (int t = 0; t < pixels; t++) {
                         a[0][t] += p[t * step + c] * u0;
                         if (blocks == 2) a[1][t] += p[t * step + c] * u1;
