@@ -131,6 +131,15 @@ void send_to_worker(fixture *f, const Pm__Wire__Message *message) {
     assert_int_equal(pm_router_send(f->router, &f->peer, message, NULL, 0), PM_OK);
 }
 
+static void say_missing(fixture *f, const Pm__Wire__Fetch *fetch) {
+    Pm__Wire__Chunk chunk = PM__WIRE__CHUNK__INIT;
+    chunk.sha256 = fetch->sha256;
+    chunk.missing = (char *)f->missing;
+    Pm__Wire__Message answer = pm_wire_chunk(&chunk);
+    f->fetches++;
+    send_to_worker(f, &answer);
+}
+
 /* The next message of this kind; what else a worker says on its own is passed over. */
 void expect(fixture *f, Pm__Wire__Message__BodyCase kind, pm_message *out) {
     int64_t until_ms = pm_clock_ms() + PATIENCE_MS;
@@ -151,6 +160,8 @@ void expect(fixture *f, Pm__Wire__Message__BodyCase kind, pm_message *out) {
             f->peer = peer;
             return;
         }
+        if (f->missing && out->body->body_case == PM__WIRE__MESSAGE__BODY_FETCH)
+            say_missing(f, out->body->fetch);
         pm_message_fini(out);
     }
     fail_msg("the worker does not send %s", pm_wire_name(kind));

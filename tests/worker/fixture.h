@@ -31,8 +31,10 @@ typedef struct fixture {
     pm_config config;
     char *config_text;
     uint64_t run;
-    bool boxed;     /* items carry three boxes */
-    bool has_start; /* the last image is what ig may start from */
+    bool boxed;          /* items carry three boxes */
+    bool has_start;      /* the last image is what ig may start from */
+    const char *missing; /* what `expect` answers to a Fetch that it passes over; NULL: nothing */
+    size_t fetches;      /* answered so */
 } fixture;
 
 int set_up(void **state);
