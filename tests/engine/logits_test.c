@@ -40,7 +40,7 @@ typedef struct scene {
 static void make(const net *n, scene *s) {
     s->values = 3 * n->height * n->width;
     if (pm_case_model_new(n->arch, CLASSES, &s->model) ||
-        pm_context_new(s->model, n->height, n->width, 1, &s->context))
+        pm_context_new(s->model, n->height, n->width, 8, &s->context))
         fail_msg("%s: %s", n->arch, pm_error_text());
     s->inputs = malloc(IMAGES * s->values * sizeof *s->inputs);
     s->plain = malloc(IMAGES * CLASSES * sizeof *s->plain);
@@ -61,9 +61,30 @@ static void release(scene *s) {
     pm_model_free(&s->model);
 }
 
+static pm_status copy_map(void *user, const pm_attribution_result *result) {
+    memcpy(user, result->heat_map, result->height * result->width * sizeof(float));
+    return PM_OK;
+}
+
+/* The heat map of the first image; freed by the caller. */
+static float *heat_map(const scene *s) {
+    pm_attribution plain;
+    pm_configuration *configuration = NULL;
+    float *map = malloc(s->values * sizeof *map);
+    assert_non_null(map);
+    pm_attribution_defaults(&plain);
+    assert_int_equal(pm_configuration_new(s->model, &plain, NULL, &configuration), PM_OK);
+    const pm_request request = {.configuration = configuration, .target = 3};
+    assert_int_equal(pm_context_attribute(s->context, s->inputs, &request, 1, copy_map, map),
+                     PM_OK);
+    pm_configuration_free(&configuration);
+    return map;
+}
+
 static void check(const net *n, const char *isa) {
     scene s;
     make(n, &s);
+    float *before = heat_map(&s);
     if (pm_context_prepare_logits(s.context, 4)) fail_msg("%s: %s", n->arch, pm_error_text());
     assert_int_equal(pm_context_logits_batch(s.context, s.inputs, IMAGES, s.together), PM_OK);
     double worst = 0, largest = 0;
@@ -82,6 +103,11 @@ static void check(const net *n, const char *isa) {
     /* And the pass before is not disturbed by the one between. */
     assert_int_equal(pm_context_logits(s.context, s.inputs, alone), PM_OK);
     assert_memory_equal(alone, s.plain, sizeof alone);
+    assert_int_equal(pm_context_logits_batch(s.context, s.inputs, 1, alone), PM_OK);
+    float *after = heat_map(&s);
+    assert_memory_equal(after, before, n->height * n->width * sizeof *after);
+    free(before);
+    free(after);
     release(&s);
 }
 

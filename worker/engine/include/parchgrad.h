@@ -230,8 +230,9 @@ typedef struct pm_attribution_result {
     double ig_sum, ig_expected;
 } pm_attribution_result;
 
-/* Called once for each request, in order; what it points at is valid during the call. A status
- * other than PM_OK stops the attribution and is returned. */
+/* Called once for each request, in order; what it points at is valid during the call, in which
+ * nothing else may be asked of the context. A status other than PM_OK stops the attribution and is
+ * returned. */
 typedef pm_status (*pm_result_fn)(void *user, const pm_attribution_result *result);
 
 /* A context for inputs of height x width pixels. `batch`: how many backward passes run together

@@ -89,8 +89,7 @@ pm_status pm_context_prepare_logits(pm_context *context, size_t batch) {
     pm_status status = pm_packed_for_logits(context->model->packed);
     if (status != PM_OK) return status;
     pm_plan_fini(plan);
-    return pm_plan_init_logits(context->model->packed, context->plan.height, context->plan.width,
-                               batch, plan);
+    return pm_plan_init_logits(&context->plan, batch, plan);
 }
 
 pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
@@ -99,6 +98,7 @@ pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size
     const size_t values = PM_RGB * context->plan.height * context->plan.width;
     const size_t classes = context->model->graph->classes;
     assert(plan->points > 0); /* pm_context_prepare_logits */
+    context->at_images = false;
     for (size_t first = 0; first < count; first += plan->points) {
         const size_t images = count - first < plan->points ? count - first : plan->points;
         for (size_t n = 0; n < images; n++)

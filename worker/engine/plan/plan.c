@@ -374,14 +374,17 @@ static pm_status make_arena(pm_plan *plan) {
         keep_product(plan, &plan->packed->fusion.groups[i]);
     }
     keep_pooled(plan);
-    plan->arena_floats = place(plan, order);
+    const size_t floats = place(plan, order);
     free(order);
     for (size_t i = 0; i < plan->tensor_count; i++) {
         pm_tensor *t = &plan->tensors[i];
         if (t->base != PM_TENSOR_NONE)
             t->offset = plan->tensors[t->base].offset + t->block * (size_t)t->plane;
     }
-    plan->arena = pm_floats_new(plan->arena_floats);
+    if (plan->borrowed && floats <= plan->arena_floats) return PM_OK;
+    plan->borrowed = false;
+    plan->arena_floats = floats;
+    plan->arena = pm_floats_new(floats);
     if (plan->arena == NULL)
         return pm_fail(PM_E_MEMORY, "no memory for an arena of %zu MB: take a smaller batch",
                        plan->arena_floats * sizeof(float) >> 20);
@@ -444,13 +447,15 @@ pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, siz
         out);
 }
 
-pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t points,
-                              pm_plan *out) {
-    return init((pm_plan){.packed = packed,
-                          .height = height,
-                          .width = width,
+pm_status pm_plan_init_logits(const pm_plan *other, size_t points, pm_plan *out) {
+    return init((pm_plan){.packed = other->packed,
+                          .height = other->height,
+                          .width = other->width,
                           .points = points,
-                          .logits_only = true},
+                          .logits_only = true,
+                          .arena = other->arena,
+                          .arena_floats = other->arena_floats,
+                          .borrowed = true},
                 out);
 }
 
@@ -492,6 +497,6 @@ void pm_plan_fini(pm_plan *plan) {
     free(plan->normal);
     free(plan->grad);
     free(plan->delta);
-    free(plan->arena);
+    if (!plan->borrowed) free(plan->arena);
     *plan = (pm_plan){0};
 }

@@ -101,14 +101,16 @@ typedef struct pm_plan {
     int *delta;      /* gradient at the head's output */
     float *arena;
     size_t arena_floats;
+    bool borrowed; /* the arena is another plan's */
 } pm_plan;
 
 /* PM_E_USAGE: sizes that the network cannot take; PM_E_MEMORY. */
 pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, size_t points,
                        size_t batch, pm_plan *out);
-/* For logits alone; pm_packed_for_logits must have been called. */
-pm_status pm_plan_init_logits(const pm_packed *packed, size_t height, size_t width, size_t points,
-                              pm_plan *out);
+/* For logits alone, of inputs as large as the other plan's, in its arena where that is large
+ * enough; then a pass of either leaves nothing of the other's. pm_packed_for_logits must have been
+ * called, and `other` outlives it. */
+pm_status pm_plan_init_logits(const pm_plan *other, size_t points, pm_plan *out);
 void pm_plan_fini(pm_plan *plan);
 /* scale x + shift of input x [3, height, width]; `image` the place in the batch. */
 void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float scale[3],
