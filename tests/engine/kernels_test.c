@@ -18,6 +18,7 @@ typedef struct shape {
     pm_step_kind step;
     bool depthwise; /* in_blocks is out_blocks */
     bool mirrored;  /* taps from the last to the first, as of a backward pass */
+    int last;       /* channels of the last input block; 0: all of them */
 } shape;
 
 typedef struct arrays {
@@ -75,6 +76,7 @@ static void make(const pm_kernels *k, const shape *s, arrays *a) {
                                (ptrdiff_t)(stride * row), (ptrdiff_t)(stride * pitch)},
                         .step = s->step,
                         .in_blocks = s->in_blocks,
+                        .last_channels = s->last,
                         .taps = s->side * s->side,
                         .tap = a->tap,
                         .weights = a->weights,
@@ -113,6 +115,7 @@ static double plain_sum(const pm_kernels *k, const shape *s, const arrays *a, si
     for (size_t b = 0; b < s->in_blocks && !s->depthwise; b++)
         for (size_t q = 0; q < a->conv.taps; q++)
             for (size_t c = 0; c < channels; c++) {
+                if (b + 1 == s->in_blocks && s->last != 0 && c >= (size_t)s->last) break;
                 const float *p = a->in + (ptrdiff_t)image * a->conv.in.image +
                                  (ptrdiff_t)b * a->conv.in.plane + (ptrdiff_t)y * a->conv.in.row +
                                  (ptrdiff_t)x * a->conv.in.pixel + a->tap[q] + c;
@@ -198,8 +201,10 @@ static void convolution_and_epilogue_are_what_plain_loops_say(void **state) {
                                1 + width % 3,
                                (pm_step_kind)step,
                                false,
-                               false};
+                               false,
+                               (int)((width + blocks) % k->lanes)};
                     if (is_rgb(s.step)) s.in_blocks = 1;
+                    if (is_rgb(s.step)) s.last = 0;
                     check(k, &s);
                 }
     }
@@ -216,7 +221,7 @@ static void depthwise_convolution_is_what_plain_loops_say(void **state) {
                 for (size_t side = 1; side <= 7; side += side < 3 ? 1 : 2)
                     for (size_t blocks = 1; blocks <= 3; blocks++)
                         check(k, &(shape){blocks, blocks, 1 + width % 5, width, 1 + width % 2, side,
-                                          steps[step], true, width % 3 == 0});
+                                          steps[step], true, width % 3 == 0, 0});
     }
 }
 
@@ -225,12 +230,12 @@ static void long_sums_and_wide_maps_are_what_plain_loops_say(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const pm_kernels *k = kernels_of(i);
         if (k == NULL) continue;
-        check(k,
-              &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL, false, false}); /* several running sums */
-        check(k,
-              &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL, false, false}); /* more than one band */
-        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS, false,
-                          false}); /* as of a linear layer */
+        check(k, &(shape){20, 2, 2, 5, 2, 5, PM_STEP_PIXEL, false, false,
+                          0}); /* several running sums */
+        check(k, &(shape){2, 2, 40, 300, 1, 1, PM_STEP_PIXEL, false, false,
+                          0}); /* more than one band */
+        check(k, &(shape){33, 1, 1, 1, 3, 1, PM_STEP_TWO_PIXELS, false, false,
+                          0}); /* as of a linear layer */
     }
 }
 
@@ -239,7 +244,7 @@ static void no_taps_give_what_the_epilogue_adds(void **state) {
     for (size_t i = 0; i < 3; i++) {
         const pm_kernels *k = kernels_of(i);
         if (k == NULL) continue;
-        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL, false, false};
+        shape s = {2, 3, 3, 9, 1, 1, PM_STEP_PIXEL, false, false, 0};
         arrays a;
         make(k, &s, &a);
         a.conv.taps = 0;

@@ -43,10 +43,13 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
             if (blocks == 2) a[1][t] = (vec){0};
         }
         for (size_t b = 0; b < end; b++, in += conv->in.plane) {
-            for (size_t q = 0; q < taps; q++) {
+            const bool last = first + b + 1 == conv->in_blocks && conv->last_channels != 0;
+            const int live =
+                last && channels == PM_LANES && !point ? conv->last_channels : channels;
+            for (size_t q = 0; q < taps; q++, weights += (channels - live) * blocks * PM_LANES) {
                 const float *p = point ? in : in + conv->tap[q];
                 const float *p2 = p + row;
-                for (int c = 0; c < channels; c++) {
+                for (int c = 0; c < live; c++) {
                     vec u0 = vec_load(weights), u1 = (vec){0};
                     if (blocks == 2) u1 = vec_load(weights + PM_LANES);
                     const float *soon = point ? (const float *)ahead : weights + PM_AHEAD;

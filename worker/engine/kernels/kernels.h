@@ -75,6 +75,7 @@ typedef struct pm_conv {
     pm_const_span in; /* row: between the input rows of two output rows */
     pm_step_kind step;
     size_t in_blocks, taps;
+    int last_channels;    /* conv: so many channels are in the last input block; 0: v of them */
     const ptrdiff_t *tap; /* [taps] floats from an output pixel's input pixel */
     const float *weights; /* [pairs of output blocks][in_blocks][taps][channels][2 v]; an odd last
                              block: [...][v] */

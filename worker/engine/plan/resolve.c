@@ -117,6 +117,7 @@ static void resolve_forward(pm_plan *plan, pm_step *step, rooms *next) {
     const size_t *size = pm_plan_size(plan, step->group);
     pm_conv *conv = new_conv(step, next, class, as_const(pm_plan_span(plan, step->in)));
     conv->in_blocks = in->blocks;
+    conv->last_channels = (int)(head->in_channels % plan->packed->kernels->lanes);
     set_step(conv, head->stride, step->in == plan->image);
     set_output(conv, plan, head->channels, size[0], size[1], epilogue_of(plan, step));
 }
@@ -133,6 +134,7 @@ static void resolve_backward(pm_plan *plan, pm_step *step, rooms *next) {
         stride_epilogue(&e, plan->packed->kernels, py, px, stride);
         pm_conv *conv = new_conv(step, next, &weights->backward[p], in);
         conv->in_blocks = pm_plan_blocks(plan, head->channels);
+        conv->last_channels = (int)(head->channels % plan->packed->kernels->lanes);
         set_output(conv, plan, head->in_channels, (size[0] - py - 1) / stride + 1,
                    (size[1] - px - 1) / stride + 1, e);
     }
