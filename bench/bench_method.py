@@ -185,7 +185,7 @@ class Bench:
         n = 4 * self.args.threads
         sides = {what: (lambda w=words: engine.ask_both(f"attribute {n} {w}"))
                  for what, words in (("plain", "layers=none"), ("off", "mask=off"), ("cls", "mask=cls"))}
-        times = paired.alternate(sides, 4 * self.args.repeats + 1)
+        times = paired.alternate(sides, 3 * self.args.repeats)
         engine.close()
         for what, name in (("cls", "ParchGrad"), ("off", "measuring alone")):
             more = [paired.median([a[k] / b[k] for a, b in zip(times[what], times["plain"])]) - 1 for k in (0, 1)]
@@ -194,11 +194,11 @@ class Bench:
                   flush=True)
 
     def memory(self):
-        n, goals = 4 * self.args.threads, MEMORY_GOALS.get(self.arch, (None, None))
+        n, goals = self.args.threads, MEMORY_GOALS.get(self.arch, (None, None))
         for mask in ("off", "cls"):
             engine = self.engine()
             mb = [engine.ask("memory") / 1e6]
-            for command in (f"attribute {n} method=grad", f"attribute {n} method=ig", f"attribute {n} method=smoothgrad",
+            for command in (f"attribute {4 * n} method=grad", f"attribute {n} method=ig", f"attribute {n} method=smoothgrad",
                             f"evaluate {n}"):
                 engine.ask(f"{command} mask={mask}")
                 mb.append(engine.ask("memory") / 1e6)
