@@ -69,11 +69,18 @@ typedef struct member {
     size_t index;
 } member;
 
+/* As a context does it. */
+static void run_plan(pm_plan *plan, size_t step, size_t images, const size_t *rows,
+                     const float *values) {
+    const size_t count = plan->steps[step].together ? images : 1;
+    for (size_t n = 0; n < images; n += count) pm_plan_run(plan, step, n, count, rows, values);
+}
+
 static void run_step(team *t, size_t index) {
     pm_plan *plan = &t->b->plans[index];
     const size_t rows[16] = {0};
     const float values[16] = {0};
-    for (size_t i = 0; i < t->inner; i++) pm_plan_run(plan, t->step, t->images, rows, values);
+    for (size_t i = 0; i < t->inner; i++) run_plan(plan, t->step, t->images, rows, values);
 }
 
 static void *member_main(void *user) {
@@ -320,7 +327,7 @@ static pm_status open_plans(bench *b) {
         for (size_t n = 0; n < images && status == PM_OK; n++) b->plans[i].point_of[n] = (uint8_t)n;
         /* Real values everywhere, so that nothing is timed on denormals. */
         for (size_t k = 0; k < b->plans[i].forward_count && status == PM_OK; k++)
-            pm_plan_run(&b->plans[i], k, images, NULL, NULL);
+            run_plan(&b->plans[i], k, images, NULL, NULL);
     }
     return status;
 }

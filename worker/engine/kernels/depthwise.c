@@ -146,7 +146,7 @@ static void together(const pm_conv *convs, size_t count) {
         kernels[i] = kernel_of(&convs[i]);
         height = convs[i].height > height ? convs[i].height : height;
     }
-    for (size_t image = 0; image < convs->images; image++)
+    for (size_t image = convs->first; image < convs->first + convs->images; image++)
         for (size_t block = 0; block < convs->out_blocks; block++)
             for (size_t y = 0; y < height; y++)
                 for (size_t i = 0; i < count; i++)

@@ -96,6 +96,7 @@ typedef struct pm_winograd {
     ptrdiff_t first;      /* the first this far down and right of the output pixel */
     const float *weights; /* [36 points] as pm_conv has them with one tap */
     float *scratch;       /* [winograd_scratch(in_blocks, out_blocks, chunk_tiles)], aligned */
+    size_t from;          /* images `from` .. from + images - 1 */
     size_t chunk_tiles;   /* tiles of outputs that go through the cache together */
     size_t images, in_blocks, out_blocks, height, width; /* of what is written */
     size_t in_height, in_width;

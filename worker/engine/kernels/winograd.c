@@ -103,7 +103,7 @@ PM_INLINE void load_tile(const float *const rows[SIDE], ptrdiff_t pixel, int x0,
 
 static void transform_tile(const chunk *c, size_t tile, size_t block, float *out) {
     const pm_winograd *w = c->work;
-    const size_t image = tile / c->per_image, at = tile % c->per_image;
+    const size_t image = w->from + tile / c->per_image, at = tile % c->per_image;
     const ptrdiff_t y = (ptrdiff_t)(at / c->across * c->tile) + w->first,
                     x = (ptrdiff_t)(at % c->across * c->tile) + w->first;
     const ptrdiff_t height = (ptrdiff_t)w->in_height, width = (ptrdiff_t)w->in_width;
@@ -188,7 +188,8 @@ PM_INLINE void store_tile(const float *m, size_t point, vec (*rows)[PM_STRIP], s
 /* Tiles first .. first + count - 1 of the chunk, neighbours in one row of one image. */
 PM_INLINE void store_run(const chunk *c, size_t block, size_t first, size_t count, size_t side) {
     const pm_winograd *w = c->work;
-    const size_t tile = c->first + first, image = tile / c->per_image, at = tile % c->per_image;
+    const size_t tile = c->first + first, at = tile % c->per_image;
+    const size_t image = w->from + tile / c->per_image;
     const size_t y = at / c->across * side, x = at % c->across * side;
     const size_t rows = w->height - y < side ? w->height - y : side;
     const size_t pixels = w->width - x < count * side ? w->width - x : count * side;

@@ -31,7 +31,7 @@ static pm_status make_tables(pm_context *c) {
         if (step->op == PM_DO_HOOK) c->hook_step[conv] = i;
         if (step->raw == PM_TENSOR_NONE) continue;
         c->raw_of[conv] = step->raw;
-        const size_t floats = (size_t)c->plan.tensors[step->raw].image;
+        const size_t floats = c->plan.tensors[step->raw].floats / c->plan.tensors[step->raw].images;
         c->cam_floats = floats > c->cam_floats ? floats : c->cam_floats;
     }
     for (size_t i = 0; i < graph->conv_count; i++)

@@ -30,9 +30,9 @@ static void measure_activity(pm_context *c, const pm_step *step, size_t conv, si
 
 static void copy_raw(pm_context *c, const pm_step *step, size_t point) {
     const pm_tensor *t = &c->plan.tensors[step->raw];
-    const size_t floats = (size_t)t->image;
-    memcpy(c->cam_map + point * c->cam_floats, c->plan.arena + t->offset + point * floats,
-           floats * sizeof *c->cam_map);
+    const size_t floats = t->floats / t->images;
+    memcpy(c->cam_map + point * c->cam_floats,
+           c->plan.arena + t->offset + (ptrdiff_t)point * t->image, floats * sizeof *c->cam_map);
 }
 
 void pm_context_load(pm_context *c, size_t point, const float *input) {
@@ -44,17 +44,27 @@ const float *pm_context_point_logits(const pm_context *c, size_t point) {
     return c->logits + point * c->model->graph->classes;
 }
 
+/* Step `index` of points first .. first + count - 1, and what is read off it. */
+static void run_step(pm_context *c, size_t index, size_t first, size_t count) {
+    const pm_step *step = &c->plan.steps[index];
+    const int conv = pm_plan_head(&c->plan, step->group)->conv;
+    const bool has_raw = step->raw != PM_TENSOR_NONE;
+    const bool measure = has_raw && c->measured[conv], copy = has_raw && c->cam_conv == conv;
+    pm_plan_keep_raw(&c->plan, index, measure || copy);
+    pm_plan_run(&c->plan, index, first, count, NULL, NULL);
+    for (size_t n = first; n < first + count; n++) {
+        if (measure) measure_activity(c, step, (size_t)conv, n);
+        if (copy) copy_raw(c, step, n);
+    }
+    pm_context_beat(c);
+}
+
 void pm_context_forward(pm_context *c, size_t points) {
-    for (size_t i = 0; i < c->plan.forward_count; i++) {
-        const pm_step *step = &c->plan.steps[i];
-        const int conv = pm_plan_head(&c->plan, step->group)->conv;
-        const bool has_raw = step->raw != PM_TENSOR_NONE;
-        const bool measure = has_raw && c->measured[conv], copy = has_raw && c->cam_conv == conv;
-        pm_plan_keep_raw(&c->plan, i, measure || copy);
-        pm_plan_run(&c->plan, i, points, NULL, NULL);
-        for (size_t n = 0; n < points && measure; n++) measure_activity(c, step, (size_t)conv, n);
-        for (size_t n = 0; n < points && copy; n++) copy_raw(c, step, n);
-        pm_context_beat(c);
+    for (size_t i = 0, end; i < c->plan.forward_count; i = end) {
+        const size_t count = c->plan.steps[i].together ? points : 1;
+        end = c->plan.steps[i].stretch_end;
+        for (size_t n = 0; n < points; n += count)
+            for (size_t k = i; k < end; k++) run_step(c, k, n, count);
     }
     for (size_t n = 0; n < points; n++)
         pm_plan_read_logits(&c->plan, n, c->logits + n * c->model->graph->classes);
@@ -92,6 +102,19 @@ pm_status pm_context_prepare_logits(pm_context *context, size_t batch) {
     return pm_plan_init_logits(&context->plan, batch, plan);
 }
 
+static void run_logits(pm_context *c, size_t images) {
+    pm_plan *plan = &c->logits_plan;
+    for (size_t i = 0, end; i < plan->step_count; i = end) {
+        const size_t count = plan->steps[i].together ? images : 1;
+        end = plan->steps[i].stretch_end;
+        for (size_t n = 0; n < images; n += count)
+            for (size_t k = i; k < end; k++) {
+                pm_plan_run(plan, k, n, count, NULL, NULL);
+                pm_context_beat(c);
+            }
+    }
+}
+
 pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
                                   float *logits) {
     pm_plan *plan = &context->logits_plan;
@@ -103,10 +126,7 @@ pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size
         const size_t images = count - first < plan->points ? count - first : plan->points;
         for (size_t n = 0; n < images; n++)
             pm_plan_load(plan, n, inputs + (first + n) * values, context->scale, context->shift);
-        for (size_t i = 0; i < plan->step_count; i++) {
-            pm_plan_run(plan, i, images, NULL, NULL);
-            pm_context_beat(context);
-        }
+        run_logits(context, images);
         for (size_t n = 0; n < images; n++)
             pm_plan_read_logits(plan, n, logits + (first + n) * classes);
     }

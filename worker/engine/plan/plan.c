@@ -1,11 +1,9 @@
-/* Owns: the making of a plan, its forward steps, and where tensors lie in the arena. */
+/* Owns: the making of a plan and its forward steps. */
 #include "worker/engine/plan/plan.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "worker/engine/plan/memory.h"
 
 enum { LINE_FLOATS = 16, SIDE_MAX = 1 << 14 };
 enum { ALIAS_FLOATS = 1024 }; /* 4 KB: loads from planes that far apart hit the same cache sets */
@@ -305,92 +303,6 @@ static void add_forward(pm_plan *plan) {
     plan->logits = plan->value[fusion->output];
 }
 
-/* ---- the arena ---- */
-
-static bool overlap_in_time(const pm_tensor *a, const pm_tensor *b) {
-    return a->first <= b->last && b->first <= a->last;
-}
-
-static int larger_first(const void *a, const void *b) {
-    const pm_tensor *x = *(pm_tensor *const *)a, *y = *(pm_tensor *const *)b;
-    if (x->floats != y->floats) return x->floats < y->floats ? 1 : -1;
-    return (x > y) - (x < y);
-}
-
-/* Greedy by size: the lowest gap among the tensors placed before that live at the same time.
- * order: [tensor_count] scratch */
-static size_t place(pm_plan *plan, pm_tensor **order) {
-    size_t end = 0;
-    for (size_t i = 0; i < plan->tensor_count; i++) order[i] = &plan->tensors[i];
-    qsort(order, plan->tensor_count, sizeof *order, larger_first);
-    for (size_t i = 0; i < plan->tensor_count; i++) {
-        pm_tensor *t = order[i];
-        if (t->base != PM_TENSOR_NONE) continue;
-        t->offset = 0;
-        for (bool moved = true; moved;) {
-            moved = false;
-            for (size_t k = 0; k < i; k++) {
-                const pm_tensor *o = order[k];
-                if (o->base != PM_TENSOR_NONE) continue;
-                bool apart =
-                    t->offset + t->floats <= o->offset || o->offset + o->floats <= t->offset;
-                if (apart || !overlap_in_time(t, o)) continue;
-                t->offset = o->offset + o->floats;
-                moved = true;
-            }
-        }
-        if (end < t->offset + t->floats) end = t->offset + t->floats;
-    }
-    return end;
-}
-
-/* Either factor of a product is the other's derivative. */
-static void keep_product(pm_plan *plan, const pm_group *group) {
-    if (group->kind != PM_GROUP_SCALE) return;
-    pm_plan_use(plan, plan->value[group->input], plan->step_count);
-    pm_plan_use(plan, plan->value[group->factors], plan->step_count);
-}
-
-/* Grad-CAM reads the map in front of the last pooling once its gradient is there. */
-static void keep_pooled(pm_plan *plan) {
-    const int pool = pm_graph_last_pool(plan->packed->graph);
-    plan->pool_step = plan->step_count;
-    for (size_t i = plan->forward_count; i < plan->step_count; i++) {
-        const pm_step *step = &plan->steps[i];
-        const pm_group *group = &plan->packed->fusion.groups[step->group];
-        if (step->op != PM_DO_AVGPOOL_BACKWARD || group->head != pool) continue;
-        plan->pool_step = i;
-        pm_plan_use(plan, plan->value[group->input], plan->step_count);
-    }
-}
-
-static pm_status make_arena(pm_plan *plan) {
-    pm_tensor **order = malloc(plan->tensor_count * sizeof *order);
-    if (order == NULL) return pm_fail(PM_E_MEMORY, "no memory for the plan");
-    for (size_t i = 0; i < plan->packed->fusion.count && !plan->logits_only; i++) {
-        pm_plan_use(plan, plan->mask[i], plan->step_count);
-        pm_plan_use(plan, plan->winner[i], plan->step_count);
-        pm_plan_use(plan, plan->normal[i], plan->step_count);
-        keep_product(plan, &plan->packed->fusion.groups[i]);
-    }
-    keep_pooled(plan);
-    const size_t floats = place(plan, order);
-    free(order);
-    for (size_t i = 0; i < plan->tensor_count; i++) {
-        pm_tensor *t = &plan->tensors[i];
-        if (t->base != PM_TENSOR_NONE)
-            t->offset = plan->tensors[t->base].offset + t->block * (size_t)t->plane;
-    }
-    if (plan->borrowed && floats <= plan->arena_floats) return PM_OK;
-    plan->borrowed = false;
-    plan->arena_floats = floats;
-    plan->arena = pm_floats_new(floats);
-    if (plan->arena == NULL)
-        return pm_fail(PM_E_MEMORY, "no memory for an arena of %zu MB: take a smaller batch",
-                       plan->arena_floats * sizeof(float) >> 20);
-    return PM_OK;
-}
-
 /* ---- life ---- */
 
 static pm_status make_rooms(pm_plan *plan) {
@@ -430,7 +342,7 @@ static pm_status init(pm_plan plan, pm_plan *out) {
         status = pm_graph_sizes(plan.packed->graph, plan.height, plan.width, plan.sizes);
     if (status == PM_OK) add_forward(&plan);
     if (status == PM_OK && !plan.logits_only) status = pm_plan_add_backward(&plan);
-    if (status == PM_OK) status = make_arena(&plan);
+    if (status == PM_OK) status = pm_plan_place(&plan);
     if (status == PM_OK) status = pm_plan_resolve(&plan);
     if (status == PM_OK)
         *out = plan;

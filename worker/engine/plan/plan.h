@@ -4,6 +4,10 @@
  * keeps nothing of them.
  *
  * Made from a model's fusion and packed weights; nothing here is written by hand for a network.
+ * Steps are cut into stretches. Each image goes through a stretch on its own, so that its maps stay
+ * in cache from step to step; a step alone in its stretch may also be for all images at once, where
+ * its weights are so many for so few pixels that they had better share the trip.
+ *
  * Immutable once made, but for the arena's contents. Times: step i of `steps` runs at time i. */
 #ifndef PM_ENGINE_PLAN_H
 #define PM_ENGINE_PLAN_H
@@ -15,7 +19,7 @@ enum { PM_TENSOR_NONE = -1, PM_BATCH_MAX = 16 };
 /* Maps of some images in the arena: [image][blocks][border + height + border][...][v]. */
 typedef struct pm_tensor {
     size_t images, blocks, height, width, border;
-    ptrdiff_t image, plane, row, pixel; /* strides, floats */
+    ptrdiff_t image, plane, row, pixel; /* strides, floats; image 0: one image's at a time */
     size_t floats;                      /* of all images */
     ptrdiff_t origin;                   /* of pixel (0, 0) of the first image */
     size_t first, last;                 /* times between which it holds something */
@@ -57,17 +61,19 @@ typedef enum pm_step_op {
 
 typedef struct pm_step {
     pm_step_op op;
-    int group;                /* the group whose forward or backward this is */
-    int target;               /* backward: the group whose gradient is written, or
-                                 PM_GROUP_IMAGE; forward: the group itself, or the part of a
-                                 concatenation that is copied */
-    bool forward, final;      /* final: all of the target's gradient is in, mask and scale */
-    int in, add, out, scaled; /* tensors */
-    int factors, add_factors; /* tensors: what `in` and `add` are multiplied with */
-    size_t before;            /* concatenation: channels in front of the part's */
-    int scratch;              /* tensor: floats that only this step uses */
-    int raw;                  /* tensor: a convolution's raw output, of this step only */
-    pm_conv *convs;           /* [conv_count] made ready */
+    int group;                   /* the group whose forward or backward this is */
+    int target;                  /* backward: the group whose gradient is written, or
+                                    PM_GROUP_IMAGE; forward: the group itself, or the part of a
+                                    concatenation that is copied */
+    bool together;               /* all images at once; else each goes through the steps */
+    size_t stretch, stretch_end; /* .. stretch to stretch_end - 1 on its own */
+    bool forward, final;         /* final: all of the target's gradient is in, mask and scale */
+    int in, add, out, scaled;    /* tensors */
+    int factors, add_factors;    /* tensors: what `in` and `add` are multiplied with */
+    size_t before;               /* concatenation: channels in front of the part's */
+    int scratch;                 /* tensor: floats that only this step uses */
+    int raw;                     /* tensor: a convolution's raw output, of this step only */
+    pm_conv *convs;              /* [conv_count] made ready */
     size_t conv_count;
     pm_winograd winograd;
     pm_map map;
@@ -118,10 +124,10 @@ void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float s
 /* The logits [classes] of one image, after the last forward step. */
 void pm_plan_read_logits(const pm_plan *plan, size_t image, float *logits);
 
-/* Run step `index` for `images` points (forward) or gradients (backward; those of a point stand
- * side by side). Not for hooks. rows, values: [images] class and seed, for the step that starts
- * backward. */
-void pm_plan_run(pm_plan *plan, size_t index, size_t images, const size_t *rows,
+/* Run step `index` for images first .. first + images - 1: points (forward) or gradients
+ * (backward). Not for hooks. rows, values: [images of the pass] class and seed, for the step that
+ * starts backward. A step of `together` is for all images of the pass. */
+void pm_plan_run(pm_plan *plan, size_t index, size_t first, size_t images, const size_t *rows,
                  const float *values);
 
 /* Whether the next backward passes clamp the gradient to >= 0 at every ReLU and ReLU6. */
@@ -154,6 +160,8 @@ const pm_node *pm_plan_head(const pm_plan *plan, int group);
 /* Size of a group's value; of the image for PM_GROUP_IMAGE. */
 const size_t *pm_plan_size(const pm_plan *plan, int group);
 pm_status pm_plan_add_backward(pm_plan *plan);
+/* Cut the steps into stretches and make the arena. */
+pm_status pm_plan_place(pm_plan *plan);
 pm_status pm_plan_resolve(pm_plan *plan);
 
 #endif

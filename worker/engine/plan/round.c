@@ -22,9 +22,9 @@ static size_t end_of(const pm_context *c, const pm_job *job) {
     return end + 1;
 }
 
-static void at_hook(pm_context *c, const pm_step *step) {
+static void at_hook(pm_context *c, const pm_step *step, size_t first, size_t count) {
     const int conv = pm_plan_head(&c->plan, step->group)->conv;
-    for (size_t i = 0; i < c->pull_count; i++) {
+    for (size_t i = first; i < first + count; i++) {
         pm_job *job = c->pulls[i].job;
         pm_pull_hook(&c->plan, step, i, &c->pulls[i], &c->scratch);
         if (is_cam(job) && job->configuration->cam_conv == conv)
@@ -32,8 +32,8 @@ static void at_hook(pm_context *c, const pm_step *step) {
     }
 }
 
-static void at_pool(pm_context *c, const pm_step *step) {
-    for (size_t i = 0; i < c->pull_count; i++) {
+static void at_pool(pm_context *c, const pm_step *step, size_t first, size_t count) {
+    for (size_t i = first; i < first + count; i++) {
         pm_job *job = c->pulls[i].job;
         if (is_cam(job) && job->configuration->cam_conv < 0) pm_cam_weigh(&c->plan, step, i, job);
     }
@@ -97,6 +97,17 @@ static void part(pm_context *c, size_t step, const size_t *slot_of) {
     for (size_t i = 0; i < c->pull_count; i++) seed(c, i, &c->pulls[i]);
 }
 
+/* Step `index` of slots first .. first + count - 1. Nothing looks at a slot before pulls part. */
+static void run_step(pm_context *c, size_t index, size_t first, size_t count) {
+    const pm_step *step = &c->plan.steps[index];
+    if (index == c->plan.pool_step) at_pool(c, step, first, count);
+    if (step->op == PM_DO_HOOK)
+        at_hook(c, step, first, count);
+    else
+        pm_plan_run(&c->plan, index, first, count, c->targets, c->seeds);
+    pm_context_beat(c);
+}
+
 void pm_context_backward(pm_context *c, bool guided) {
     size_t slot_of[PM_BATCH_MAX], end = 0, parting = c->plan.step_count;
     for (size_t i = 0; i < c->pull_count; i++) {
@@ -104,20 +115,19 @@ void pm_context_backward(pm_context *c, bool guided) {
         end = needed > end ? needed : end;
         parting = own < parting ? own : parting;
     }
+    /* Within a stretch there is but one image's room. */
+    if (parting < c->plan.step_count) parting = c->plan.steps[parting].stretch;
     size_t slots = share_slots(c, slot_of);
     pm_plan_guide(&c->plan, guided);
-    for (size_t i = c->plan.forward_count; i < end; i++) {
-        const pm_step *step = &c->plan.steps[i];
+    for (size_t i = c->plan.forward_count, next; i < end; i = next) {
         if (i == parting && slots < c->pull_count) {
             part(c, i, slot_of);
             slots = c->pull_count;
         }
-        if (i == c->plan.pool_step) at_pool(c, step);
-        if (step->op == PM_DO_HOOK)
-            at_hook(c, step);
-        else
-            pm_plan_run(&c->plan, i, slots, c->targets, c->seeds);
-        pm_context_beat(c);
+        const size_t count = c->plan.steps[i].together ? slots : 1;
+        next = c->plan.steps[i].stretch_end < end ? c->plan.steps[i].stretch_end : end;
+        for (size_t n = 0; n < slots; n += count)
+            for (size_t k = i; k < next; k++) run_step(c, k, n, count);
     }
     if (slots < c->pull_count) part(c, c->plan.step_count, slot_of); /* the input's gradient */
 }
