@@ -95,7 +95,7 @@ static pm_status ignore(void *user, const pm_attribution_result *r) {
     return PM_OK;
 }
 
-/* Steps run for these requests: each ends with a beat. */
+/* Steps run for these requests, of each point and each gradient: they end with a beat. */
 static size_t spent(bench *b, const pm_request *requests, size_t count) {
     b->beats = 0;
     if (pm_context_attribute(b->context, b->input, requests, count, ignore, NULL))
@@ -108,27 +108,33 @@ static void requests_of_one_path_share_its_passes(void **state) {
     bench *b = make("cifar_resnet20", 4);
     const pm_request smooth = request(b, PM_METHOD_SMOOTHGRAD, 5);
     pm_request of_both[] = {smooth, request(b, PM_METHOD_VARGRAD, 5)};
-    const pm_request ig = request(b, PM_METHOD_IG, 5);
+    pm_request ig = request(b, PM_METHOD_IG, 5);
+    ig.baseline = b->baseline; /* zeros are remembered */
     pm_request of_ig[] = {ig, ig, ig};
     of_ig[1].target = 4;
     of_ig[2].target = 5;
+    const size_t pass = spent(b, NULL, 0); /* forward alone: of the image, first of all */
     const size_t one_draw = spent(b, &smooth, 1), one_ig = spent(b, &ig, 1);
-    assert_int_equal(spent(b, of_both, 2), one_draw);
-    assert_int_equal(spent(b, of_ig, 3), one_ig);
-    of_ig[1].baseline = b->baseline; /* another path */
-    assert_true(spent(b, of_ig, 3) > one_ig + one_ig / 2);
+    const size_t both = spent(b, of_both, 2), three = spent(b, of_ig, 3);
+    assert_true(both <= one_draw + (one_draw - 6 * pass));
+    assert_true(three <= one_ig + 2 * (one_ig - 7 * pass));
+    of_ig[1].baseline = b->input; /* another path: six points more */
+    assert_true(spent(b, of_ig, 3) >= three + 6 * pass);
     of_both[1].noise_user = &(size_t){COUNT};
-    assert_true(spent(b, of_both, 2) > one_draw + one_draw / 2);
+    assert_true(spent(b, of_both, 2) >= both + 5 * pass);
     release(b);
 }
 
 static void the_image_is_passed_once_for_all_that_look_at_it(void **state) {
     (void)state;
     bench *b = make("cifar_resnet20", 4);
-    const pm_request grad = request(b, PM_METHOD_GRAD, 1), ig = request(b, PM_METHOD_IG, 2);
+    const pm_request grad = request(b, PM_METHOD_GRAD, 1);
+    pm_request ig = request(b, PM_METHOD_IG, 2);
+    ig.baseline = b->baseline;
     const pm_request both[] = {ig, request(b, PM_METHOD_INPUTGRAD, 1), grad};
     const size_t pass = spent(b, NULL, 0); /* forward alone */
-    assert_int_equal(spent(b, both, 3), spent(b, &ig, 1) + spent(b, &grad, 1) - pass);
+    const size_t backward = spent(b, &grad, 1) - pass, all = spent(b, both, 3);
+    assert_true(all > spent(b, &ig, 1) + backward && all <= spent(b, &ig, 1) + 2 * backward);
     release(b);
 }
 
@@ -142,7 +148,8 @@ static void grad_cam_stops_where_nobody_needs_more(void **state) {
     const size_t to_layer = spent(b, &cam, 1) - pass;
     print_message("grad-cam: %zu of %zu backward steps\n", to_layer, backward);
     assert_true(to_layer < backward * 2 / 3 && to_layer > backward / 3);
-    assert_int_equal(spent(b, both, 2), pass + backward);
+    const size_t of_both = spent(b, both, 2);
+    assert_true(of_both > pass + backward && of_both <= pass + backward + to_layer);
     release(b);
 }
 

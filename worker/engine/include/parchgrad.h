@@ -291,7 +291,8 @@ pm_status pm_context_activations(pm_context *context, const float *input, pm_act
 void pm_context_set_input_transform(pm_context *context, const float scale[3],
                                     const float shift[3]);
 
-/* Called between layers, and between rounds: a worker beats its progress here. NULL: none. */
+/* Called after each layer of each input and gradient: a worker beats its progress here. NULL: none.
+ */
 void pm_context_set_beat(pm_context *context, void (*beat)(void *user), void *user);
 
 #ifdef __cplusplus

@@ -109,10 +109,11 @@ static void run_step(pm_context *c, size_t index, size_t first, size_t count) {
 }
 
 void pm_context_backward(pm_context *c, bool guided) {
-    size_t slot_of[PM_BATCH_MAX], end = 0, parting = c->plan.step_count;
+    size_t slot_of[PM_BATCH_MAX], ends[PM_BATCH_MAX], end = 0, parting = c->plan.step_count;
     for (size_t i = 0; i < c->pull_count; i++) {
-        const size_t needed = end_of(c, c->pulls[i].job), own = parting_of(c, &c->pulls[i]);
-        end = needed > end ? needed : end;
+        const size_t own = parting_of(c, &c->pulls[i]);
+        ends[i] = end_of(c, c->pulls[i].job);
+        end = ends[i] > end ? ends[i] : end;
         parting = own < parting ? own : parting;
     }
     /* Within a stretch there is but one image's room. */
@@ -126,8 +127,11 @@ void pm_context_backward(pm_context *c, bool guided) {
         }
         const size_t count = c->plan.steps[i].together ? slots : 1;
         next = c->plan.steps[i].stretch_end < end ? c->plan.steps[i].stretch_end : end;
-        for (size_t n = 0; n < slots; n += count)
-            for (size_t k = i; k < next; k++) run_step(c, k, n, count);
+        for (size_t n = 0; n < slots; n += count) {
+            const bool alone = count == 1 && slots == c->pull_count;
+            const size_t stop = alone && ends[n] < next ? ends[n] : next;
+            for (size_t k = i; k < stop; k++) run_step(c, k, n, count);
+        }
     }
     if (slots < c->pull_count) part(c, c->plan.step_count, slot_of); /* the input's gradient */
 }
