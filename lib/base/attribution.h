@@ -14,7 +14,7 @@ extern "C" {
 #endif
 
 /* Part of what identifies a result: raised whenever any number may change. */
-#define PM_ENGINE_VERSION "0.2.0"
+#define PM_ENGINE_VERSION "0.3.0"
 
 /* g is the gradient of the input x, [3, H, W], x as normalised; means over the colors c. */
 typedef enum pm_method {

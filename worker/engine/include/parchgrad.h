@@ -9,7 +9,7 @@
  * creation. Failures: pm_status, with one line in pm_error_text() of the calling thread.
  *
  * Numbers: fp32, the same to the bit for the same image, model, configuration and ISA, whatever
- * else is in the batch. OpenBLAS, where it is used, runs on the calling thread only. */
+ * else is in the batch. Everything runs on the calling thread. */
 #ifndef PARCHGRAD_H
 #define PARCHGRAD_H
 
