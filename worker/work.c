@@ -85,7 +85,7 @@ static void lease_free(pm_work *work, pm_lease *lease) {
 }
 
 /* Take what is over out of the list. */
-static void sweep(pm_work *work) {
+void pm_work_sweep(pm_work *work) {
     for (pm_lease **place = &work->leases; *place;) {
         pm_lease *lease = *place;
         bool over = lease->state != PM_LEASE_RUNNING &&
@@ -236,7 +236,7 @@ static pm_lease *find_lease(pm_work *work, uint64_t task) {
     return NULL;
 }
 
-static size_t count_live(const pm_work *work) {
+size_t pm_work_count_live(const pm_work *work) {
     size_t count = 0;
     for (pm_lease *lease = work->leases; lease; lease = lease->next) count += !lease->revoked;
     return count;
@@ -254,7 +254,7 @@ pm_status pm_work_add_task(pm_work *work, pm_message *message) {
         goto done;
     }
     status = check_task(task, run);
-    if (!status && count_live(work) >= PM_LEASES_MAX)
+    if (!status && pm_work_count_live(work) >= PM_LEASES_MAX)
         status = pm_fail(PM_E_LIMIT, "task: %d leases are held already", PM_LEASES_MAX);
     if (status) goto done;
     lease = calloc(1, sizeof *lease);
@@ -276,7 +276,7 @@ pm_status pm_work_add_task(pm_work *work, pm_message *message) {
     run->used = ++work->run_clock;
     append_lease(work, lease);
     if (work->credit_open) work->credit_open--;
-    sweep(work);
+    pm_work_sweep(work);
 done:
     pthread_mutex_unlock(&work->lock);
     return status;
@@ -287,7 +287,7 @@ void pm_work_revoke(pm_work *work, uint64_t task, const uint8_t *token) {
     for (pm_lease *lease = work->leases; lease; lease = lease->next)
         if (lease->task->task == task && memcmp(lease->token, token, PM_TOKEN_BYTES) == 0)
             lease->revoked = true;
-    sweep(work);
+    pm_work_sweep(work);
     pthread_mutex_unlock(&work->lock);
 }
 
@@ -305,7 +305,7 @@ void pm_work_recorded(pm_work *work, uint64_t task, uint64_t ordinal) {
                 drop_outgoing(work, place);
             else
                 place = &(*place)->next;
-        sweep(work);
+        pm_work_sweep(work);
     }
     pthread_mutex_unlock(&work->lock);
 }
@@ -316,58 +316,6 @@ size_t pm_work_lease_count(pm_work *work) {
     for (pm_lease *lease = work->leases; lease; lease = lease->next) count++;
     pthread_mutex_unlock(&work->lock);
     return count;
-}
-
-static uint64_t first_unrecorded(const pm_lease *lease) {
-    for (size_t i = 0; i < lease->task->n_items; i++)
-        if (!lease->recorded[i]) return lease->task->items[i]->ordinal;
-    return lease->task->items[lease->task->n_items - 1]->ordinal + 1;
-}
-
-pm_status pm_work_held(pm_work *work, Pm__Wire__HeldLease **out, size_t *count) {
-    pm_status status = PM_OK;
-    size_t n = 0;
-    pthread_mutex_lock(&work->lock);
-    size_t live = count_live(work);
-    Pm__Wire__HeldLease *held = calloc(live ? live : 1, sizeof *held);
-    if (!held) status = pm_fail(PM_E_MEMORY, "hello: no memory");
-    for (pm_lease *lease = work->leases; held && lease; lease = lease->next) {
-        if (lease->revoked) continue;
-        pm__wire__held_lease__init(&held[n]);
-        held[n].task = lease->task->task;
-        held[n].token = (ProtobufCBinaryData){PM_TOKEN_BYTES, lease->token};
-        held[n].next = first_unrecorded(lease);
-        n++;
-    }
-    pthread_mutex_unlock(&work->lock);
-    if (status) return status;
-    *out = held;
-    *count = n;
-    return PM_OK;
-}
-
-pm_status pm_work_beats(pm_work *work, Pm__Wire__Beat **out, size_t *count) {
-    pm_status status = PM_OK;
-    size_t n = 0;
-    pthread_mutex_lock(&work->lock);
-    size_t live = count_live(work);
-    Pm__Wire__Beat *beats = calloc(live ? live : 1, sizeof *beats);
-    if (!beats) status = pm_fail(PM_E_MEMORY, "heartbeat: no memory");
-    for (pm_lease *lease = work->leases; beats && lease; lease = lease->next) {
-        if (lease->revoked || !lease->adopted) continue;
-        pm__wire__beat__init(&beats[n]);
-        beats[n].task = lease->task->task;
-        beats[n].token = (ProtobufCBinaryData){PM_TOKEN_BYTES, lease->token};
-        /* A lease that waits for its turn lives as long as anything here gets on. */
-        beats[n].progress = lease->state == PM_LEASE_RUNNING ? atomic_load(&lease->progress)
-                                                             : atomic_load(&work->progress);
-        n++;
-    }
-    pthread_mutex_unlock(&work->lock);
-    if (status) return status;
-    *out = beats;
-    *count = n;
-    return PM_OK;
 }
 
 static const Pm__Wire__LeaseVerdict *verdict_on(const Pm__Wire__Welcome *welcome, uint64_t task) {
@@ -392,7 +340,7 @@ void pm_work_settle(pm_work *work, const Pm__Wire__Welcome *welcome) {
         lease->start_sent = false;
         for (pm_outgoing *o = lease->outgoing; o; o = o->next) o->sent = false;
     }
-    sweep(work);
+    pm_work_sweep(work);
     /* Credit starts anew with each connection. */
     work->credit_open = 0;
     pthread_mutex_unlock(&work->lock);
@@ -404,61 +352,6 @@ void pm_work_unsettle(pm_work *work) {
     for (pm_wanted *wanted = work->wanted; wanted; wanted = wanted->next)
         if (!wanted->done) pm_fetch_restart(wanted->fetch);
     pthread_mutex_unlock(&work->lock);
-}
-
-static pm_status flush_results(pm_lease *lease, pm_send_fn send, void *user) {
-    for (pm_outgoing *o = lease->outgoing; o; o = o->next) {
-        if (o->sent) continue;
-        o->result->task = lease->task->task;
-        memcpy(o->result->token.data, lease->token, PM_TOKEN_BYTES);
-        Pm__Wire__Message message = pm_wire_item_result(o->result);
-        pm_status status = send(user, &message, o->frames, o->frame_count);
-        if (status) return status;
-        o->sent = true;
-    }
-    return PM_OK;
-}
-
-static pm_status flush_start(pm_lease *lease, pm_send_fn send, void *user) {
-    if (!lease->in_hand || lease->start_sent) return PM_OK;
-    Pm__Wire__ItemStarted started = PM__WIRE__ITEM_STARTED__INIT;
-    started.task = lease->task->task;
-    started.token = (ProtobufCBinaryData){PM_TOKEN_BYTES, lease->token};
-    started.ordinal = lease->in_hand_ordinal;
-    Pm__Wire__Message message = pm_wire_item_started(&started);
-    pm_status status = send(user, &message, NULL, 0);
-    lease->start_sent = !status;
-    return status;
-}
-
-static pm_status flush_return(pm_lease *lease, pm_send_fn send, void *user) {
-    bool computing = lease->state == PM_LEASE_RUNNING && !lease->abandoned;
-    if (!lease->give_back || computing || lease->outgoing) return PM_OK;
-    Pm__Wire__TaskReturned returned = PM__WIRE__TASK_RETURNED__INIT;
-    returned.task = lease->task->task;
-    returned.token = (ProtobufCBinaryData){PM_TOKEN_BYTES, lease->token};
-    Pm__Wire__Message message = pm_wire_task_returned(&returned);
-    pm_status status = send(user, &message, NULL, 0);
-    lease->revoked = !status;
-    return status;
-}
-
-pm_status pm_work_flush(pm_work *work, pm_send_fn send, void *user) {
-    uint64_t ignored;
-    ssize_t n = read(work->wake_fd, &ignored, sizeof ignored);
-    (void)n;
-    pm_status status = PM_OK;
-    pthread_mutex_lock(&work->lock);
-    for (pm_lease *lease = work->leases; lease && !status; lease = lease->next) {
-        if (lease->revoked || !lease->adopted) continue;
-        status = flush_results(lease, send, user);
-        if (!status) status = flush_start(lease, send, user);
-        if (!status) status = flush_return(lease, send, user);
-    }
-    if (!status) status = pm_work_flush_fetch(work, send, user);
-    sweep(work);
-    pthread_mutex_unlock(&work->lock);
-    return status;
 }
 
 size_t pm_work_take_credit(pm_work *work) {
@@ -577,7 +470,7 @@ void pm_work_end(pm_work *work, pm_lease *lease, bool all_done) {
     if (all_done) set_window(work, lease);
     lease->state = all_done ? PM_LEASE_COMPUTED : PM_LEASE_QUEUED;
     lease->give_back = lease->give_back || !all_done;
-    sweep(work);
+    pm_work_sweep(work);
     pm_work_wake_link(work);
     pthread_mutex_unlock(&work->lock);
 }

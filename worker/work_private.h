@@ -1,12 +1,16 @@
-/* Between work.c and work_fetch.c. */
+/* Between work.c, work_fetch.c and work_send.c. */
 #ifndef PM_WORKER_WORK_PRIVATE_H
 #define PM_WORKER_WORK_PRIVATE_H
 
 #include "worker/work.h"
 
-/* All three under the mutex. */
+/* All under the mutex. */
 void pm_work_wait_changed(pm_work *work);
 void pm_work_wake_link(pm_work *work);
 pm_status pm_work_flush_fetch(pm_work *work, pm_send_fn send, void *user);
+/* Leases that are not revoked. */
+size_t pm_work_count_live(const pm_work *work);
+/* Take leases that are over out of the list. */
+void pm_work_sweep(pm_work *work);
 
 #endif
