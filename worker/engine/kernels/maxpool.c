@@ -41,8 +41,8 @@ PM_INLINE vec largest(const float *corner, ptrdiff_t row, ptrdiff_t pixel, size_
                       size_t r1, size_t c0, size_t c1, uint8_t *winner) {
     vec best = vec_load(corner + (ptrdiff_t)r0 * row + (ptrdiff_t)c0 * pixel);
     ivec place = (ivec){0} + (int32_t)(r0 * kernel + c0);
-    PM_UNROLL for (size_t r = r0; r < r1; r++) {
-        PM_UNROLL for (size_t c = c0; c < c1; c++) {
+    for (size_t r = r0; r < r1; r++) {
+        for (size_t c = c0; c < c1; c++) {
             const vec v = vec_load(corner + (ptrdiff_t)r * row + (ptrdiff_t)c * pixel);
             const ivec better = (ivec)(v > best), here = (ivec){0} + (int32_t)(r * kernel + c);
             best = vec_select(better, v, best);
@@ -111,10 +111,11 @@ PM_INLINE vec gather(const plane *p, size_t first_row, size_t rows, size_t first
         p->in + (ptrdiff_t)first_row * map->in.row + (ptrdiff_t)first_column * map->in.pixel;
     const uint8_t *winner = p->winner + (first_row * map->in_width + first_column) * PM_LANES;
     vec sum = {0};
-    PM_UNROLL for (size_t r = 0; r < rows; r++) {
-        PM_UNROLL for (size_t c = 0; c < columns; c++) sum +=
-            won(winner + (r * map->in_width + c) * PM_LANES, place - (r * kernel + c) * stride,
-                vec_load(in + (ptrdiff_t)r * map->in.row + (ptrdiff_t)c * map->in.pixel));
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < columns; c++)
+            sum +=
+                won(winner + (r * map->in_width + c) * PM_LANES, place - (r * kernel + c) * stride,
+                    vec_load(in + (ptrdiff_t)r * map->in.row + (ptrdiff_t)c * map->in.pixel));
     }
     return sum;
 }
