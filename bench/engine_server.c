@@ -21,6 +21,7 @@
 #include "lib/base/text.h"
 #include "tests/engine/cases.h"
 #include "worker/engine/partition.h"
+#include "worker/engine/statistics.h"
 #include "worker/evaluate.h"
 
 enum {
@@ -170,24 +171,35 @@ static void noise(void *user, size_t draw, float *out) {
     pm_synth(name, 0, out, 3 * s->side * s->side);
 }
 
-/* Uniform p-values of all classes; made when a mask first needs them. */
-static pm_status make_statistics(server *s) {
-    if (s->statistics) return PM_OK;
-    pm_status status = pm_statistics_new_empty(s->model, &s->statistics);
-    for (size_t i = 0; i < pm_model_conv_count(s->model) && status == PM_OK; i++) {
-        const pm_conv_info *conv = pm_model_conv(s->model, i);
-        const size_t count = conv->channels * pm_model_classes(s->model);
-        float *p = malloc(count * sizeof *p), *shapiro = calloc(conv->channels, sizeof *shapiro);
-        if (p && shapiro) {
-            pm_synth(conv->name, 0, p, count);
-            for (size_t k = 0; k < count; k++) p[k] = (p[k] + 1) / 2;
-            status = pm_statistics_set(s->statistics, i, PM_TEST_WELCH, p, shapiro);
-        } else {
-            status = pm_fail(PM_E_MEMORY, "no memory for statistics");
-        }
-        free(p);
-        free(shapiro);
+/* Uniform p-values of all classes. */
+static pm_status make_statistics_of(server *s, size_t index) {
+    const pm_conv_info *conv = pm_model_conv(s->model, index);
+    const size_t count = conv->channels * pm_model_classes(s->model);
+    float *p = malloc(count * sizeof *p), *shapiro = calloc(conv->channels, sizeof *shapiro);
+    pm_status status = PM_OK;
+    if (p && shapiro) {
+        pm_synth(conv->name, 0, p, count);
+        for (size_t k = 0; k < count; k++) p[k] = (p[k] + 1) / 2;
+        status = pm_statistics_set(s->statistics, index, PM_TEST_WELCH, p, shapiro);
+    } else {
+        status = pm_fail(PM_E_MEMORY, "no memory for statistics");
     }
+    free(p);
+    free(shapiro);
+    return status;
+}
+
+/* Of the convolutions that a mask hooks, as in a worker; those of earlier commands stay. */
+static pm_status make_statistics(server *s, const char *layers) {
+    const size_t convs = pm_model_conv_count(s->model);
+    bool *hooked = calloc(convs, sizeof *hooked);
+    pm_status status = hooked ? PM_OK : pm_fail(PM_E_MEMORY, "no memory for statistics");
+    if (!status && !s->statistics) status = pm_statistics_new_empty(s->model, &s->statistics);
+    if (!status) status = pm_layers_select(s->model, layers, hooked);
+    for (size_t i = 0; i < convs && !status; i++)
+        if (hooked[i] && !pm_statistics_has(s->statistics, i, PM_TEST_WELCH))
+            status = make_statistics_of(s, i);
+    free(hooked);
     return status;
 }
 
@@ -212,7 +224,7 @@ static pm_status add_configuration(server *s, char *words) {
     if (s->count == CONFIGURATIONS_MAX) return pm_fail(PM_E_USAGE, "too many configurations");
     hookless = strcmp(a.layers, "none") == 0;
     if (hookless) strcpy(a.layers, "default");
-    pm_status status = a.mask == PM_MASK_OFF ? PM_OK : make_statistics(s);
+    pm_status status = a.mask == PM_MASK_OFF ? PM_OK : make_statistics(s, a.layers);
     if (!status)
         status = pm_configuration_new(s->model, &a, s->statistics, &s->configurations[s->count]);
     if (status) return status;

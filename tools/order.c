@@ -153,10 +153,32 @@ static pm_status open_baseline(const pm_options *options, pm_order *order, pm_co
     return status ? pm_fail_in(status, "--baseline is zero, blur or a photograph") : PM_OK;
 }
 
+/* Of what the grid will compare. Its class names are not read yet; which layers it hooks does not
+ * depend on them. */
+static pm_status read_statistics(const pm_options *options, const pm_config *base,
+                                 pm_order *order) {
+    const pm_attribution **attributions = NULL;
+    pm_config *configs = NULL;
+    pm_weights *tensors = NULL;
+    size_t count = 0;
+    pm_status status = pm_weights_open(order->spec.statistics_path, &tensors);
+    if (!status)
+        status = pm_grid_make(options, base, PM_TARGET_RULE_TOP, NULL, 0, &configs, &count);
+    if (!status && !(attributions = calloc(count + 1, sizeof *attributions)))
+        status = pm_fail(PM_E_MEMORY, "no memory for the statistics");
+    for (size_t i = 0; i < count && !status; i++) attributions[i] = &configs[i].attribution;
+    if (!status)
+        status =
+            pm_statistics_new_for(order->model, tensors, attributions, count, &order->statistics);
+    free(attributions);
+    free(configs);
+    pm_weights_free(&tensors);
+    return status;
+}
+
 static pm_status open_statistics(const pm_options *options, pm_order *order, pm_config *base) {
     const char *stats = pm_options_text(options, PM_OPT_STATS);
     char named[PM_STATS_PATH_BYTES];
-    pm_weights *tensors = NULL;
     pm_run_spec *spec = &order->spec;
     pm_status status = PM_OK;
     if (stats_is_name(stats)) {
@@ -167,11 +189,9 @@ static pm_status open_statistics(const pm_options *options, pm_order *order, pm_
     if (!status)
         status = file_of("--stats", stats, spec->statistics_path, &spec->statistics_size,
                          &base->statistics);
-    if (!status) status = pm_weights_open(spec->statistics_path, &tensors);
-    if (!status) status = pm_statistics_new(order->model, tensors, &order->statistics);
-    pm_weights_free(&tensors);
-    base->has_statistics = !status;
-    return status;
+    if (status) return status;
+    base->has_statistics = true;
+    return read_statistics(options, base, order);
 }
 
 static pm_status open_model(const char *file, const pm_arch_info *arch, bool computes,

@@ -135,20 +135,35 @@ done:
     return PM_OK;
 }
 
+/* Of what the run's configurations compare: a network's class p-values can be more than all else
+ * that a worker holds. */
+static pm_status read_statistics(pm_run_ready *ready, const char *path) {
+    const pm_attribution **attributions = calloc(ready->count + 1, sizeof *attributions);
+    pm_weights *tensors = NULL;
+    size_t count = 0;
+    if (!attributions) return pm_fail(PM_E_MEMORY, "statistics: no memory");
+    for (size_t i = 0; i < ready->count; i++)
+        if (!ready->configurations[i].text)
+            attributions[count++] = &ready->configurations[i].config.attribution;
+    pm_status status = pm_weights_open(path, &tensors);
+    if (!status)
+        status = pm_statistics_new_for(ready->loaded->model, tensors, attributions, count,
+                                       &ready->statistics);
+    pm_weights_free(&tensors);
+    free(attributions);
+    return status;
+}
+
 static pm_status get_statistics(pm_work *work, pm_lease *lease, const char *cache,
                                 pm_run_ready *ready, const char **stage) {
     const Pm__Wire__Blob *blob = lease->run->info->statistics;
     char path[PM_CACHE_PATH_BYTES];
-    pm_weights *tensors = NULL;
     if (!blob) return PM_OK;
     *stage = "fetch";
     pm_status status = locate_blob(work, lease, cache, blob, path);
     if (status) return status;
     *stage = "compute";
-    status = pm_weights_open(path, &tensors);
-    if (!status) status = pm_statistics_new(ready->loaded->model, tensors, &ready->statistics);
-    pm_weights_free(&tensors);
-    return status;
+    return read_statistics(ready, path);
 }
 
 static pm_status open_baseline(pm_work *work, pm_lease *lease, const char *cache, pm_image *out,
@@ -216,19 +231,35 @@ static pm_status get_baselines(pm_work *work, pm_lease *lease, const char *cache
 }
 
 /* A configuration that does not hold fails alone: its results say why. */
-static pm_status ready_configuration(const pm_run_ready *ready, const char *text,
-                                     pm_ready_configuration *out) {
-    pm_status status = pm_config_parse(text, &out->config);
-    if (!status) status = pm_config_check(&out->config);
-    out->gathers = !status && out->config.attribution.method == PM_METHOD_GATHER;
-    if (!status && !out->gathers)
-        status = pm_configuration_new(ready->loaded->model, &out->config.attribution,
-                                      out->config.has_statistics ? ready->statistics : NULL,
-                                      &out->engine);
-    if (!status) return PM_OK;
+static pm_status refuse(pm_ready_configuration *c) {
     pm_log(PM_LOG_ERROR, "worker.configuration", "error=" PM_QUOTED, pm_error_text());
-    out->text = strdup(pm_error_text());
-    return out->text ? PM_OK : pm_fail(PM_E_MEMORY, "configuration: no memory");
+    c->text = strdup(pm_error_text());
+    return c->text ? PM_OK : pm_fail(PM_E_MEMORY, "configuration: no memory");
+}
+
+static pm_status parse_configurations(const Pm__Wire__RunInfo *info, pm_run_ready *ready) {
+    ready->configurations = calloc(info->n_configurations, sizeof *ready->configurations);
+    if (!ready->configurations) return pm_fail(PM_E_MEMORY, "run: no memory");
+    for (size_t i = 0; i < info->n_configurations; i++) {
+        pm_ready_configuration *c = &ready->configurations[ready->count++];
+        pm_status status = pm_config_parse(info->configurations[i], &c->config);
+        if (!status) status = pm_config_check(&c->config);
+        c->gathers = !status && c->config.attribution.method == PM_METHOD_GATHER;
+        if (status && (status = refuse(c))) return status;
+    }
+    return PM_OK;
+}
+
+static pm_status make_configurations(pm_run_ready *ready) {
+    for (size_t i = 0; i < ready->count; i++) {
+        pm_ready_configuration *c = &ready->configurations[i];
+        if (c->text || c->gathers) continue;
+        pm_status status =
+            pm_configuration_new(ready->loaded->model, &c->config.attribution,
+                                 c->config.has_statistics ? ready->statistics : NULL, &c->engine);
+        if (status && (status = refuse(c))) return status;
+    }
+    return PM_OK;
 }
 
 void pm_run_ready_free(pm_run_ready **ready) {
@@ -257,15 +288,9 @@ static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, c
     if (!status && info->evaluation)
         status = pm_evaluation_parse(info->evaluation, &ready->evaluation);
     if (!status) status = get_model(models, work, lease, cache, &ready->loaded, stage);
+    if (!status) status = parse_configurations(info, ready);
     if (!status) status = get_statistics(work, lease, cache, ready, stage);
-    if (!status) {
-        ready->configurations = calloc(info->n_configurations, sizeof *ready->configurations);
-        if (!ready->configurations) status = pm_fail(PM_E_MEMORY, "run: no memory");
-    }
-    for (size_t i = 0; i < info->n_configurations && !status; i++) {
-        ready->count = i + 1;
-        status = ready_configuration(ready, info->configurations[i], &ready->configurations[i]);
-    }
+    if (!status) status = make_configurations(ready);
     if (!status) status = get_baselines(work, lease, cache, ready, stage);
     if (status) {
         pm_run_ready_free(&ready);

@@ -1,4 +1,4 @@
-/* The rule apart from gradients: layers, statistics, the choice of H, the scales. */
+/* The rule apart from gradients: layers, the choice of H, the scales. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,7 +10,6 @@
 
 #include "lib/base/random.h"
 #include "tests/engine/cases.h"
-#include "tests/engine/tensor_file.h"
 
 enum { CLASSES = 3, CONV = 18, CHANNELS = 64 }; /* layer3.2.conv2, the last */
 static const char conv_name[] = "layer3.2.conv2";
@@ -319,124 +318,6 @@ static void scales_conserve_the_variance_they_say(void **state) {
     assert_true(s.scale_l == 1);
 }
 
-static void statistics_read_columns_by_class_name(void **state) {
-    (void)state;
-    float p[CHANNELS * 2], shapiro[CHANNELS], classes[2] = {2, 0};
-    for (size_t i = 0; i < CHANNELS * 2; i++) p[i] = (float)i / (CHANNELS * 2);
-    for (size_t i = 0; i < CHANNELS; i++) shapiro[i] = 0;
-    p[2 * 2] = NAN; /* channel 2, class 2 */
-    const pm_file_tensor tensors[] = {{"welch/layer3.2.conv2", 2, {CHANNELS, 2}, p},
-                                      {"shapiro/layer3.2.conv2", 1, {CHANNELS}, shapiro},
-                                      {"classes", 1, {2}, classes}};
-    pm_weights *file = pm_tensor_file(tensors, 3);
-    pm_statistics *s;
-    pm_configuration *c = NULL;
-    pm_attribution a;
-    pm_attribution_defaults(&a);
-    assert_int_equal(pm_statistics_new(model, file, &s), PM_OK);
-    pm_weights_free(&file);
-    a.mask = PM_MASK_CLS;
-    a.threshold_kind = PM_THRESHOLD_ALPHA;
-    a.threshold = 6.5 / (CHANNELS * 2);
-    strcpy(a.layers, conv_name);
-    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_OK);
-    uint8_t in_h[CHANNELS];
-    size_t selected;
-    assert_int_equal(pm_partition_select(c, CONV, 2, NULL, in_h, &selected), PM_OK);
-    assert_int_equal(selected, 3); /* 0, 2, 6 of 128: channels 0, 1, 3; NaN counts as 1 */
-    assert_true(in_h[0] && in_h[1] && !in_h[2] && in_h[3]);
-    assert_int_equal(pm_partition_select(c, CONV, 0, NULL, in_h, &selected), PM_OK);
-    assert_int_equal(selected, 3); /* 1, 3, 5 of 128 */
-    assert_true(in_h[2]);
-    assert_int_equal(pm_partition_select(c, CONV, 1, NULL, in_h, &selected), PM_E_NOT_FOUND);
-    assert_non_null(strstr(pm_error_text(), "class 1"));
-    pm_configuration_free(&c);
-    /* a layer, and a test, that the file lacks */
-    strcpy(a.layers, "conv1");
-    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
-    assert_non_null(strstr(pm_error_text(), "conv1"));
-    strcpy(a.layers, conv_name);
-    a.test = PM_TEST_STUDENT;
-    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
-    assert_null(c);
-    pm_statistics_free(&s);
-}
-
-static void statistics_without_classes_are_read_for_ins(void **state) {
-    (void)state;
-    float mean[CHANNELS] = {0}, std[CHANNELS], shapiro[CHANNELS] = {0};
-    pm_file_tensor t[] = {{"mean/layer3.2.conv2", 1, {CHANNELS}, mean},
-                          {"std/layer3.2.conv2", 1, {CHANNELS}, std},
-                          {"shapiro/layer3.2.conv2", 1, {CHANNELS}, shapiro}};
-    for (size_t i = 0; i < CHANNELS; i++) std[i] = 2;
-    pm_weights *file = pm_tensor_file(t, 3);
-    pm_statistics *s;
-    pm_configuration *c = NULL;
-    pm_attribution a;
-    pm_attribution_defaults(&a);
-    a.mask = PM_MASK_INS;
-    strcpy(a.layers, conv_name);
-    assert_int_equal(pm_statistics_new(model, file, &s), PM_OK);
-    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_OK);
-    pm_configuration_free(&c);
-    a.mask = PM_MASK_CLS;
-    assert_int_equal(pm_configuration_new(model, &a, s, &c), PM_E_USAGE);
-    assert_null(c);
-    pm_statistics_free(&s);
-    pm_weights_free(&file);
-}
-
-static pm_status statistics_of(const pm_file_tensor *tensors, size_t count) {
-    pm_weights *file = pm_tensor_file(tensors, count);
-    pm_statistics *s = NULL;
-    pm_status status = pm_statistics_new(model, file, &s);
-    if (status) assert_null(s);
-    pm_statistics_free(&s);
-    pm_weights_free(&file);
-    return status;
-}
-
-static void malformed_statistics_are_refused(void **state) {
-    (void)state;
-    float twice[2] = {1, 1}, beyond[2] = {0, 3}, large[CHANNELS] = {2};
-    const pm_file_tensor welch = {"welch/layer3.2.conv2", 2, {CHANNELS, 2}, NULL},
-                         shapiro = {"shapiro/layer3.2.conv2", 1, {CHANNELS}, NULL};
-    pm_file_tensor t[3] = {welch, shapiro, {"classes", 1, {2}, twice}};
-    assert_int_equal(statistics_of(t, 3), PM_E_FORMAT);
-    t[2].values = beyond;
-    assert_int_equal(statistics_of(t, 3), PM_E_MISMATCH);
-    t[2].shape[0] = 1;
-    assert_int_equal(statistics_of(t, 3), PM_E_MISMATCH); /* one class, two columns */
-    assert_non_null(strstr(pm_error_text(), "welch/layer3.2.conv2"));
-    assert_int_equal(statistics_of(t, 2), PM_E_MISMATCH); /* two columns, three classes */
-    t[0].shape[1] = CLASSES;
-    assert_int_equal(statistics_of(t, 2), PM_OK);
-    t[1].values = large;
-    assert_int_equal(statistics_of(t, 2), PM_E_FORMAT);
-    assert_non_null(strstr(pm_error_text(), "outside 0..1"));
-    assert_int_equal(statistics_of(t, 1), PM_E_MISMATCH);
-    assert_non_null(strstr(pm_error_text(), "shapiro/layer3.2.conv2"));
-    t[1].values = NULL;
-    assert_int_equal(statistics_of(t + 1, 1), PM_E_MISMATCH); /* decides nothing for any mask */
-    assert_non_null(strstr(pm_error_text(), "mean/"));
-    float mean[CHANNELS] = {0}, std[CHANNELS] = {0};
-    pm_file_tensor m[] = {{"mean/layer3.2.conv2", 1, {CHANNELS}, mean},
-                          {"std/layer3.2.conv2", 1, {CHANNELS}, std},
-                          {"shapiro/layer3.2.conv2", 1, {CHANNELS}, NULL}};
-    assert_int_equal(statistics_of(m, 3), PM_OK);
-    assert_int_equal(statistics_of(m, 2), PM_E_MISMATCH);
-    assert_non_null(strstr(pm_error_text(), "'shapiro/layer3.2.conv2'"));
-    assert_int_equal(statistics_of(m + 1, 2), PM_E_MISMATCH);
-    assert_non_null(strstr(pm_error_text(), "'mean/layer3.2.conv2'"));
-    std[5] = -1;
-    assert_int_equal(statistics_of(m, 3), PM_E_FORMAT);
-    assert_non_null(strstr(pm_error_text(), "channel 5"));
-    std[5] = INFINITY;
-    assert_int_equal(statistics_of(m, 3), PM_E_FORMAT);
-    std[5] = 0, mean[6] = NAN;
-    assert_int_equal(statistics_of(m, 3), PM_E_FORMAT);
-}
-
 static void values_out_of_range_are_refused(void **state) {
     (void)state;
     pm_attribution good, a;
@@ -483,10 +364,7 @@ int main(void) {
         cmocka_unit_test(ins_takes_fewer_than_k_by_rank),
         cmocka_unit_test(ins_by_alpha_compares_the_upper_tail),
         cmocka_unit_test(ins_may_find_nobody_and_never_a_flat_channel),
-        cmocka_unit_test(statistics_without_classes_are_read_for_ins),
         cmocka_unit_test(scales_conserve_the_variance_they_say),
-        cmocka_unit_test(statistics_read_columns_by_class_name),
-        cmocka_unit_test(malformed_statistics_are_refused),
         cmocka_unit_test(values_out_of_range_are_refused),
     };
     return cmocka_run_group_tests_name("engine_rule", tests, make_model, drop_model);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "worker/engine/model.h"
+#include "worker/engine/partition.h"
 
 typedef struct conv_values {
     float *p_class[PM_TEST_COUNT]; /* [columns][channels] */
@@ -200,17 +201,23 @@ static pm_status check_shape(const pm_weights *tensors, const pm_tensor_info *in
                    info->name, want);
 }
 
-/* Tensor KIND/CONV, its shape checked: *out is NULL where there is none, else from malloc. */
-static pm_status read_kind(const pm_statistics *s, const pm_weights *tensors, const char *kind,
-                           size_t conv, size_t columns, float **out) {
+/* Tensor KIND/CONV, its shape checked: *out is NULL where there is none. */
+static pm_status find_kind(const pm_statistics *s, const pm_weights *tensors, const char *kind,
+                           size_t conv, size_t columns, const pm_tensor_info **out) {
     const pm_conv_info *info = &s->model->graph->convs[conv];
     char name[256];
-    *out = NULL;
     snprintf(name, sizeof name, "%s/%s", kind, info->name);
-    const pm_tensor_info *tensor = pm_weights_find(tensors, name);
-    if (!tensor) return PM_OK;
-    pm_status status = check_shape(tensors, tensor, info->channels, columns);
-    return status ? status : read_whole(tensors, tensor, out);
+    *out = pm_weights_find(tensors, name);
+    return *out ? check_shape(tensors, *out, info->channels, columns) : PM_OK;
+}
+
+/* The values of a vector of channels: *out is NULL where there is none, else from malloc. */
+static pm_status read_kind(const pm_statistics *s, const pm_weights *tensors, const char *kind,
+                           size_t conv, float **out) {
+    const pm_tensor_info *tensor;
+    *out = NULL;
+    pm_status status = find_kind(s, tensors, kind, conv, 0, &tensor);
+    return status || !tensor ? status : read_whole(tensors, tensor, out);
 }
 
 static pm_status missing(const pm_statistics *s, const pm_weights *tensors, const char *kind,
@@ -220,20 +227,26 @@ static pm_status missing(const pm_statistics *s, const pm_weights *tensors, cons
                    pm_weights_path(tensors), kind, name, beside, name);
 }
 
-static pm_status read_test(pm_statistics *s, const pm_weights *tensors, size_t conv, pm_test test) {
-    float *p_class;
-    pm_status status = read_kind(s, tensors, pm_test_name(test), conv, s->columns, &p_class);
-    if (status || !p_class) return status;
-    status = s->convs[conv].shapiro ? keep_classes(s, conv, test, p_class)
-                                    : missing(s, tensors, "shapiro", conv, pm_test_name(test));
+/* Not `wanted`: only checked to be in order. *found where the file has them. */
+static pm_status read_test(pm_statistics *s, const pm_weights *tensors, size_t conv, pm_test test,
+                           bool wanted, bool *found) {
+    const pm_tensor_info *tensor;
+    float *p_class = NULL;
+    pm_status status = find_kind(s, tensors, pm_test_name(test), conv, s->columns, &tensor);
+    if (status || !tensor) return status;
+    *found = true;
+    if (!s->convs[conv].shapiro) return missing(s, tensors, "shapiro", conv, pm_test_name(test));
+    if (!wanted) return PM_OK;
+    status = read_whole(tensors, tensor, &p_class);
+    if (!status) status = keep_classes(s, conv, test, p_class);
     free(p_class);
     return status;
 }
 
 static pm_status read_moments(pm_statistics *s, const pm_weights *tensors, size_t conv) {
     float *mean = NULL, *std = NULL;
-    pm_status status = read_kind(s, tensors, "mean", conv, 0, &mean);
-    if (!status) status = read_kind(s, tensors, "std", conv, 0, &std);
+    pm_status status = read_kind(s, tensors, "mean", conv, &mean);
+    if (!status) status = read_kind(s, tensors, "std", conv, &std);
     if (status || (!mean && !std)) goto done;
     if (!mean || !std)
         status = missing(s, tensors, mean ? "std" : "mean", conv, mean ? "mean" : "std");
@@ -247,43 +260,74 @@ done:
     return status;
 }
 
-static pm_status read_conv(pm_statistics *s, const pm_weights *tensors, size_t conv) {
+/* wanted: a bit for each test. *found where the file has what decides for some mask. */
+static pm_status read_conv(pm_statistics *s, const pm_weights *tensors, size_t conv,
+                           unsigned wanted, bool *found) {
     float *shapiro;
-    pm_status status = read_kind(s, tensors, "shapiro", conv, 0, &shapiro);
+    pm_status status = read_kind(s, tensors, "shapiro", conv, &shapiro);
     if (!status && shapiro) status = keep_shapiro(s, conv, shapiro);
     free(shapiro);
     for (int t = 0; t < PM_TEST_COUNT && !status; t++)
-        status = read_test(s, tensors, conv, (pm_test)t);
-    return status ? status : read_moments(s, tensors, conv);
+        status = read_test(s, tensors, conv, (pm_test)t, wanted >> t & 1, found);
+    if (!status) status = read_moments(s, tensors, conv);
+    *found = *found || s->convs[conv].mean;
+    return status;
 }
 
-static bool has_any(const pm_statistics *s, size_t conv) {
-    bool any = s->convs[conv].mean != NULL;
-    for (int t = 0; t < PM_TEST_COUNT; t++) any = any || pm_statistics_has(s, conv, (pm_test)t);
-    return any;
-}
-
-pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm_statistics **out) {
+/* wanted: [conv_count] */
+static pm_status read_all(const pm_model *model, const pm_weights *tensors, const uint8_t *wanted,
+                          pm_statistics **out) {
+    const pm_graph *graph = model->graph;
+    const char *conv = graph->convs[0].name;
     pm_statistics *s;
+    bool found = false;
     pm_status status = pm_statistics_new_empty(model, &s);
     if (status) return status;
     status = read_classes(s, tensors);
-    bool any = false;
-    for (size_t i = 0; i < model->graph->conv_count && !status; i++) {
-        status = read_conv(s, tensors, i);
-        any = any || has_any(s, i);
-    }
-    if (!status && !any)
-        status =
-            pm_fail(PM_E_MISMATCH,
-                    "%s holds no statistics of %s: expected tensors such as "
-                    "welch/%s, mean/%s and shapiro/%s",
-                    pm_weights_path(tensors), model->graph->arch->name, model->graph->convs[0].name,
-                    model->graph->convs[0].name, model->graph->convs[0].name);
+    for (size_t i = 0; i < graph->conv_count && !status; i++)
+        status = read_conv(s, tensors, i, wanted[i], &found);
+    if (!status && !found)
+        status = pm_fail(PM_E_MISMATCH,
+                         "%s holds no statistics of %s: expected tensors such as "
+                         "welch/%s, mean/%s and shapiro/%s",
+                         pm_weights_path(tensors), graph->arch->name, conv, conv, conv);
     if (status)
         pm_statistics_free(&s);
     else
         *out = s;
+    return status;
+}
+
+/* Adds to wanted [conv_count] what `a` compares. Layers that do not hold are for
+ * pm_configuration_new to refuse. hooked: [conv_count], room to work in. */
+static void want(const pm_model *model, const pm_attribution *a, bool *hooked, uint8_t *wanted) {
+    if (a->mask != PM_MASK_CLS || a->test >= PM_TEST_COUNT) return;
+    if (pm_layers_select(model, a->layers, hooked)) return;
+    for (size_t i = 0; i < model->graph->conv_count; i++)
+        wanted[i] |= (uint8_t)(hooked[i] << a->test);
+}
+
+pm_status pm_statistics_new_for(const pm_model *model, const pm_weights *tensors,
+                                const pm_attribution *const *attributions, size_t count,
+                                pm_statistics **out) {
+    const size_t convs = model->graph->conv_count;
+    bool *hooked = calloc(convs, sizeof *hooked);
+    uint8_t *wanted = calloc(convs, sizeof *wanted);
+    pm_status status = hooked && wanted ? PM_OK : pm_fail(PM_E_MEMORY, "no memory for statistics");
+    for (size_t i = 0; i < count && !status; i++) want(model, attributions[i], hooked, wanted);
+    if (!status) status = read_all(model, tensors, wanted, out);
+    free(wanted);
+    free(hooked);
+    return status;
+}
+
+pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm_statistics **out) {
+    const size_t convs = model->graph->conv_count;
+    uint8_t *wanted = malloc(convs * sizeof *wanted);
+    if (!wanted) return pm_fail(PM_E_MEMORY, "no memory for statistics");
+    memset(wanted, UINT8_MAX, convs * sizeof *wanted);
+    pm_status status = read_all(model, tensors, wanted, out);
+    free(wanted);
     return status;
 }
 

@@ -144,6 +144,13 @@ typedef struct pm_statistics pm_statistics;
  * cannot be hooked. A class without a column has no p-values: attributing it with mask cls fails
  * with PM_E_NOT_FOUND. */
 pm_status pm_statistics_new(const pm_model *model, const pm_weights *tensors, pm_statistics **out);
+/* The same for configurations of these attributions alone: class p-values, nearly all of a file,
+ * are read and kept only of the convolutions that these hook with mask cls, by the tests that these
+ * name; of the others no more than the shapes are checked, and a configuration that hooks them is
+ * refused as where the file lacks them. */
+pm_status pm_statistics_new_for(const pm_model *model, const pm_weights *tensors,
+                                const pm_attribution *const *attributions, size_t count,
+                                pm_statistics **out);
 /* The same from memory; arrays are copied. p_class: [channels][classes of the model], or NULL for
  * mask ins alone. `test` says which test the p-values are of. May be called for each convolution on
  * an empty object. PM_E_FORMAT: a p-value outside 0..1, a mean that is not finite, a negative std.
