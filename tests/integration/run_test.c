@@ -265,6 +265,21 @@ static double number_behind(const char *text, const char *key) {
     return strtod(at + strlen(key), NULL);
 }
 
+/* Configurations that hook different layers each find the p-values of theirs. */
+static void layers_are_a_grid(void **state) {
+    (void)state;
+    char db[PM_FIXTURE_PATH], line[LINE_BYTES];
+    pm_program run;
+    pm_fixture_path(&fixture, "layers.db", db);
+    snprintf(line, sizeof line,
+             "run --model cifar_resnet20 --weights %s --images %s --mask off,cls --stats %s"
+             " --layers layer1.0.conv2,conv1,default --limit 2 --db %s --quiet",
+             fixture.weights, fixture.images, fixture.stats, db);
+    assert_ended_with((pm_program_run(&run, line), &run), 0);
+    assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM result_wide WHERE mask = 'cls'"), 6);
+    assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM failure"), 0);
+}
+
 /* A run over inputs: none gives what a run without gives, and each row is what attribute says of
  * the photograph with that input. */
 static void inputs_are_a_grid_and_attribute_agrees(void **state) {
@@ -441,6 +456,7 @@ int main(void) {
         cmocka_unit_test(adding_configurations_computes_only_what_is_missing),
         cmocka_unit_test(a_run_that_was_all_computed_before_ends_at_once),
         cmocka_unit_test(attribute_and_run_agree),
+        cmocka_unit_test(layers_are_a_grid),
         cmocka_unit_test(inputs_are_a_grid_and_attribute_agrees),
         cmocka_unit_test(methods_are_a_grid_and_attribute_agrees),
         cmocka_unit_test(randomness_does_not_know_the_worker),
