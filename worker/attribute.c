@@ -2,6 +2,7 @@
  * Knows no lease and no bytes. */
 #include "worker/attribute.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -243,18 +244,30 @@ static pm_status run_engine(call *c, const pm_config *config) {
     return status;
 }
 
+/* The engine for all items of the call; where that fails, for each alone, so that what fails of one
+ * stays its own. */
+static pm_status run_call(call *c, const pm_config *config) {
+    pm_status status = run_engine(c, config), failed = PM_OK;
+    if (status && c->count == 1) {
+        char text[512];
+        snprintf(text, sizeof text, "%s", pm_error_text());
+        return fail_requests(c->items[0], "compute", status, text);
+    }
+    for (size_t i = 0; i < c->count && status && !failed; i++) {
+        call one = *c;
+        one.items[0] = c->items[i];
+        one.count = 1;
+        failed = run_call(&one, config);
+    }
+    return failed;
+}
+
 /* Those configurations of the items that share a tensor, like `config`. */
 static pm_status compute_group(call *c, pm_in_work *items, size_t count, const pm_config *config) {
     pm_stages_enter(c->stages, PM_STAGE_IMAGE);
     pm_status failed = make_inputs(c, items, count, config);
-    if (!failed && c->count > 0) {
-        pm_stages_enter(c->stages, PM_STAGE_ENGINE);
-        pm_status status = run_engine(c, config);
-        char text[512];
-        snprintf(text, sizeof text, "%s", status ? pm_error_text() : "");
-        for (size_t i = 0; i < c->count && status && !failed; i++)
-            failed = fail_requests(c->items[i], "compute", status, text);
-    }
+    pm_stages_enter(c->stages, PM_STAGE_ENGINE);
+    if (!failed && c->count > 0) failed = run_call(c, config);
     pm_stages_enter(c->stages, PM_STAGE_OTHER);
     for (size_t i = 0; i < count; i++) pm_item_input_fini(&items[i].input);
     return failed;
@@ -291,6 +304,8 @@ static pm_status compute_configurations(call *c, pm_in_work *items, size_t count
     }
     return status;
 }
+
+static_assert((int)PM_CONTEXT_BATCH <= (int)PM_TOGETHER_MAX, "arrays hold what goes together");
 
 size_t pm_attribute_together(const pm_run_ready *ready, const Pm__Wire__Task *task) {
     const size_t room = PM_CONTEXT_BATCH / (task->n_configurations ? task->n_configurations : 1);

@@ -42,6 +42,9 @@ typedef struct started {
     int64_t us;       /* spent on it */
 } started;
 
+/* No further photograph is opened once so much of them is in hand. */
+enum { OPEN_BYTES = 64 << 20 };
+
 /* Items of a task that are in hand together. */
 typedef struct hand {
     started items[PM_TOGETHER_MAX];
@@ -136,6 +139,14 @@ static void compute_items(pm_compute *compute, hand *h) {
     }
 }
 
+/* Of decoded photographs in hand. */
+static size_t open_bytes(const hand *h) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < h->open_count; i++)
+        bytes += 3 * h->open[i].image.width * h->open[i].image.height;
+    return bytes;
+}
+
 static bool hand_in(pm_compute *compute, started *s) {
     const size_t configurations = compute->lease->task->n_configurations;
     pm_outgoing *outgoing = NULL;
@@ -149,7 +160,7 @@ static bool hand_in(pm_compute *compute, started *s) {
                pm_error_text());
     compute->stages.items += status == PM_OK;
     beat(compute);
-    pm_work_finish_item(compute->work, compute->lease, compute->index, outgoing);
+    pm_work_finish_item(compute->work, compute->lease, compute->index, s->item->ordinal, outgoing);
     return status == PM_OK;
 }
 
@@ -159,11 +170,16 @@ static size_t do_items(pm_compute *compute, const prepared *run, size_t first, b
     hand h = {.count = 0};
     size_t together = run->status ? 1 : pm_attribute_together(run->ready, task);
     if (together > task->n_items - first) together = task->n_items - first;
-    for (size_t i = 0; i < together && *all_done; i++)
+    for (size_t i = 0; i < together && *all_done && open_bytes(&h) < OPEN_BYTES; i++)
         *all_done = start_item(compute, &h, first + i, run);
     compute_items(compute, &h);
-    for (size_t i = 0; i < h.count; i++)
-        if (!hand_in(compute, &h.items[i])) *all_done = false;
+    bool lost = false;
+    for (size_t i = 0; i < h.count; i++) {
+        /* Behind an item without a result nothing counts: results come in order. */
+        if (lost) h.items[i].status = PM_E_CANCELLED;
+        lost = !hand_in(compute, &h.items[i]) || lost;
+    }
+    *all_done = *all_done && !lost;
     return h.count;
 }
 

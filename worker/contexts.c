@@ -42,7 +42,8 @@ pm_status pm_contexts_get(pm_contexts *contexts, pm_loaded *loaded, const pm_con
                           size_t requests, pm_context **out) {
     const size_t side = config->crop, together = pm_model_together(loaded->model);
     size_t batch = requests < PM_CONTEXT_BATCH ? requests : PM_CONTEXT_BATCH;
-    if (batch < together) batch = together; /* points of a path run together, too */
+    /* Points of a path run together, too. */
+    if (batch < together && pm_method_has_path(config->attribution.method)) batch = together;
     pm_warm_context *warm = find(contexts, loaded, side, batch);
     warm->used = ++contexts->clock;
     if (!warm->context) {

@@ -1,6 +1,7 @@
-/* What each compute thread has in hand, in memory that the worker's parent shares, so that the
- * parent knows it also when the worker is gone. Written by one thread a slot, read by the parent
- * after the writer's death. */
+/* The last item that each compute thread has started, in memory that the worker's parent shares, so
+ * that the parent knows it also when the worker is gone; what was in hand before it follows from
+ * the task's order and what is recorded. Written by one thread a slot, read by the parent after the
+ * writer's death. */
 #ifndef PM_WORKER_SLOTS_H
 #define PM_WORKER_SLOTS_H
 

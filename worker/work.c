@@ -434,10 +434,13 @@ static bool is_over_bound(const pm_work *work) {
            work->unrecorded_bytes >= PM_UNRECORDED_BYTES_MAX;
 }
 
-void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, pm_outgoing *outgoing) {
+void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
+                         pm_outgoing *outgoing) {
     pthread_mutex_lock(&work->lock);
-    pm_slot_clear(&work->slots->slots[thread]);
-    lease->in_hand = false;
+    if (ordinal == lease->in_hand_ordinal) { /* else more are in hand */
+        pm_slot_clear(&work->slots->slots[thread]);
+        lease->in_hand = false;
+    }
     if (!outgoing) lease->give_back = true;
     if (lease->revoked || lease->abandoned || !outgoing) {
         pm_outgoing_free(&outgoing);

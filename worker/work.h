@@ -67,11 +67,11 @@ typedef struct pm_lease {
     bool give_back; /* return it once its results are recorded */
     bool *recorded; /* [task->n_items] */
     size_t recorded_count;
-    bool in_hand, start_sent; /* an item is being computed; the broker was told */
-    uint64_t in_hand_ordinal;
-    pm_outgoing *outgoing; /* in order of computing, not recorded */
-    int64_t taken_us;      /* when a compute thread took it, monotonic */
-    atomic_ulong progress; /* raised by the compute loop */
+    bool in_hand, start_sent; /* items are being computed; the broker was told */
+    uint64_t in_hand_ordinal; /* the last of them: those before it follow from the task's order */
+    pm_outgoing *outgoing;    /* in order of computing, not recorded */
+    int64_t taken_us;         /* when a compute thread took it, monotonic */
+    atomic_ulong progress;    /* raised by the compute loop */
 } pm_lease;
 
 /* A blob that a compute thread waits for. */
@@ -109,7 +109,8 @@ pm_status pm_work_init(pm_work *work, pm_slots *slots);
 /* No compute thread may be left. */
 void pm_work_fini(pm_work *work);
 
-/* How many compute threads there will be: so much credit is given. */
+/* How many compute threads there will be: credit is for one lease each and one more at first, then
+ * for PM_AHEAD_MS of work. */
 void pm_work_expect(pm_work *work, size_t threads);
 
 /* ---- link thread; messages are taken over on PM_OK only ---- */
@@ -158,7 +159,8 @@ pm_lease *pm_work_take(pm_work *work);
 bool pm_work_start_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal);
 /* Takes over *outgoing, waits while too much is unrecorded. NULL: there is no result (memory); the
  * lease will be given back. */
-void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, pm_outgoing *outgoing);
+void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
+                         pm_outgoing *outgoing);
 /* Not all_done: the rest is given back. */
 void pm_work_end(pm_work *work, pm_lease *lease, bool all_done);
 void pm_work_beat(pm_work *work, pm_lease *lease);

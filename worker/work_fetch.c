@@ -88,7 +88,7 @@ static pm_status wait_for(pm_work *work, pm_lease *lease, pm_wanted *wanted) {
         pm_work_wait_changed(work);
         if (work->chunks != received) pm_work_beat(work, lease);
         received = work->chunks;
-        if (lease->revoked || lease->abandoned || work->draining)
+        if (lease->revoked || lease->abandoned || lease->give_back || work->draining)
             status = pm_fail(PM_E_CANCELLED, "fetch: given up");
     }
     if (wanted->done) status = wanted->status;

@@ -18,6 +18,10 @@ bool pm_method_is_random(pm_method method) {
 
 bool pm_method_has_heat_map(pm_method method) { return method != PM_METHOD_GATHER; }
 
+bool pm_method_has_path(pm_method method) {
+    return method == PM_METHOD_IG || pm_method_is_random(method);
+}
+
 void pm_attribution_defaults(pm_attribution *out) {
     *out = (pm_attribution){
         .method = PM_METHOD_GRAD,

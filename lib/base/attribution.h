@@ -74,6 +74,8 @@ typedef struct pm_attribution {
 /* Whether the method draws random numbers; whether it makes a heat map. */
 bool pm_method_is_random(pm_method method);
 bool pm_method_has_heat_map(pm_method method);
+/* Whether it looks at more points than the image itself. */
+bool pm_method_has_path(pm_method method);
 
 /* grad, off, quantile 0.1, t 0.05, welch, default layers, gamma infinite, conservation on; 25
  * steps from zero, 25 samples of sigma 0.15, seed 0, default cam layer. */

@@ -88,10 +88,11 @@ const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv) {
 
 const char *pm_model_isa(const pm_model *model) { return pm_packed_isa(model->packed); }
 
-/* Together, the weights of a wide layer come out of memory once for all; where no layer is so wide,
- * more inputs only take room in the caches. */
-enum { WIDE_FLOATS = 2 << 20, TOGETHER = 4 };
+/* Together, the weights of wide layers come out of memory once for all. More inputs take room, so
+ * there must be something to gain: 16 MB. */
+enum { WORTH_FLOATS = 4 << 20, TOGETHER = 4 };
 
 size_t pm_model_together(const pm_model *model) {
-    return pm_packed_widest(model->packed) > WIDE_FLOATS ? TOGETHER : 1;
+    if (model->packed == NULL) return 1; /* an outline */
+    return pm_packed_shared_floats(model->packed) > WORTH_FLOATS ? TOGETHER : 1;
 }

@@ -127,8 +127,8 @@ pm_status pm_model_new_randomized(const char *arch, const pm_weights *weights, s
  * read, and there is no context for it. */
 pm_status pm_model_new_outline(const char *arch, const pm_weights *weights, pm_model **out);
 
-/* How many inputs are worth running together, 1 .. 4: more than one where a layer is so wide that
- * no cache holds its weights. */
+/* How many inputs are worth running together, 1 .. 4: more than one where layers are so wide that
+ * no cache holds their weights. 1 for an outline. */
 size_t pm_model_together(const pm_model *model);
 
 /* "avx512", "avx2" or "baseline": what the kernels run on (PARCHMILL_ISA forces one). */

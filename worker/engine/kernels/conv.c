@@ -1,5 +1,5 @@
-/* Owns: the direct convolution, a register tile of pixels x output blocks, and the epilogue that
- * all kernels store through. Must not know what the sums mean.
+/* Owns: the direct convolution, a register tile of pixels x output blocks. Must not know what the
+ * sums mean.
  *
  * The tile keeps up to PM_TILE pixels times two output blocks in registers; each weight vector is
  * loaded once for all its pixels, each input float is broadcast to both blocks. The input is read

@@ -81,7 +81,7 @@ typedef struct pm_conv {
                              block: [...][v] */
     const char *ahead;    /* what pm_conv_tile asks for meanwhile, ahead_step bytes a channel */
     size_t ahead_step;
-    size_t first, images; /* images `first` .. first + images - 1; `first` 0 where depthwise */
+    size_t first, images;             /* images `first` .. first + images - 1 */
     size_t out_blocks, height, width; /* of the output */
     pm_epilogue epilogue;
 } pm_conv;

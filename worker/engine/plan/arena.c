@@ -65,7 +65,7 @@ static void keep_pooled(pm_plan *plan) {
 /* ---- stretches ---- */
 
 /* Weights that the second-level cache does not hold, for less than a chunk's worth of tiles. */
-enum { WIDE_FLOATS = 2 << 20, TILES_FEW = 16 };
+enum { TILES_FEW = 16 };
 
 static bool goes_together(const pm_plan *plan, const pm_step *step) {
     switch (step->op) {
@@ -75,7 +75,7 @@ static bool goes_together(const pm_plan *plan, const pm_step *step) {
     case PM_DO_SEED: return true;
     case PM_DO_WINOGRAD: {
         const pm_node *head = pm_plan_head(plan, step->group);
-        return head->channels * head->in_channels * PM_WINOGRAD_POINTS > WIDE_FLOATS &&
+        return head->channels * head->in_channels * PM_WINOGRAD_POINTS > PM_WIDE_FLOATS &&
                pm_plan_chunk_tiles(plan, step, 1) <= TILES_FEW;
     }
     case PM_DO_CONV:

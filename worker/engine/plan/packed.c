@@ -461,18 +461,17 @@ void pm_packed_free(pm_packed **packed) {
 
 const char *pm_packed_isa(const pm_packed *packed) { return packed->kernels->name; }
 
-size_t pm_packed_widest(const pm_packed *packed) {
-    size_t widest = 0;
+/* Direct convolutions are not among them: they compute as long as their weights take to come. */
+size_t pm_packed_shared_floats(const pm_packed *packed) {
+    size_t sum = 0;
     for (size_t i = 0; i < packed->fusion.count; i++) {
         const pm_group *group = &packed->fusion.groups[i];
         const pm_node *node = &packed->graph->nodes[group->head];
-        if (group->kind != PM_GROUP_CONV && group->kind != PM_GROUP_LINEAR) continue;
-        size_t floats = node->channels * (node->depthwise ? 1 : node->in_channels);
-        if (packed->groups[i].winograd != NULL)
-            floats *= PM_WINOGRAD_POINTS;
-        else if (group->kind == PM_GROUP_CONV)
-            floats *= taps_of(node);
-        widest = floats > widest ? floats : widest;
+        const bool winograd = packed->groups[i].winograd != NULL;
+        if (!winograd && group->kind != PM_GROUP_LINEAR) continue;
+        const size_t floats =
+            node->channels * node->in_channels * (winograd ? (size_t)PM_WINOGRAD_POINTS : 1);
+        if (floats > PM_WIDE_FLOATS) sum += floats;
     }
-    return widest;
+    return sum;
 }

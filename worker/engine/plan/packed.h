@@ -63,7 +63,10 @@ void pm_packed_put_points(const pm_kernels *kernels, size_t taps, const float *f
 /* Add the filters of logits-only passes, once; any thread may ask. PM_E_MEMORY. */
 pm_status pm_packed_for_logits(pm_packed *packed);
 const char *pm_packed_isa(const pm_packed *packed);
-/* Floats of the widest layer's weights, as a backward pass reads them. */
-size_t pm_packed_widest(const pm_packed *packed);
+/* A layer's weights that no second-level cache holds, floats. */
+enum { PM_WIDE_FLOATS = 2 << 20 };
+/* Floats of all wide layers' weights that images of a batch can read together: Winograd's filters
+ * of a backward pass and linear layers. */
+size_t pm_packed_shared_floats(const pm_packed *packed);
 
 #endif
