@@ -16,6 +16,7 @@ typedef struct scene {
     size_t taps;
     ptrdiff_t first;
     size_t in_blocks, out_blocks, images, height, width, in_height, in_width;
+    size_t last; /* channels in the last input block; half of the shapes have fewer than v */
     float *in, *filters, *weights, *out, *scratch; /* filters [out][in][taps][taps] */
     size_t in_floats, out_floats;
     pm_winograd work;
@@ -54,6 +55,7 @@ static void make(scene *s, size_t chunk_tiles) {
     const size_t scratch = s->k->winograd_scratch(s->in_blocks, s->out_blocks, chunk_tiles);
     s->scratch = room(scratch);
     pm_synth("in", 0, s->in, s->in_floats);
+    s->last = s->height % 2 != 0 ? 3 * v / 4 : v;
     pm_synth("filters", 0, s->filters, filters);
     /* Nothing outside the map may be read: what lies there would show. */
     for (size_t n = 0; n < s->images * s->in_blocks; n++)
@@ -67,6 +69,7 @@ static void make(scene *s, size_t chunk_tiles) {
                                    (ptrdiff_t)plane, (ptrdiff_t)row, (ptrdiff_t)v},
                             .taps = s->taps,
                             .first = s->first,
+                            .last_channels = (int)(s->last % v),
                             .weights = s->weights,
                             .scratch = s->scratch,
                             .chunk_tiles = chunk_tiles,
@@ -93,7 +96,7 @@ static void release(scene *s) {
 static double plain_sum(const scene *s, size_t image, size_t o, size_t y, size_t x) {
     const size_t v = s->k->lanes, ins = s->in_blocks * v;
     double sum = 0;
-    for (size_t i = 0; i < ins; i++)
+    for (size_t i = 0; i < ins - v + s->last; i++)
         for (size_t r = 0; r < s->taps; r++)
             for (size_t q = 0; q < s->taps; q++) {
                 const ptrdiff_t iy = (ptrdiff_t)(y + r) + s->first;

@@ -94,6 +94,7 @@ typedef struct pm_winograd {
     pm_const_span in;     /* pixel: one pixel of v lanes */
     size_t taps;          /* a side: 3 or 4, */
     ptrdiff_t first;      /* the first this far down and right of the output pixel */
+    int last_channels;    /* as pm_conv has it */
     const float *weights; /* [36 points] as pm_conv has them with one tap */
     float *scratch;       /* [winograd_scratch(in_blocks, out_blocks, chunk_tiles)], aligned */
     size_t from;          /* images `from` .. from + images - 1 */

@@ -131,8 +131,10 @@ static size_t part_at(const chunk *c, size_t part) { return c->count * part / c-
 
 static void multiply_chunk(const chunk *c) {
     const pm_winograd *w = c->work;
-    pm_conv product = {
-        .in = {.plane = (ptrdiff_t)(c->count * PM_LANES)}, .in_blocks = w->in_blocks, .taps = 1};
+    pm_conv product = {.in = {.plane = (ptrdiff_t)(c->count * PM_LANES)},
+                       .in_blocks = w->in_blocks,
+                       .last_channels = w->last_channels,
+                       .taps = 1};
     const size_t pair = w->in_blocks * PM_LANES * PM_LANES; /* weights of one output block */
     for (size_t point = 0; point < POINTS; point++) {
         const float *in = c->input + point * c->input_point;

@@ -119,7 +119,8 @@ static void cut(pm_plan *plan) {
  * whole stretches: one image may be at their end while the next is at their start. */
 static void settle(pm_plan *plan, pm_tensor *t) {
     if (t->base != PM_TENSOR_NONE || t->first >= plan->step_count) return;
-    const bool outlives = t->last >= plan->step_count || t == &plan->tensors[plan->image] ||
+    const bool outlives = t->last >= plan->step_count ||
+                          (t == &plan->tensors[plan->image] && !plan->logits_only) ||
                           t == &plan->tensors[plan->logits];
     const pm_step *from = &plan->steps[t->first];
     const pm_step *to = &plan->steps[outlives ? t->first : t->last];

@@ -102,16 +102,21 @@ pm_status pm_context_prepare_logits(pm_context *context, size_t batch) {
     return pm_plan_init_logits(&context->plan, batch, plan);
 }
 
-static void run_logits(pm_context *c, size_t images) {
+/* Each input is loaded when its turn comes: then it is in cache, and needs room once. */
+static void run_logits(pm_context *c, const float *inputs, size_t images) {
     pm_plan *plan = &c->logits_plan;
+    const size_t values = PM_RGB * plan->height * plan->width;
     for (size_t i = 0, end; i < plan->step_count; i = end) {
         const size_t count = plan->steps[i].together ? images : 1;
         end = plan->steps[i].stretch_end;
-        for (size_t n = 0; n < images; n += count)
+        for (size_t n = 0; n < images; n += count) {
+            for (size_t k = n; i == 0 && k < n + count; k++)
+                pm_plan_load(plan, k, inputs + k * values, c->scale, c->shift);
             for (size_t k = i; k < end; k++) {
                 pm_plan_run(plan, k, n, count, NULL, NULL);
                 pm_context_beat(c);
             }
+        }
     }
 }
 
@@ -124,9 +129,7 @@ pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size
     context->at_images = false;
     for (size_t first = 0; first < count; first += plan->points) {
         const size_t images = count - first < plan->points ? count - first : plan->points;
-        for (size_t n = 0; n < images; n++)
-            pm_plan_load(plan, n, inputs + (first + n) * values, context->scale, context->shift);
-        run_logits(context, images);
+        run_logits(context, inputs + first * values, images);
         for (size_t n = 0; n < images; n++)
             pm_plan_read_logits(plan, n, logits + (first + n) * classes);
     }

@@ -47,7 +47,9 @@ typedef struct pm_packed {
     pm_packed_group *groups; /* [fusion.count] */
     pthread_mutex_t logits_lock;
     float **logits_filters; /* [fusion.count] for forward passes of which only the logits count: as
-                               `winograd`, forward; NULL until pm_packed_for_logits */
+                               `winograd`, forward; NULL until pm_packed_for_logits. A first conv's
+                               read sub-pixels: channel (a subpixels + b) 3 + c of pixel (i, j) is
+                               color c of pixel (subpixels i + a, subpixels j + b) */
 } pm_packed;
 
 /* The ISA is chosen here. spend: the graph's convolution and linear weights are freed one by one as
@@ -60,6 +62,8 @@ void pm_packed_free(pm_packed **packed);
  * blocks. */
 void pm_packed_put_points(const pm_kernels *kernels, size_t taps, const float *filter, size_t out,
                           size_t out_blocks, size_t in, size_t in_lanes, float *weights);
+/* Where the first tap of logits_filters lies. */
+ptrdiff_t pm_packed_logits_first(const pm_packed_group *group);
 /* Add the filters of logits-only passes, once; any thread may ask. PM_E_MEMORY. */
 pm_status pm_packed_for_logits(pm_packed *packed);
 const char *pm_packed_isa(const pm_packed *packed);

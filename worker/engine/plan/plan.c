@@ -120,6 +120,10 @@ static size_t forward_border(const pm_plan *plan, int group) {
 
 /* The image: three channels at a pitch of four floats, so that few of them are loaded in vain. */
 static int image_tensor(pm_plan *plan) {
+    const size_t f = plan->subpixels;
+    if (f != 0)
+        return pm_plan_tensor(plan, plan->points, pm_plan_blocks(plan, PM_RGB * f * f),
+                              (plan->height + f - 1) / f, (plan->width + f - 1) / f, 0, 0);
     const size_t border = forward_border(plan, PM_GROUP_IMAGE), images = plan->points;
     size_t row = (plan->width + 2 * border) * PM_RGB_PITCH;
     size_t image = row * (plan->height + 2 * border);
@@ -269,12 +273,14 @@ static void add_passing(pm_plan *plan, pm_step *step, size_t time) {
     step->op = PM_DO_WINOGRAD;
     step->scratch = pm_plan_scratch(
         plan, step,
-        plan->packed->kernels->winograd_scratch(pm_plan_blocks(plan, head->in_channels), blocks,
+        plan->packed->kernels->winograd_scratch(plan->tensors[step->in].blocks, blocks,
                                                 pm_plan_chunk_tiles(plan, step, plan->points)));
 }
 
 static void add_forward(pm_plan *plan) {
     const pm_fusion *fusion = &plan->packed->fusion;
+    if (plan->logits_only && plan->packed->logits_filters[0] != NULL) /* the image's reader */
+        plan->subpixels = plan->packed->groups[0].subpixels;
     plan->image = image_tensor(plan);
     find_homes(plan);
     for (size_t i = 0; i < fusion->count; i++) {
@@ -369,30 +375,6 @@ pm_status pm_plan_init_logits(const pm_plan *other, size_t points, pm_plan *out)
                           .arena_floats = other->arena_floats,
                           .borrowed = true},
                 out);
-}
-
-/* [3, height, width] to PM_RGB_PITCH floats a pixel inside a border of zeros. */
-void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float scale[3],
-                  const float shift[3]) {
-    const pm_tensor *t = &plan->tensors[plan->image];
-    const size_t pixels = plan->height * plan->width;
-    float *base = plan->arena + t->offset + image * (size_t)t->image;
-    memset(base, 0, (size_t)t->image * sizeof *base);
-    for (size_t y = 0; y < plan->height; y++) {
-        float *p = base + t->origin + (ptrdiff_t)y * t->row;
-        const float *in = input + y * plan->width;
-        for (size_t x = 0; x < plan->width; x++)
-            for (size_t k = 0; k < PM_RGB; k++)
-                p[x * PM_RGB_PITCH + k] = in[k * pixels + x] * scale[k] + shift[k];
-    }
-}
-
-void pm_plan_read_logits(const pm_plan *plan, size_t image, float *logits) {
-    const pm_span span = pm_plan_span(plan, plan->logits);
-    const size_t lanes = plan->packed->kernels->lanes;
-    const float *at = span.at + (ptrdiff_t)image * span.image;
-    for (size_t i = 0; i < plan->packed->graph->classes; i++)
-        logits[i] = at[(ptrdiff_t)(i / lanes) * span.plane + (ptrdiff_t)(i % lanes)];
 }
 
 void pm_plan_fini(pm_plan *plan) {

@@ -94,17 +94,18 @@ typedef struct pm_plan {
                          rounds; step_count where there is none */
     pm_conv *convs;   /* all steps' */
     size_t conv_count;
-    ptrdiff_t *taps; /* all convs' */
-    int image;       /* tensor: the input, PM_RGB_PITCH floats a pixel */
-    int logits;      /* tensor */
-    int gradient;    /* tensor: the input's gradient in sub-pixels, [batch] */
-    pm_home *homes;  /* [groups] */
-    int *value;      /* [groups] tensors: forward value, */
-    int *mask;       /* the activation's derivative: bits, or floats where it is smooth, */
-    int *winner;     /* pooling winners, */
-    int *normal;     /* a LayerNorm's normalised map and 1 / std, */
-    int *grad;       /* gradient behind the mask, where a residual needs it, */
-    int *delta;      /* gradient at the head's output */
+    ptrdiff_t *taps;  /* all convs' */
+    size_t subpixels; /* 0, or the input is read as logits_filters say, subpixels^2 to a pixel */
+    int image;        /* tensor: the input; PM_RGB_PITCH floats a pixel, or sub-pixels */
+    int logits;       /* tensor */
+    int gradient;     /* tensor: the input's gradient in sub-pixels, [batch] */
+    pm_home *homes;   /* [groups] */
+    int *value;       /* [groups] tensors: forward value, */
+    int *mask;        /* the activation's derivative: bits, or floats where it is smooth, */
+    int *winner;      /* pooling winners, */
+    int *normal;      /* a LayerNorm's normalised map and 1 / std, */
+    int *grad;        /* gradient behind the mask, where a residual needs it, */
+    int *delta;       /* gradient at the head's output */
     float *arena;
     size_t arena_floats;
     bool borrowed; /* the arena is another plan's */
@@ -118,7 +119,8 @@ pm_status pm_plan_init(const pm_packed *packed, size_t height, size_t width, siz
  * called, and `other` outlives it. */
 pm_status pm_plan_init_logits(const pm_plan *other, size_t points, pm_plan *out);
 void pm_plan_fini(pm_plan *plan);
-/* scale x + shift of input x [3, height, width]; `image` the place in the batch. */
+/* scale x + shift of input x [3, height, width]; `image` the place in the batch. For logits alone:
+ * after the steps before have run for the images before. */
 void pm_plan_load(pm_plan *plan, size_t image, const float *input, const float scale[3],
                   const float shift[3]);
 /* The logits [classes] of one image, after the last forward step. */
@@ -157,6 +159,8 @@ size_t pm_plan_chunk_tiles(const pm_plan *plan, const pm_step *step, size_t imag
 /* What a kept derivative takes for one pixel of one block. */
 size_t pm_plan_mask_bytes(const pm_plan *plan, pm_activation activation);
 const pm_node *pm_plan_head(const pm_plan *plan, int group);
+/* Zeros around the maps of some images. */
+void pm_plan_clear_border(const pm_plan *plan, int tensor, size_t first, size_t images);
 /* Size of a group's value; of the image for PM_GROUP_IMAGE. */
 const size_t *pm_plan_size(const pm_plan *plan, int group);
 pm_status pm_plan_add_backward(pm_plan *plan);

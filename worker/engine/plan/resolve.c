@@ -146,18 +146,22 @@ static void resolve_winograd(const pm_plan *plan, pm_step *step) {
     const bool image = step->target == PM_GROUP_IMAGE;
     const pm_tensor *in = &plan->tensors[step->in], *out = image ? &plan->tensors[step->out] : NULL;
     const size_t *size = pm_plan_size(plan, step->target);
-    const size_t ins = step->forward ? head->in_channels : head->channels;
     const size_t outs = image           ? PM_RGB * weights->subpixels * weights->subpixels
                         : step->forward ? head->channels
                                         : head->in_channels;
+    const size_t ins = step->in == plan->image ? PM_RGB * weights->subpixels * weights->subpixels
+                       : step->forward         ? head->in_channels
+                                               : head->channels;
     step->winograd = (pm_winograd){
         .in = as_const(pm_plan_span(plan, step->in)),
         .taps = weights->winograd_taps,
-        .first = weights->winograd_first,
+        .first =
+            step->in == plan->image ? pm_packed_logits_first(weights) : weights->winograd_first,
         .weights = step->forward ? plan->packed->logits_filters[step->group] : weights->winograd,
+        .last_channels = (int)(ins % plan->packed->kernels->lanes),
         .scratch = plan->arena + plan->tensors[step->scratch].offset,
         .images = 1,
-        .in_blocks = pm_plan_blocks(plan, ins),
+        .in_blocks = in->blocks,
         .out_blocks = pm_plan_blocks(plan, outs),
         .height = image ? out->height : size[0],
         .width = image ? out->width : size[1],

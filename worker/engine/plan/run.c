@@ -21,7 +21,7 @@ void pm_plan_keep_raw(pm_plan *plan, size_t index, bool keep) {
 }
 
 /* The arena is shared over time, so a border has to be cleared each time a tensor is written. */
-static void clear_border(const pm_plan *plan, int tensor, size_t first, size_t images) {
+void pm_plan_clear_border(const pm_plan *plan, int tensor, size_t first, size_t images) {
     if (tensor == PM_TENSOR_NONE || plan->tensors[tensor].border == 0) return;
     const pm_tensor *t = &plan->tensors[tensor];
     const size_t row = (size_t)t->row, side = t->border * (size_t)t->pixel;
@@ -106,8 +106,8 @@ void pm_plan_run(pm_plan *plan, size_t index, size_t first, size_t images, const
     pm_step *step = &plan->steps[index];
     const size_t end = first + images;
     assert(!step->together || first == 0);
-    clear_border(plan, step->out, first, images);
-    clear_border(plan, step->scaled, first, images);
+    pm_plan_clear_border(plan, step->out, first, images);
+    pm_plan_clear_border(plan, step->scaled, first, images);
     switch (step->op) {
     case PM_DO_HOOK: return;
     case PM_DO_CONV: run_convs(plan, step, first, images); return;
