@@ -83,7 +83,9 @@ static void choose_batch(server *s) {
         const pm_method method = s->configurations[i]->attribution.method;
         if (method == PM_METHOD_IG || pm_method_is_random(method)) s->at_once = 1;
     }
-    if (s->at_once < 1 || s->evaluates) s->at_once = 1;
+    if (s->evaluates)
+        while (s->at_once * s->count * s->evaluation.ratio_count > PM_RATIOS_TOGETHER) s->at_once--;
+    if (s->at_once < 1) s->at_once = 1;
     s->batch = s->count * s->at_once;
     if (s->batch > BATCH) s->batch = BATCH;
     if (s->batch < together) s->batch = together;

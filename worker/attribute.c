@@ -127,27 +127,51 @@ static pm_status activate(call *c) {
     return status;
 }
 
-/* As attribute, with curves: by so many requests at a time that their heat maps fit. */
-static pm_status attribute_and_evaluate(call *c, pm_in_work *w, size_t side) {
-    pm_sha256 image;
-    memcpy(image.bytes, w->item->sha256.data, sizeof image.bytes);
-    curves_call curves = {w, c->stages};
-    pm_status status =
-        pm_evaluator_new(&w->ready->evaluation, w->input.tensor, side,
-                         pm_model_classes(w->ready->loaded->model), &image, &w->evaluator);
-    for (size_t first = 0; first < w->request_count && !status; first += PM_EVALUATED_MAX) {
-        pm_in_work some = *w;
-        call one = *c;
-        some.requests += first;
-        some.positions += first;
-        some.request_count -= first;
-        if (some.request_count > PM_EVALUATED_MAX) some.request_count = PM_EVALUATED_MAX;
-        one.items[0] = &some;
-        one.count = 1;
-        status = attribute(&one);
-        if (!status) status = pm_evaluator_run(w->evaluator, c->context, take_curves, &curves);
+static pm_status make_evaluators(call *c, size_t side) {
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < c->count && !status; i++) {
+        pm_in_work *w = c->items[i];
+        pm_sha256 image;
+        memcpy(image.bytes, w->item->sha256.data, sizeof image.bytes);
+        status = pm_evaluator_new(&w->ready->evaluation, w->input.tensor, side,
+                                  pm_model_classes(w->ready->loaded->model), &image, &w->evaluator);
     }
-    pm_evaluator_free(&w->evaluator);
+    return status;
+}
+
+/* Requests first .. of each item that has so many, as many as may be kept. */
+static pm_status evaluate_some(call *c, size_t first) {
+    pm_in_work some[PM_TOGETHER_MAX];
+    call one = *c;
+    one.count = 0;
+    for (size_t i = 0; i < c->count; i++) {
+        const pm_in_work *w = c->items[i];
+        if (w->request_count <= first) continue;
+        pm_in_work *part = &some[one.count];
+        *part = *w;
+        part->requests += first;
+        part->positions += first;
+        part->request_count -= first;
+        if (part->request_count > PM_EVALUATED_MAX) part->request_count = PM_EVALUATED_MAX;
+        one.items[one.count++] = part;
+    }
+    pm_status status = attribute(&one);
+    for (size_t i = 0; i < one.count && !status; i++) {
+        curves_call curves = {&some[i], c->stages};
+        status = pm_evaluator_run(some[i].evaluator, c->context, take_curves, &curves);
+    }
+    return status;
+}
+
+/* As attribute, with curves: by so many requests at a time that their heat maps fit. */
+static pm_status attribute_and_evaluate(call *c, size_t side) {
+    size_t most = 0;
+    for (size_t i = 0; i < c->count; i++)
+        if (c->items[i]->request_count > most) most = c->items[i]->request_count;
+    pm_status status = make_evaluators(c, side);
+    for (size_t first = 0; first < most && !status; first += PM_EVALUATED_MAX)
+        status = evaluate_some(c, first);
+    for (size_t i = 0; i < c->count; i++) pm_evaluator_free(&c->items[i]->evaluator);
     return status;
 }
 
@@ -238,10 +262,7 @@ static pm_status run_engine(call *c, const pm_config *config) {
     pm_status status = pm_contexts_get(c->contexts, ready->loaded, config, requests, &c->context);
     if (status) return status;
     if (config->attribution.method == PM_METHOD_GATHER) return activate(c);
-    if (!ready->evaluation.on) return attribute(c);
-    for (size_t i = 0; i < c->count && !status; i++)
-        status = attribute_and_evaluate(c, c->items[i], config->crop);
-    return status;
+    return ready->evaluation.on ? attribute_and_evaluate(c, config->crop) : attribute(c);
 }
 
 /* The engine for all items of the call; where that fails, for each alone, so that what fails of one
@@ -308,9 +329,13 @@ static pm_status compute_configurations(call *c, pm_in_work *items, size_t count
 static_assert((int)PM_CONTEXT_BATCH <= (int)PM_TOGETHER_MAX, "arrays hold what goes together");
 
 size_t pm_attribute_together(const pm_run_ready *ready, const Pm__Wire__Task *task) {
-    const size_t room = PM_CONTEXT_BATCH / (task->n_configurations ? task->n_configurations : 1);
+    const size_t configurations = task->n_configurations ? task->n_configurations : 1;
+    const size_t room = PM_CONTEXT_BATCH / configurations;
     size_t together = pm_model_together(ready->loaded->model);
     if (together > room) together = room;
+    if (ready->evaluation.on)
+        while (together * configurations * ready->evaluation.ratio_count > PM_RATIOS_TOGETHER)
+            together--;
     for (size_t k = 0; k < task->n_configurations; k++) {
         const pm_config *config = &ready->configurations[task->configurations[k]].config;
         switch (config->attribution.method) {
@@ -324,7 +349,7 @@ size_t pm_attribute_together(const pm_run_ready *ready, const Pm__Wire__Task *ta
         case PM_METHOD_COUNT: together = 1; break;
         }
     }
-    return together > 1 && !ready->evaluation.on ? together : 1;
+    return together > 1 ? together : 1;
 }
 
 pm_status pm_attribute_items(pm_contexts *contexts, pm_stages *stages, pm_in_work *items,

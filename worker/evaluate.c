@@ -14,9 +14,10 @@ typedef struct kept {
 
 struct pm_evaluator {
     size_t side, classes, count;
-    float *replacement; /* [3][side][side] */
-    float *logits;      /* [classes] of the photograph: the same for all that is kept */
-    pm_curves *curves;
+    const float *tensor; /* [3][side][side] */
+    float *replacement;  /* [3][side][side] */
+    float *logits;       /* [classes] of the photograph: the same for all that is kept */
+    pm_evaluation evaluation;
     kept kept[PM_EVALUATED_MAX];
 };
 
@@ -24,6 +25,8 @@ pm_status pm_evaluator_new(const pm_evaluation *evaluation, const float *tensor,
                            size_t classes, const pm_sha256 *image, pm_evaluator **out) {
     pm_evaluator *e = calloc(1, sizeof *e);
     if (!e) return pm_fail(PM_E_MEMORY, "evaluation: no memory");
+    e->evaluation = *evaluation;
+    e->tensor = tensor;
     e->side = side;
     e->classes = classes;
     e->replacement = malloc(3 * side * side * sizeof *e->replacement);
@@ -33,14 +36,10 @@ pm_status pm_evaluator_new(const pm_evaluation *evaluation, const float *tensor,
     if (!status)
         status = pm_image_replacement(evaluation->replacement, evaluation->seed, image, tensor,
                                       side, e->replacement);
-    if (!status)
-        status = pm_curves_new(side * side, classes, evaluation->ratios, evaluation->ratio_count,
-                               &e->curves);
     if (status) {
         pm_evaluator_free(&e);
         return status;
     }
-    pm_curves_begin(e->curves, tensor, e->replacement);
     *out = e;
     return PM_OK;
 }
@@ -53,7 +52,6 @@ void pm_evaluator_free(pm_evaluator **evaluator) {
     pm_evaluator *e = *evaluator;
     if (!e) return;
     forget(e);
-    pm_curves_free(&e->curves);
     free(e->replacement);
     free(e->logits);
     free(e);
@@ -75,15 +73,21 @@ static pm_status forward(void *user, const float *tensors, size_t count, float *
     return pm_context_logits_batch(user, tensors, count, logits);
 }
 
+/* The curves have much scratch: several items may have evaluators, but only one runs. */
 pm_status pm_evaluator_run(pm_evaluator *e, pm_context *context, pm_curves_fn give, void *user) {
+    pm_curves *all = NULL;
     pm_status status = pm_context_prepare_logits(context, PM_CURVES_BATCH);
+    if (!status)
+        status = pm_curves_new(e->side * e->side, e->classes, e->evaluation.ratios,
+                               e->evaluation.ratio_count, &all);
+    if (!status) pm_curves_begin(all, e->tensor, e->replacement);
     for (size_t i = 0; i < e->count && !status; i++) {
         const kept *k = &e->kept[i];
         pm_curves_result curves;
-        status =
-            pm_curves_run(e->curves, k->heat_map, e->logits, k->target, forward, context, &curves);
+        status = pm_curves_run(all, k->heat_map, e->logits, k->target, forward, context, &curves);
         if (!status) status = give(user, k->key, &curves);
     }
+    pm_curves_free(&all);
     forget(e);
     return status;
 }

@@ -12,6 +12,10 @@
 
 enum { PM_EVALUATED_MAX = 32 }; /* heat maps kept at a time */
 
+/* Ratios, over all heat maps of the items that the engine should take at once: a few seconds of the
+ * slowest network. */
+enum { PM_RATIOS_TOGETHER = 32 };
+
 typedef struct pm_evaluator pm_evaluator;
 
 /* `tensor` [3][side][side], borrowed, is what the heat maps are of; `image` the SHA-256 of its

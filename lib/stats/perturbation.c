@@ -8,7 +8,7 @@
 
 #include "lib/base/real.h"
 
-enum { COLORS = 3, DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS };
+enum { COLORS = 3, DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, PASSES = 3 };
 
 struct pm_curves {
     size_t pixels, classes, ratio_count;
@@ -45,20 +45,35 @@ static uint32_t key_of(float value, pm_curve curve) {
 /* A stable radix sort keeps equal heat in order of index. */
 void pm_pixels_rank(const float *heat_map, size_t pixels, pm_curve curve, uint32_t *scratch,
                     uint32_t *order) {
-    uint32_t *from = order, *to = scratch;
-    for (size_t i = 0; i < pixels; i++) order[i] = (uint32_t)i;
-    for (unsigned shift = 0; shift < 32; shift += DIGIT_BITS) {
-        size_t place[DIGITS + 1] = {0};
-        for (size_t i = 0; i < pixels; i++)
-            place[(key_of(heat_map[i], curve) >> shift) % DIGITS + 1]++;
-        for (size_t d = 1; d < DIGITS; d++) place[d] += place[d - 1];
-        for (size_t i = 0; i < pixels; i++)
-            to[place[(key_of(heat_map[from[i]], curve) >> shift) % DIGITS]++] = from[i];
-        uint32_t *swap = from;
-        from = to;
-        to = swap;
+    uint32_t place[PASSES][DIGITS + 1] = {0};
+    const uint32_t *from = NULL; /* as they stand */
+    for (size_t i = 0; i < pixels; i++) {
+        const uint32_t key = key_of(heat_map[i], curve);
+        for (size_t p = 0; p < PASSES; p++) place[p][(key >> p * DIGIT_BITS) % DIGITS + 1]++;
     }
-    /* An even number of passes: the last one wrote to `order`. */
+    for (size_t p = 0; p < PASSES; p++) {
+        uint32_t *to = p % 2 == 0 ? order : scratch; /* the last pass writes to `order` */
+        for (size_t d = 1; d < DIGITS; d++) place[p][d] += place[p][d - 1];
+        for (size_t i = 0; i < pixels; i++) {
+            const uint32_t pixel = from ? from[i] : (uint32_t)i;
+            const uint32_t key = key_of(heat_map[pixel], curve);
+            to[place[p][(key >> p * DIGIT_BITS) % DIGITS]++] = pixel;
+        }
+        from = to;
+    }
+}
+
+/* The order of the other curve: reversed, but for pixels of equal heat. */
+static void turn_order(pm_curves *c, const float *heat_map) {
+    size_t at = 0;
+    for (size_t end = c->pixels, first; end > 0; end = first) {
+        const float heat = heat_map[c->order[end - 1]];
+        for (first = end - 1; first > 0 && heat_map[c->order[first - 1]] == heat;) first--;
+        for (size_t i = first; i < end; i++) c->scratch[at++] = c->order[i];
+    }
+    uint32_t *turned = c->scratch;
+    c->scratch = c->order;
+    c->order = turned;
 }
 
 size_t pm_pixels_taken(size_t pixels, double ratio) { return (size_t)((double)pixels * ratio); }
@@ -149,7 +164,10 @@ static pm_status ask_curve(pm_curves *c, pm_curve curve, const float *heat_map, 
                            pm_logits_fn forward, void *user) {
     size_t before = 0;
     const float *answer = logits;
-    pm_pixels_rank(heat_map, c->pixels, curve, c->scratch, c->order);
+    if (curve == PM_CURVE_MORF)
+        pm_pixels_rank(heat_map, c->pixels, curve, c->scratch, c->order);
+    else
+        turn_order(c, heat_map); /* behind MoRF's */
     memcpy(c->masked, c->input, COLORS * c->pixels * sizeof *c->masked);
     for (size_t i = 0; i < c->ratio_count; i++) {
         const size_t row = (size_t)curve * c->ratio_count + i;
@@ -210,14 +228,14 @@ pm_status pm_curves_new(size_t pixels, size_t classes, const double *ratios, siz
     c->classes = classes;
     c->ratio_count = ratio_count;
     c->ratios = calloc(ratio_count + 1, sizeof *c->ratios);
-    c->masked = calloc(pixels, COLORS * sizeof *c->masked);
+    c->masked = malloc(pixels * COLORS * sizeof *c->masked);
     c->logits_of_none = calloc(classes, sizeof *c->logits_of_none);
-    c->waiting = calloc(PM_CURVES_BATCH * pixels, COLORS * sizeof *c->waiting);
+    c->waiting = malloc(PM_CURVES_BATCH * pixels * COLORS * sizeof *c->waiting);
     c->batch_logits = calloc(PM_CURVES_BATCH, classes * sizeof *c->batch_logits);
     c->answers = calloc(PM_CURVE_COUNT * ratio_count + 1, classes * sizeof *c->answers);
     c->answer = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->answer);
-    c->order = calloc(pixels, sizeof *c->order);
-    c->scratch = calloc(pixels, sizeof *c->scratch);
+    c->order = malloc(pixels * sizeof *c->order);
+    c->scratch = malloc(pixels * sizeof *c->scratch);
     c->p = calloc(ratio_count + 1, sizeof *c->p);
     c->rows = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->rows);
     if (!c->ratios || !c->masked || !c->logits_of_none || !c->order || !c->scratch || !c->p ||

@@ -57,7 +57,7 @@ typedef struct pm_curves_result {
 typedef struct pm_curves pm_curves;
 
 /* Passes that are asked for together. */
-enum { PM_CURVES_BATCH = 5 };
+enum { PM_CURVES_BATCH = 10 };
 
 /* logits [count][classes] of tensors [count][3][pixels], count at most PM_CURVES_BATCH. */
 typedef pm_status (*pm_logits_fn)(void *user, const float *tensors, size_t count, float *logits);

@@ -164,13 +164,37 @@ static void what_fails_of_one_item_stays_its_own(void **state) {
     f->items[1].label = 1;
 }
 
+static void evaluated_items_together_get_what_each_gets_alone(void **state) {
+    fixture *f = *state;
+    pm_evaluation_defaults(&f->ready.evaluation);
+    f->ready.evaluation.ratio_count = 4;
+    assert_int_equal(pm_attribute_together(&f->ready, &f->task), ITEMS);
+    f->items[2].label = CLASSES; /* none of the model's: no curves */
+    pm_outgoing *together[ITEMS], *alone;
+    attribute(f, 0, ITEMS, together);
+    for (size_t i = 0; i < ITEMS; i++) {
+        attribute(f, i, 1, &alone);
+        for (size_t way = 0; way < WAYS; way++) {
+            const Pm__Wire__Result *result = alone->result->results[way];
+            assert_int_equal(result->failure != NULL, i == 2);
+            assert_int_equal(result->n_perturbations, i == 2 ? 0 : 8);
+        }
+        assert_same(together[i], alone);
+        pm_outgoing_free(&alone);
+        pm_outgoing_free(&together[i]);
+    }
+    f->items[2].label = 2;
+    f->ready.evaluation.on = false;
+}
+
 static void items_of_many_passes_go_alone(void **state) {
     fixture *f = *state;
     pm_attribution *a = &f->configurations[1].config.attribution;
     a->method = PM_METHOD_IG;
     assert_int_equal(pm_attribute_together(&f->ready, &f->task), 1);
     a->method = PM_METHOD_INPUTGRAD;
-    f->ready.evaluation.on = true;
+    pm_evaluation_defaults(&f->ready.evaluation);
+    f->ready.evaluation.ratio_count = PM_RATIOS_MAX;
     assert_int_equal(pm_attribute_together(&f->ready, &f->task), 1);
     f->ready.evaluation.on = false;
 }
@@ -180,6 +204,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_together_get_what_each_gets_alone),
         cmocka_unit_test(what_fails_of_one_item_stays_its_own),
+        cmocka_unit_test(evaluated_items_together_get_what_each_gets_alone),
         cmocka_unit_test(items_of_many_passes_go_alone),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
