@@ -101,8 +101,8 @@ static pm_status map_boxes(const pm_scored *subject, pm_attribute_score *out) {
 
 /* ---- numbers ---- */
 
-static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
-    return pm_context_logits_batch(user, tensors, count, logits);
+static pm_status forward(void *user, pm_masked_fn next, void *from, size_t count, float *logits) {
+    return pm_context_logits_each(user, next, from, count, logits);
 }
 
 static pm_status take_rows(const pm_curves_result *curves, pm_attribute_score *score) {

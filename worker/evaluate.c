@@ -69,8 +69,8 @@ pm_status pm_evaluator_keep(pm_evaluator *e, size_t key, const pm_attribution_re
     return PM_OK;
 }
 
-static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
-    return pm_context_logits_batch(user, tensors, count, logits);
+static pm_status forward(void *user, pm_masked_fn next, void *from, size_t count, float *logits) {
+    return pm_context_logits_each(user, next, from, count, logits);
 }
 
 /* The curves have much scratch: several items may have evaluators, but only one runs. */

@@ -10,23 +10,30 @@
 
 enum { COLORS = 3, DIGIT_BITS = 11, DIGITS = 1 << DIGIT_BITS, PASSES = 3 };
 
+/* A pass that waits to be run together with others. */
+typedef struct pass {
+    pm_curve curve;
+    size_t taken; /* pixels, along the curve */
+    float *to;    /* where its logits belong */
+} pass;
+
 struct pm_curves {
     size_t pixels, classes, ratio_count;
     double *ratios; /* [ratio_count] */
     const float *input, *replacement;
-    float *masked;         /* [COLORS][pixels], grows along a curve */
+    float *masked;         /* [COLORS][pixels], grows along a curve: */
+    pm_curve along;        /* that one; PM_CURVE_COUNT: none yet */
+    size_t taken;          /* pixels so far */
     float *logits_of_none; /* [classes] of the replacement alone */
     bool none_known;
-    /* passes that wait to be run together */
-    float *waiting;             /* [PM_CURVES_BATCH][COLORS][pixels] */
-    float *to[PM_CURVES_BATCH]; /* where their logits belong */
+    pass waiting[PM_CURVES_BATCH];
     size_t waiting_count;
-    float *batch_logits;       /* [PM_CURVES_BATCH][classes] */
-    float *answers;            /* [PM_CURVE_COUNT * ratio_count][classes] */
-    const float **answer;      /* [PM_CURVE_COUNT * ratio_count] each row's logits */
-    uint32_t *order, *scratch; /* [pixels] */
-    double *p;                 /* [ratio_count] */
-    pm_perturbation *rows;     /* [PM_CURVE_COUNT * ratio_count] */
+    float *batch_logits;             /* [PM_CURVES_BATCH][classes] */
+    float *answers;                  /* [PM_CURVE_COUNT * ratio_count][classes] */
+    const float **answer;            /* [PM_CURVE_COUNT * ratio_count] each row's logits */
+    uint32_t *order[PM_CURVE_COUNT]; /* [pixels] */
+    double *p;                       /* [ratio_count] */
+    pm_perturbation *rows;           /* [PM_CURVE_COUNT * ratio_count] */
 };
 
 const char *pm_curve_name(pm_curve curve) { return curve == PM_CURVE_MORF ? "morf" : "lerf"; }
@@ -63,17 +70,16 @@ void pm_pixels_rank(const float *heat_map, size_t pixels, pm_curve curve, uint32
     }
 }
 
-/* The order of the other curve: reversed, but for pixels of equal heat. */
-static void turn_order(pm_curves *c, const float *heat_map) {
-    size_t at = 0;
+/* LeRF's is MoRF's reversed, but for pixels of equal heat. */
+static void find_orders(pm_curves *c, const float *heat_map) {
+    const uint32_t *down = c->order[PM_CURVE_MORF];
+    uint32_t *up = c->order[PM_CURVE_LERF];
+    pm_pixels_rank(heat_map, c->pixels, PM_CURVE_MORF, up, c->order[PM_CURVE_MORF]);
     for (size_t end = c->pixels, first; end > 0; end = first) {
-        const float heat = heat_map[c->order[end - 1]];
-        for (first = end - 1; first > 0 && heat_map[c->order[first - 1]] == heat;) first--;
-        for (size_t i = first; i < end; i++) c->scratch[at++] = c->order[i];
+        const float heat = heat_map[down[end - 1]];
+        for (first = end - 1; first > 0 && heat_map[down[first - 1]] == heat;) first--;
+        for (size_t i = first; i < end; i++) *up++ = down[i];
     }
-    uint32_t *turned = c->scratch;
-    c->scratch = c->order;
-    c->order = turned;
 }
 
 size_t pm_pixels_taken(size_t pixels, double ratio) { return (size_t)((double)pixels * ratio); }
@@ -126,58 +132,61 @@ static void measure(const pm_curves *c, const untouched *was, const float *logit
 
 /* ---- passes ---- */
 
-static void take_pixels(pm_curves *c, size_t first, size_t end) {
-    for (size_t i = first; i < end; i++)
+/* The masked tensor of a pass, from that of the pass before. */
+static const float *mask_next(void *from, size_t n) {
+    pm_curves *c = from;
+    const pass *p = &c->waiting[n];
+    const uint32_t *order = c->order[p->curve];
+    if (c->along != p->curve) {
+        memcpy(c->masked, c->input, COLORS * c->pixels * sizeof *c->masked);
+        c->along = p->curve;
+        c->taken = 0;
+    }
+    for (; c->taken < p->taken; c->taken++)
         for (size_t k = 0; k < COLORS; k++) {
-            size_t at = k * c->pixels + c->order[i];
+            const size_t at = k * c->pixels + order[c->taken];
             c->masked[at] = c->replacement[at];
         }
+    return c->masked;
 }
 
 static pm_status flush(pm_curves *c, pm_logits_fn forward, void *user) {
     if (c->waiting_count == 0) return PM_OK;
-    pm_status status = forward(user, c->waiting, c->waiting_count, c->batch_logits);
+    pm_status status = forward(user, mask_next, c, c->waiting_count, c->batch_logits);
     for (size_t i = 0; i < c->waiting_count && !status; i++) {
-        memcpy(c->to[i], c->batch_logits + i * c->classes, c->classes * sizeof *c->batch_logits);
-        if (c->to[i] == c->logits_of_none) c->none_known = true;
+        float *to = c->waiting[i].to;
+        memcpy(to, c->batch_logits + i * c->classes, c->classes * sizeof *to);
+        if (to == c->logits_of_none) c->none_known = true;
     }
     c->waiting_count = 0;
     return status;
 }
 
-/* The masked tensor as it stands; its logits go to `to`. */
-static pm_status ask(pm_curves *c, float *to, pm_logits_fn forward, void *user) {
-    const size_t values = COLORS * c->pixels;
-    memcpy(c->waiting + c->waiting_count * values, c->masked, values * sizeof *c->masked);
-    c->to[c->waiting_count++] = to;
+static pm_status ask(pm_curves *c, pass p, pm_logits_fn forward, void *user) {
+    c->waiting[c->waiting_count++] = p;
     return c->waiting_count < PM_CURVES_BATCH ? PM_OK : flush(c, forward, user);
 }
 
 static bool asks_for_none(const pm_curves *c) {
     for (size_t i = 0; i < c->waiting_count; i++)
-        if (c->to[i] == c->logits_of_none) return true;
+        if (c->waiting[i].to == c->logits_of_none) return true;
     return c->none_known;
 }
 
 /* Every row's logits, or where they will be; a tensor that was asked for is not asked for again. */
-static pm_status ask_curve(pm_curves *c, pm_curve curve, const float *heat_map, const float *logits,
-                           pm_logits_fn forward, void *user) {
+static pm_status ask_curve(pm_curves *c, pm_curve curve, const float *logits, pm_logits_fn forward,
+                           void *user) {
     size_t before = 0;
     const float *answer = logits;
-    if (curve == PM_CURVE_MORF)
-        pm_pixels_rank(heat_map, c->pixels, curve, c->scratch, c->order);
-    else
-        turn_order(c, heat_map); /* behind MoRF's */
-    memcpy(c->masked, c->input, COLORS * c->pixels * sizeof *c->masked);
     for (size_t i = 0; i < c->ratio_count; i++) {
         const size_t row = (size_t)curve * c->ratio_count + i;
         const size_t taken = pm_pixels_taken(c->pixels, c->ratios[i]);
         if (taken != before) {
             float *to = taken == c->pixels ? c->logits_of_none : c->answers + row * c->classes;
-            take_pixels(c, before, taken);
             before = taken;
             pm_status status = PM_OK;
-            if (to != c->logits_of_none || !asks_for_none(c)) status = ask(c, to, forward, user);
+            if (to != c->logits_of_none || !asks_for_none(c))
+                status = ask(c, (pass){curve, taken, to}, forward, user);
             if (status) return status;
             answer = to;
         }
@@ -205,8 +214,10 @@ pm_status pm_curves_run(pm_curves *c, const float *heat_map, const float *logits
                      probability(logits, c->classes, first, first)};
     pm_curves_result r = {.rows = c->rows};
     c->waiting_count = 0;
-    pm_status status = ask_curve(c, PM_CURVE_MORF, heat_map, logits, forward, user);
-    if (!status) status = ask_curve(c, PM_CURVE_LERF, heat_map, logits, forward, user);
+    c->along = PM_CURVE_COUNT;
+    find_orders(c, heat_map);
+    pm_status status = ask_curve(c, PM_CURVE_MORF, logits, forward, user);
+    if (!status) status = ask_curve(c, PM_CURVE_LERF, logits, forward, user);
     if (!status) status = flush(c, forward, user);
     if (status) return status;
     r.finite = measure_curve(c, PM_CURVE_MORF, &was);
@@ -230,16 +241,14 @@ pm_status pm_curves_new(size_t pixels, size_t classes, const double *ratios, siz
     c->ratios = calloc(ratio_count + 1, sizeof *c->ratios);
     c->masked = malloc(pixels * COLORS * sizeof *c->masked);
     c->logits_of_none = calloc(classes, sizeof *c->logits_of_none);
-    c->waiting = malloc(PM_CURVES_BATCH * pixels * COLORS * sizeof *c->waiting);
     c->batch_logits = calloc(PM_CURVES_BATCH, classes * sizeof *c->batch_logits);
     c->answers = calloc(PM_CURVE_COUNT * ratio_count + 1, classes * sizeof *c->answers);
     c->answer = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->answer);
-    c->order = malloc(pixels * sizeof *c->order);
-    c->scratch = malloc(pixels * sizeof *c->scratch);
+    for (size_t i = 0; i < PM_CURVE_COUNT; i++) c->order[i] = malloc(pixels * sizeof *c->order[i]);
     c->p = calloc(ratio_count + 1, sizeof *c->p);
     c->rows = calloc(PM_CURVE_COUNT * ratio_count + 1, sizeof *c->rows);
-    if (!c->ratios || !c->masked || !c->logits_of_none || !c->order || !c->scratch || !c->p ||
-        !c->rows || !c->waiting || !c->batch_logits || !c->answers || !c->answer) {
+    if (!c->ratios || !c->masked || !c->logits_of_none || !c->order[0] || !c->order[1] || !c->p ||
+        !c->rows || !c->batch_logits || !c->answers || !c->answer) {
         pm_curves_free(&c);
         return pm_fail(PM_E_MEMORY, "evaluation: no memory for %zu pixels", pixels);
     }
@@ -254,12 +263,10 @@ void pm_curves_free(pm_curves **curves) {
     free(c->ratios);
     free(c->masked);
     free(c->logits_of_none);
-    free(c->waiting);
     free(c->batch_logits);
     free(c->answers);
     free(c->answer);
-    free(c->order);
-    free(c->scratch);
+    for (size_t i = 0; i < PM_CURVE_COUNT; i++) free(c->order[i]);
     free(c->p);
     free(c->rows);
     free(c);

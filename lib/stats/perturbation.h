@@ -59,8 +59,13 @@ typedef struct pm_curves pm_curves;
 /* Passes that are asked for together. */
 enum { PM_CURVES_BATCH = 10 };
 
-/* logits [count][classes] of tensors [count][3][pixels], count at most PM_CURVES_BATCH. */
-typedef pm_status (*pm_logits_fn)(void *user, const float *tensors, size_t count, float *logits);
+/* Tensor n of those that are asked for together, [3][pixels]: each once, in order, valid until the
+ * next. */
+typedef const float *(*pm_masked_fn)(void *from, size_t n);
+
+/* logits [count][classes] of tensors next(from, 0 .. count - 1), count at most PM_CURVES_BATCH. */
+typedef pm_status (*pm_logits_fn)(void *user, pm_masked_fn next, void *from, size_t count,
+                                  float *logits);
 
 /* ratios [ratio_count] within 0..1, ascending, are copied. PM_E_MEMORY. */
 pm_status pm_curves_new(size_t pixels, size_t classes, const double *ratios, size_t ratio_count,

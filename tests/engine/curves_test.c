@@ -19,8 +19,8 @@
 
 enum { RATIOS_MAX = 16 };
 
-static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
-    return pm_context_logits_batch(user, tensors, count, logits);
+static pm_status forward(void *user, pm_masked_fn next, void *from, size_t count, float *logits) {
+    return pm_context_logits_each(user, next, from, count, logits);
 }
 
 /* The largest difference; both NaN (or no logarithm) is none. */

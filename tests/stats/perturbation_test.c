@@ -86,17 +86,20 @@ typedef struct model {
     float scale; /* of the logits */
 } model;
 
-static pm_status forward(void *user, const float *tensors, size_t count, float *logits) {
+static void answer(const model *m, const float *tensor, float *logits) {
+    for (size_t c = 0; c < CLASSES; c++) {
+        double sum = 0;
+        for (size_t i = 0; i < INPUTS; i++)
+            sum += (double)m->weights[c * INPUTS + i] * (double)tensor[i];
+        logits[c] = m->scale * (float)sum;
+    }
+}
+
+static pm_status forward(void *user, pm_masked_fn next, void *from, size_t count, float *logits) {
     model *m = user;
     assert_in_range(count, 1, PM_CURVES_BATCH);
     m->passes += count;
-    for (size_t c = 0; c < count * CLASSES; c++) {
-        double sum = 0;
-        for (size_t i = 0; i < INPUTS; i++)
-            sum += (double)m->weights[c % CLASSES * INPUTS + i] *
-                   (double)tensors[c / CLASSES * INPUTS + i];
-        logits[c] = m->scale * (float)sum;
-    }
+    for (size_t n = 0; n < count; n++) answer(m, next(from, n), logits + n * CLASSES);
     return PM_OK;
 }
 
@@ -109,8 +112,7 @@ static model *make(void) {
     pm_synth("curve/replacement", 0, m->replacement, INPUTS);
     pm_synth("curve/heat", 0, m->heat, PIXELS);
     for (size_t i = 0; i < PIXELS; i++) m->heat[i] = floorf(fabsf(m->heat[i] * 4)) / 4;
-    forward(m, m->input, 1, m->logits);
-    m->passes = 0;
+    answer(m, m->input, m->logits);
     return m;
 }
 
@@ -217,7 +219,7 @@ static void lodds_of_a_small_probability_are_the_references(void **state) {
                                      -5.26258039, -5.26258039, 3.41332722, 12.1520214,  21.4112167};
     model *m = make();
     m->scale = 4;
-    forward(m, m->input, 1, m->logits);
+    answer(m, m->input, m->logits);
     pm_curves *curves = curves_of(m, m->zero);
     pm_curves_result r;
     assert_int_equal(pm_curves_run(curves, m->heat, m->logits, 1, forward, m, &r), PM_OK);
@@ -232,7 +234,7 @@ static void a_probability_of_zero_has_no_logarithm(void **state) {
     (void)state;
     model *m = make();
     m->scale = 200; /* softmax underflows in float */
-    forward(m, m->input, 1, m->logits);
+    answer(m, m->input, m->logits);
     pm_curves *curves = curves_of(m, m->zero);
     pm_curves_result r;
     assert_int_equal(pm_curves_run(curves, m->heat, m->logits, 1, forward, m, &r), PM_OK);
@@ -255,9 +257,36 @@ static void what_is_not_finite_is_said(void **state) {
     free(m);
 }
 
-static pm_status refuse(void *user, const float *tensors, size_t count, float *logits) {
+/* More passes than go together: each row as of a run that asks for it alone. */
+static void rows_do_not_depend_on_company(void **state) {
+    (void)state;
+    enum { MANY = 19 };
+    double all[MANY];
+    model *m = make();
+    pm_curves *curves = NULL, *one = NULL;
+    pm_curves_result r, alone;
+    for (size_t i = 0; i < MANY; i++) all[i] = (double)(i + 1) / (MANY + 1);
+    assert_int_equal(pm_curves_new(PIXELS, CLASSES, all, MANY, &curves), PM_OK);
+    pm_curves_begin(curves, m->input, m->replacement);
+    assert_int_equal(pm_curves_run(curves, m->heat, m->logits, 1, forward, m, &r), PM_OK);
+    assert_int_equal(m->passes, 2 * MANY);
+    assert_true(m->passes > 3 * PM_CURVES_BATCH);
+    for (size_t i = 0; i < MANY; i++) {
+        assert_int_equal(pm_curves_new(PIXELS, CLASSES, &all[i], 1, &one), PM_OK);
+        pm_curves_begin(one, m->input, m->replacement);
+        assert_int_equal(pm_curves_run(one, m->heat, m->logits, 1, forward, m, &alone), PM_OK);
+        for (size_t c = 0; c < PM_CURVE_COUNT; c++)
+            assert_true(r.rows[c * MANY + i].p_target == alone.rows[c].p_target);
+        pm_curves_free(&one);
+    }
+    pm_curves_free(&curves);
+    free(m);
+}
+
+static pm_status refuse(void *user, pm_masked_fn next, void *from, size_t count, float *logits) {
     (void)user;
-    (void)tensors;
+    (void)next;
+    (void)from;
     (void)count;
     (void)logits;
     return PM_E_CANCELLED;
@@ -286,6 +315,7 @@ int main(void) {
         cmocka_unit_test(lodds_of_a_small_probability_are_the_references),
         cmocka_unit_test(a_probability_of_zero_has_no_logarithm),
         cmocka_unit_test(what_is_not_finite_is_said),
+        cmocka_unit_test(rows_do_not_depend_on_company),
         cmocka_unit_test(a_pass_that_fails_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

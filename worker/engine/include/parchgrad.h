@@ -278,6 +278,11 @@ pm_status pm_context_prepare_logits(pm_context *context, size_t batch);
 /* inputs [count][3, height, width] to logits [count][classes]; after pm_context_prepare_logits. */
 pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
                                   float *logits);
+/* The same of inputs that are made one by one: `next` gives input n [3, height, width], asked for
+ * each once in order, read before the next is asked for. */
+typedef const float *(*pm_input_fn)(void *user, size_t n);
+pm_status pm_context_logits_each(pm_context *context, pm_input_fn next, void *user, size_t count,
+                                 float *logits);
 
 /* What statistics are made of: the activation of a channel is the mean over space of the ReLU of
  * its convolution's raw output (bias included, before BatchNorm). Owned by the context, valid until

@@ -103,15 +103,14 @@ pm_status pm_context_prepare_logits(pm_context *context, size_t batch) {
 }
 
 /* Each input is loaded when its turn comes: then it is in cache, and needs room once. */
-static void run_logits(pm_context *c, const float *inputs, size_t images) {
+static void run_logits(pm_context *c, pm_input_fn next, void *user, size_t first, size_t images) {
     pm_plan *plan = &c->logits_plan;
-    const size_t values = PM_RGB * plan->height * plan->width;
     for (size_t i = 0, end; i < plan->step_count; i = end) {
         const size_t count = plan->steps[i].together ? images : 1;
         end = plan->steps[i].stretch_end;
         for (size_t n = 0; n < images; n += count) {
             for (size_t k = n; i == 0 && k < n + count; k++)
-                pm_plan_load(plan, k, inputs + k * values, c->scale, c->shift);
+                pm_plan_load(plan, k, next(user, first + k), c->scale, c->shift);
             for (size_t k = i; k < end; k++) {
                 pm_plan_run(plan, k, n, count, NULL, NULL);
                 pm_context_beat(c);
@@ -120,20 +119,35 @@ static void run_logits(pm_context *c, const float *inputs, size_t images) {
     }
 }
 
-pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
-                                  float *logits) {
+pm_status pm_context_logits_each(pm_context *context, pm_input_fn next, void *user, size_t count,
+                                 float *logits) {
     pm_plan *plan = &context->logits_plan;
-    const size_t values = PM_RGB * context->plan.height * context->plan.width;
     const size_t classes = context->model->graph->classes;
     assert(plan->points > 0); /* pm_context_prepare_logits */
     context->at_images = false;
     for (size_t first = 0; first < count; first += plan->points) {
         const size_t images = count - first < plan->points ? count - first : plan->points;
-        run_logits(context, inputs + first * values, images);
+        run_logits(context, next, user, first, images);
         for (size_t n = 0; n < images; n++)
             pm_plan_read_logits(plan, n, logits + (first + n) * classes);
     }
     return PM_OK;
+}
+
+typedef struct input_row {
+    const float *inputs;
+    size_t values;
+} input_row;
+
+static const float *next_of_row(void *user, size_t n) {
+    const input_row *row = user;
+    return row->inputs + n * row->values;
+}
+
+pm_status pm_context_logits_batch(pm_context *context, const float *inputs, size_t count,
+                                  float *logits) {
+    input_row row = {inputs, PM_RGB * context->plan.height * context->plan.width};
+    return pm_context_logits_each(context, next_of_row, &row, count, logits);
 }
 
 pm_status pm_context_activations(pm_context *context, const float *input, pm_activations *out) {
