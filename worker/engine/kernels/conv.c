@@ -44,8 +44,7 @@ PM_INLINE void tile_sum(const pm_conv *conv, const float *in, const float *weigh
         }
         for (size_t b = 0; b < end; b++, in += conv->in.plane) {
             const bool last = first + b + 1 == conv->in_blocks && conv->last_channels != 0;
-            const int live =
-                last && channels == PM_LANES ? conv->last_channels : channels;
+            const int live = last && channels == PM_LANES ? conv->last_channels : channels;
             for (size_t q = 0; q < taps; q++, weights += (channels - live) * blocks * PM_LANES) {
                 const float *p = point ? in : in + conv->tap[q];
                 const float *p2 = p + row;
