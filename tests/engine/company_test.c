@@ -58,14 +58,17 @@ static void check_company(const char *arch, const char *isa) {
     pm_ways *f = pm_ways_new(arch);
     uint64_t want[2][REQUESTS];
     for (size_t image = 0; image < 2; image++) pm_ways_alone(f, image, want[image]);
-    static const struct { size_t points, batch; } sizes[] = {{1, 1}, {3, 8}, {4, 16}};
+    static const struct {
+        size_t points, batch, turns;
+    } sizes[] = {{1, 1, 1}, {3, 8, 2}, {4, 16, 0}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         pm_context *c;
         assert_int_equal(
             pm_context_new_points(f->model, SIDE, SIDE, sizes[i].points, sizes[i].batch, &c),
             PM_OK);
-        for (size_t turn = 0; turn < 2; turn++) together(f, c, turn % 2, want[turn % 2]);
-        if (sizes[i].points > 1) images_together(f, c, want);
+        for (size_t turn = 0; turn < sizes[i].turns; turn++)
+            together(f, c, turn % 2, want[turn % 2]);
+        if (sizes[i].turns == 0) images_together(f, c, want);
         pm_context_free(&c);
     }
     pm_ways_free(f);

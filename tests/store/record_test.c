@@ -53,6 +53,7 @@ static int64_t largest_task(scratch *s, size_t items, size_t configs, pm_method 
     }
     op->submit.request_id = pm_run_request_id(op->submit.spec, op->submit.data_set);
     apply(store, op, PM_OK);
+    pm_op_free(&op);
     close_store(&store);
     return ask(s, "SELECT max(end_item - next_item) FROM task WHERE run_id ="
                   " (SELECT max(run_id) FROM run)");
