@@ -90,27 +90,29 @@ static pm_status attribute_all(call *c) {
     return status;
 }
 
+/* The requests of an item one by one. */
 static pm_status attribute_each(call *c) {
     pm_status status = PM_OK;
-    for (size_t i = 0; i < c->count; i++)
-        for (size_t k = 0; k < c->items[i]->request_count && !status; k++) {
-            pm_in_work alone = *c->items[i];
-            call one = *c;
-            alone.requests += k;
-            alone.positions += k;
-            alone.request_count = one.count = 1;
-            one.items[0] = &alone;
-            status = attribute_all(&one);
-            if (status == PM_E_NOT_FOUND || status == PM_E_USAGE)
-                status = fail_request(&alone, 0, status);
-        }
+    for (size_t k = 0; k < c->items[0]->request_count && !status; k++) {
+        pm_in_work alone = *c->items[0];
+        call one = *c;
+        alone.requests += k;
+        alone.positions += k;
+        alone.request_count = 1;
+        one.items[0] = &alone;
+        status = attribute_all(&one);
+        if (status == PM_E_NOT_FOUND || status == PM_E_USAGE)
+            status = fail_request(&alone, 0, status);
+    }
     return status;
 }
 
-/* All requests on one forward pass; where the engine refuses one of them, each alone. */
+/* All requests on one forward pass; where the engine refuses one of an item's, each alone. Several
+ * items come back first, each with all of its requests. */
 static pm_status attribute(call *c) {
     pm_status status = attribute_all(c);
-    return status == PM_E_NOT_FOUND || status == PM_E_USAGE ? attribute_each(c) : status;
+    const bool refused = status == PM_E_NOT_FOUND || status == PM_E_USAGE;
+    return refused && c->count == 1 ? attribute_each(c) : status;
 }
 
 /* Method gather: no gradient, only what statistics are made of. */

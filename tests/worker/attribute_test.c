@@ -13,6 +13,7 @@
 
 #include "lib/base/random.h"
 #include "tests/engine/cases.h"
+#include "tests/engine/tensor_file.h"
 #include "worker/attribute.h"
 
 enum { SIDE = 64, PICTURE = 80, CLASSES = 12, ITEMS = 4, WAYS = 2 };
@@ -164,6 +165,41 @@ static void what_fails_of_one_item_stays_its_own(void **state) {
     f->items[1].label = 1;
 }
 
+/* One class has p-values: the engine refuses the group, and no item pays for another's class. */
+static void an_item_without_statistics_fails_alone(void **state) {
+    enum { CHANNELS = 512 };
+    fixture *f = *state;
+    pm_ready_configuration *c = &f->configurations[1];
+    const pm_ready_configuration before = *c;
+    float p[CHANNELS], shapiro[CHANNELS] = {0}, classes[1] = {2};
+    for (size_t i = 0; i < CHANNELS; i++) p[i] = (float)i / CHANNELS;
+    const pm_file_tensor tensors[] = {{"welch/layer4.1.conv2", 2, {CHANNELS, 1}, p},
+                                      {"shapiro/layer4.1.conv2", 1, {CHANNELS}, shapiro},
+                                      {"classes", 1, {1}, classes}};
+    pm_weights *file = pm_tensor_file(tensors, 3);
+    pm_statistics *statistics;
+    assert_int_equal(pm_statistics_new(f->loaded->model, file, &statistics), PM_OK);
+    c->config.attribution.mask = PM_MASK_CLS;
+    strcpy(c->config.attribution.layers, "layer4.1.conv2");
+    assert_int_equal(
+        pm_configuration_new(f->loaded->model, &c->config.attribution, statistics, &c->engine),
+        PM_OK);
+    pm_outgoing *together[ITEMS], *alone;
+    attribute(f, 0, ITEMS, together);
+    for (size_t i = 0; i < ITEMS; i++) {
+        attribute(f, i, 1, &alone);
+        assert_null(together[i]->result->results[0]->failure);
+        assert_int_equal(together[i]->result->results[1]->failure == NULL, i == 2);
+        assert_same(together[i], alone);
+        pm_outgoing_free(&alone);
+        pm_outgoing_free(&together[i]);
+    }
+    pm_configuration_free(&c->engine);
+    *c = before;
+    pm_statistics_free(&statistics);
+    pm_weights_free(&file);
+}
+
 static void evaluated_items_together_get_what_each_gets_alone(void **state) {
     fixture *f = *state;
     pm_evaluation_defaults(&f->ready.evaluation);
@@ -204,6 +240,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_together_get_what_each_gets_alone),
         cmocka_unit_test(what_fails_of_one_item_stays_its_own),
+        cmocka_unit_test(an_item_without_statistics_fails_alone),
         cmocka_unit_test(evaluated_items_together_get_what_each_gets_alone),
         cmocka_unit_test(items_of_many_passes_go_alone),
     };

@@ -31,11 +31,14 @@ static pm_status check_request(const pm_context *c, const pm_request *r, size_t 
     return PM_OK;
 }
 
-/* What a request says of the classes is known once the image is. */
-static pm_status check_targets(const pm_context *c, const pm_request *requests, size_t count) {
+/* Those for the predicted class, which is known once the image has been looked at, or the others.
+ */
+static pm_status check_targets(const pm_context *c, const pm_request *requests, size_t count,
+                               bool predicted) {
     pm_status status = PM_OK;
     for (size_t i = 0; i < count && status == PM_OK; i++)
-        status = pm_job_check(requests[i].configuration, target_of(c, &requests[i]));
+        if ((requests[i].target == PM_TARGET_TOP) == predicted)
+            status = pm_job_check(requests[i].configuration, target_of(c, &requests[i]));
     return status;
 }
 
@@ -138,10 +141,11 @@ pm_status pm_context_attribute_images(pm_context *context, const float *const *i
     pm_status status = PM_OK;
     for (size_t i = 0; i < count && status == PM_OK; i++)
         status = check_request(context, &requests[i], images, i);
+    if (status == PM_OK) status = check_targets(context, requests, count, false);
     if (status != PM_OK) return status;
     choose_looks(context, requests, count);
     look_at_images(context, inputs, images);
-    status = check_targets(context, requests, count);
+    status = check_targets(context, requests, count, true);
     for (size_t first = 0; first < count && status == PM_OK;)
         status = run_window(context, requests, count, &first, give, user);
     return status;
