@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "lib/base/file.h"
 #include "lib/base/log.h"
@@ -303,11 +304,27 @@ static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, c
     return PM_OK;
 }
 
+/* Another thread may be fetching the weights: as long as chunks come, waiting for it is progress.
+ */
+static void lock_load(pm_work *work, pm_lease *lease, pm_run *run) {
+    if (pthread_mutex_trylock(&run->load_lock) == 0) return;
+    unsigned long received = pm_work_chunks(work);
+    for (;;) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+        if (pthread_mutex_timedlock(&run->load_lock, &until) == 0) return;
+        unsigned long now = pm_work_chunks(work);
+        if (now != received) pm_work_beat(work, lease);
+        received = now;
+    }
+}
+
 pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
                          pm_run_ready **out, const char **stage) {
     pm_run *run = lease->run;
     pm_status status = PM_OK;
-    pthread_mutex_lock(&run->load_lock);
+    lock_load(work, lease, run);
     if (!run->ready) status = make_ready(models, work, lease, cache, &run->ready, stage);
     if (!status) *out = run->ready;
     pthread_mutex_unlock(&run->load_lock);

@@ -19,19 +19,34 @@
 
 enum { WAIT_MS = 250 };
 
-pm_status pm_work_init(pm_work *work, pm_slots *slots) {
+static int64_t real_us(void *user) {
+    (void)user;
+    return pm_clock_us();
+}
+
+void pm_work_init_plain(pm_work *work, pm_slots *slots, const pm_work_clock *clock) {
     pthread_condattr_t attributes;
     memset(work, 0, sizeof *work);
     work->slots = slots;
-    work->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    if (work->wake_fd < 0) return pm_fail(PM_E_IO, "eventfd: %s", strerror(errno));
+    work->clock = *clock;
+    work->wake_fd = -1;
     pthread_mutex_init(&work->lock, NULL);
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&work->changed, &attributes);
     pthread_condattr_destroy(&attributes);
+}
+
+pm_status pm_work_init(pm_work *work, pm_slots *slots) {
+    const pm_work_clock clock = {.now_us = real_us};
+    int wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (wake_fd < 0) return pm_fail(PM_E_IO, "eventfd: %s", strerror(errno));
+    pm_work_init_plain(work, slots, &clock);
+    work->wake_fd = wake_fd;
     return PM_OK;
 }
+
+int64_t pm_work_now_us(const pm_work *work) { return work->clock.now_us(work->clock.user); }
 
 void pm_outgoing_free(pm_outgoing **outgoing) {
     if (!*outgoing) return;
@@ -45,6 +60,7 @@ void pm_outgoing_free(pm_outgoing **outgoing) {
 
 void pm_work_wake_link(pm_work *work) {
     uint64_t one = 1;
+    if (work->wake_fd < 0) return;
     ssize_t n = write(work->wake_fd, &one, sizeof one);
     (void)n; /* full means that it is awake already */
 }
@@ -136,7 +152,7 @@ void pm_work_fini(pm_work *work) {
         work->runs = run->next;
         run_free(run);
     }
-    close(work->wake_fd);
+    if (work->wake_fd >= 0) close(work->wake_fd);
     pthread_cond_destroy(&work->changed);
     pthread_mutex_destroy(&work->lock);
 }
@@ -254,6 +270,13 @@ pm_status pm_work_add_task(pm_work *work, pm_message *message) {
         goto done;
     }
     status = check_task(task, run);
+    pm_lease *older = find_lease(work, task->task);
+    if (!status && older && memcmp(older->token, task->token.data, PM_TOKEN_BYTES) == 0) {
+        /* Said twice. */
+        pthread_mutex_unlock(&work->lock);
+        pm_message_fini(message);
+        return PM_OK;
+    }
     if (!status && pm_work_count_live(work) >= PM_LEASES_MAX)
         status = pm_fail(PM_E_LIMIT, "task: %d leases are held already", PM_LEASES_MAX);
     if (status) goto done;
@@ -265,7 +288,6 @@ pm_status pm_work_add_task(pm_work *work, pm_message *message) {
         goto done;
     }
     /* Leased anew while an older lease of it is still here: the older one is over. */
-    pm_lease *older = find_lease(work, task->task);
     if (older) older->revoked = true;
     lease->message = *message;
     lease->task = task;
@@ -296,15 +318,16 @@ void pm_work_recorded(pm_work *work, uint64_t task, uint64_t ordinal) {
     pm_lease *lease = find_lease(work, task);
     if (lease) {
         for (size_t i = 0; i < lease->task->n_items; i++) {
-            if (lease->task->items[i]->ordinal != ordinal || lease->recorded[i]) continue;
+            if (lease->task->items[i]->ordinal > ordinal || lease->recorded[i]) continue;
             lease->recorded[i] = true;
             lease->recorded_count++;
         }
         for (pm_outgoing **place = &lease->outgoing; *place;)
-            if ((*place)->result->ordinal == ordinal && (*place)->sent)
+            if ((*place)->result->ordinal <= ordinal && (*place)->sent)
                 drop_outgoing(work, place);
             else
                 place = &(*place)->next;
+        lease->moved_us = pm_work_now_us(work);
         pm_work_sweep(work);
     }
     pthread_mutex_unlock(&work->lock);
@@ -330,25 +353,29 @@ void pm_work_settle(pm_work *work, const Pm__Wire__Welcome *welcome) {
         const Pm__Wire__LeaseVerdict *verdict = verdict_on(welcome, lease->task->task);
         if (lease->revoked) continue;
         if (!verdict || !verdict->has_token || verdict->token.len != PM_TOKEN_BYTES) {
-            lease->revoked = true;
+            lease->revoked = !PM_WORK_PLANTED(4);
+            lease->adopted = PM_WORK_PLANTED(4);
             pm_log(PM_LOG_INFO, "worker.lease.refused", "task=%llu",
                    (unsigned long long)lease->task->task);
             continue;
         }
-        memcpy(lease->token, verdict->token.data, PM_TOKEN_BYTES);
+        if (!PM_WORK_PLANTED(8)) memcpy(lease->token, verdict->token.data, PM_TOKEN_BYTES);
         lease->adopted = true;
         lease->start_sent = false;
         for (pm_outgoing *o = lease->outgoing; o; o = o->next) o->sent = false;
     }
     pm_work_sweep(work);
     /* Credit starts anew with each connection. */
-    work->credit_open = 0;
+    if (!PM_WORK_PLANTED(10)) work->credit_open = 0;
     pthread_mutex_unlock(&work->lock);
 }
 
 void pm_work_unsettle(pm_work *work) {
     pthread_mutex_lock(&work->lock);
-    for (pm_lease *lease = work->leases; lease; lease = lease->next) lease->adopted = false;
+    for (pm_lease *lease = work->leases; lease; lease = lease->next) {
+        lease->adopted = false;
+        while (PM_WORK_PLANTED(5) && lease->outgoing) drop_outgoing(work, &lease->outgoing);
+    }
     for (pm_wanted *wanted = work->wanted; wanted; wanted = wanted->next)
         if (!wanted->done) pm_fetch_restart(wanted->fetch);
     pthread_mutex_unlock(&work->lock);
@@ -358,6 +385,7 @@ size_t pm_work_take_credit(pm_work *work) {
     pthread_mutex_lock(&work->lock);
     size_t taken = work->credit_open, credit = 0;
     for (pm_lease *lease = work->leases; lease; lease = lease->next) taken++;
+    if (PM_WORK_PLANTED(12)) taken -= work->credit_open;
     if (!work->draining && work->window > taken) credit = work->window - taken;
     work->credit_open += credit;
     pthread_mutex_unlock(&work->lock);
@@ -398,19 +426,32 @@ void pm_work_return(pm_work *work, bool force) {
     pthread_mutex_unlock(&work->lock);
 }
 
+/* Under the mutex. */
+static pm_lease *take_queued(pm_work *work) {
+    for (pm_lease *lease = work->leases; lease; lease = lease->next) {
+        if (lease->state != PM_LEASE_QUEUED || lease->revoked || lease->give_back) continue;
+        lease->state = PM_LEASE_RUNNING;
+        lease->taken_us = pm_work_now_us(work);
+        /* What its beats say never goes back. */
+        lease->seen = atomic_load(&work->progress);
+        if (!PM_WORK_PLANTED(14)) atomic_store(&lease->progress, lease->seen);
+        return lease;
+    }
+    return NULL;
+}
+
 pm_lease *pm_work_take(pm_work *work) {
     pm_lease *taken = NULL;
     pthread_mutex_lock(&work->lock);
-    while (!work->draining && !taken) {
-        for (pm_lease *lease = work->leases; lease && !taken; lease = lease->next)
-            if (lease->state == PM_LEASE_QUEUED && !lease->revoked && !lease->give_back)
-                taken = lease;
-        if (!taken) pthread_cond_wait(&work->changed, &work->lock);
-    }
-    if (taken) {
-        taken->state = PM_LEASE_RUNNING;
-        taken->taken_us = pm_clock_us();
-    }
+    while (!work->draining && !(taken = take_queued(work)))
+        pthread_cond_wait(&work->changed, &work->lock);
+    pthread_mutex_unlock(&work->lock);
+    return taken;
+}
+
+pm_lease *pm_work_try_take(pm_work *work) {
+    pthread_mutex_lock(&work->lock);
+    pm_lease *taken = work->draining ? NULL : take_queued(work);
     pthread_mutex_unlock(&work->lock);
     return taken;
 }
@@ -419,6 +460,9 @@ bool pm_work_start_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t 
     pthread_mutex_lock(&work->lock);
     bool go = !lease->revoked && !lease->give_back && !work->draining;
     if (go) {
+        /* How long a task takes leaves out the loading of its model. */
+        if (!lease->begun) lease->taken_us = pm_work_now_us(work);
+        lease->begun = true;
         lease->in_hand = true;
         lease->start_sent = false;
         lease->in_hand_ordinal = ordinal;
@@ -434,8 +478,8 @@ static bool is_over_bound(const pm_work *work) {
            work->unrecorded_bytes >= PM_UNRECORDED_BYTES_MAX;
 }
 
-void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
-                         pm_outgoing *outgoing) {
+void pm_work_hand_in(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
+                     pm_outgoing *outgoing) {
     pthread_mutex_lock(&work->lock);
     if (ordinal == lease->in_hand_ordinal) { /* else more are in hand */
         pm_slot_clear(&work->slots->slots[thread]);
@@ -446,14 +490,34 @@ void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t
         pm_outgoing_free(&outgoing);
     } else {
         pm_outgoing **place = &lease->outgoing;
-        while (*place) place = &(*place)->next;
+        while (*place && !PM_WORK_PLANTED(6)) place = &(*place)->next;
+        outgoing->next = *place;
         *place = outgoing;
         work->unrecorded_items++;
         work->unrecorded_bytes += outgoing->size_bytes;
         pm_work_wake_link(work);
     }
+    pthread_mutex_unlock(&work->lock);
+}
+
+/* Under the mutex. */
+static bool has_room(const pm_work *work, const pm_lease *lease) {
+    return !is_over_bound(work) || lease->revoked || work->draining;
+}
+
+bool pm_work_has_room(pm_work *work, const pm_lease *lease) {
+    pthread_mutex_lock(&work->lock);
+    bool room = has_room(work, lease);
+    pthread_mutex_unlock(&work->lock);
+    return room;
+}
+
+void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
+                         pm_outgoing *outgoing) {
+    pm_work_hand_in(work, lease, thread, ordinal, outgoing);
+    pthread_mutex_lock(&work->lock);
     /* Waiting for the broker is no hang. */
-    while (is_over_bound(work) && !lease->revoked && !work->draining) {
+    while (!has_room(work, lease)) {
         pm_work_beat(work, lease);
         pm_work_wait_changed(work);
     }
@@ -462,7 +526,8 @@ void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t
 
 /* Short tasks need more of them in reserve, so that no thread ever waits for the broker. */
 static void set_window(pm_work *work, const pm_lease *lease) {
-    const int64_t us = pm_clock_us() - lease->taken_us + 1;
+    int64_t us = pm_work_now_us(work) - lease->taken_us + 1;
+    if (us < 1) us = 1;
     work->lease_us = work->lease_us ? (3 * work->lease_us + us) / 4 : us;
     size_t ahead = (size_t)(1000 * PM_AHEAD_MS / work->lease_us) * work->threads + 1;
     work->window = work->threads + (ahead < PM_AHEAD_MAX ? ahead : PM_AHEAD_MAX);

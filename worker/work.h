@@ -70,8 +70,12 @@ typedef struct pm_lease {
     bool in_hand, start_sent; /* items are being computed; the broker was told */
     uint64_t in_hand_ordinal; /* the last of them: those before it follow from the task's order */
     pm_outgoing *outgoing;    /* in order of computing, not recorded */
-    int64_t taken_us;         /* when a compute thread took it, monotonic */
-    atomic_ulong progress;    /* raised by the compute loop */
+    bool begun;               /* its first item was started */
+    int64_t taken_us;         /* when its first item was started (before: when it was taken) */
+    int64_t moved_us;         /* when its oldest result was sent, or the last one was recorded */
+    atomic_ulong progress;    /* raised by the compute loop; starts from the work's */
+    unsigned long seen;       /* progress at the last beat */
+    unsigned still_beats;     /* beats without progress while a thread computes it */
 } pm_lease;
 
 /* A blob that a compute thread waits for. */
@@ -85,10 +89,17 @@ typedef struct pm_wanted {
     int stalls;
 } pm_wanted;
 
+/* Monotonic microseconds. */
+typedef struct pm_work_clock {
+    void *user;
+    int64_t (*now_us)(void *user);
+} pm_work_clock;
+
 typedef struct pm_work {
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    int wake_fd; /* eventfd: something to send */
+    int wake_fd; /* eventfd: something to send; -1: nobody sleeps */
+    pm_work_clock clock;
     pm_lease *leases;
     pm_run *runs;
     uint64_t run_clock;
@@ -106,6 +117,8 @@ typedef struct pm_work {
 } pm_work;
 
 pm_status pm_work_init(pm_work *work, pm_slots *slots);
+/* The same on a given clock and without the eventfd, for one thread that plays all of them. */
+void pm_work_init_plain(pm_work *work, pm_slots *slots, const pm_work_clock *clock);
 /* No compute thread may be left. */
 void pm_work_fini(pm_work *work);
 
@@ -120,6 +133,7 @@ pm_status pm_work_add_run(pm_work *work, pm_message *message);
 /* PM_E_STALE: of a run that was not announced; PM_E_PROTOCOL; PM_E_LIMIT. */
 pm_status pm_work_add_task(pm_work *work, pm_message *message);
 void pm_work_revoke(pm_work *work, uint64_t task, const uint8_t *token);
+/* Stands for all items of the task before it as well. */
 void pm_work_recorded(pm_work *work, uint64_t task, uint64_t ordinal);
 /* Leases as Hello and Heartbeat carry them: arrays from malloc in one block each, the caller frees
  * *out. `progress` NULL for Hello. */
@@ -140,6 +154,13 @@ void pm_work_chunk(pm_work *work, const pm_message *message);
 /* Ask again for chunks that do not come; after some rounds the fetch fails. Call now and then. */
 void pm_work_fetch_tick(pm_work *work, int64_t now_ms);
 
+/* An acknowledgement of what was sent is out for so long. */
+bool pm_work_is_unanswered(pm_work *work, int64_t for_us);
+/* Credit that no task has come for. */
+size_t pm_work_open_credit(pm_work *work);
+/* A thread got nowhere while so many beats were taken. */
+bool pm_work_is_stuck(pm_work *work, unsigned beats);
+
 /* Leases that are with this worker, started or not. */
 size_t pm_work_lease_count(pm_work *work);
 /* Credit to give now. */
@@ -155,15 +176,24 @@ void pm_work_stop(pm_work *work);
 
 /* The next lease, or NULL when it is time to end. */
 pm_lease *pm_work_take(pm_work *work);
+/* The same without waiting: NULL where there is none now. */
+pm_lease *pm_work_try_take(pm_work *work);
 /* False: leave the rest of the lease alone (revoked, or draining). */
 bool pm_work_start_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal);
 /* Takes over *outgoing, waits while too much is unrecorded. NULL: there is no result (memory); the
  * lease will be given back. */
 void pm_work_finish_item(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
                          pm_outgoing *outgoing);
+/* The same in its two halves: hand in, then wait while there is no room (and beat, for waiting is
+ * no hang). */
+void pm_work_hand_in(pm_work *work, pm_lease *lease, size_t thread, uint64_t ordinal,
+                     pm_outgoing *outgoing);
+bool pm_work_has_room(pm_work *work, const pm_lease *lease);
 /* Not all_done: the rest is given back. */
 void pm_work_end(pm_work *work, pm_lease *lease, bool all_done);
 void pm_work_beat(pm_work *work, pm_lease *lease);
+/* Chunks received so far: progress for all who wait for some. */
+unsigned long pm_work_chunks(pm_work *work);
 /* Fetch a blob: into folder (then it lies at pm_cache_path), or, folder NULL, into *bytes.
  * PM_E_CANCELLED: revoked or draining. */
 pm_status pm_work_fetch(pm_work *work, pm_lease *lease, const char *folder, const pm_sha256 *hash,

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/base/clock.h"
 #include "worker/work_private.h"
 
 enum { STALL_MS = 10000, STALLS_MAX = 6 };
@@ -46,11 +45,18 @@ void pm_work_chunk(pm_work *work, const pm_message *message) {
         pm_status status = pm_fetch_take(wanted->fetch, chunk,
                                          message->frame_count ? &message->frames[0] : NULL, &done);
         work->chunks++;
-        wanted->heard_ms = pm_clock_ms();
+        wanted->heard_ms = pm_work_now_us(work) / 1000;
         wanted->stalls = 0;
         if (status || done) finish(work, wanted, status);
     }
     pthread_mutex_unlock(&work->lock);
+}
+
+unsigned long pm_work_chunks(pm_work *work) {
+    pthread_mutex_lock(&work->lock);
+    unsigned long chunks = work->chunks;
+    pthread_mutex_unlock(&work->lock);
+    return chunks;
 }
 
 void pm_work_fetch_tick(pm_work *work, int64_t now_ms) {
@@ -100,7 +106,7 @@ static pm_status wait_for(pm_work *work, pm_lease *lease, pm_wanted *wanted) {
 
 pm_status pm_work_fetch(pm_work *work, pm_lease *lease, const char *folder, const pm_sha256 *hash,
                         uint64_t size_bytes, uint8_t **bytes, size_t *size) {
-    pm_wanted wanted = {.heard_ms = pm_clock_ms()};
+    pm_wanted wanted = {.heard_ms = pm_work_now_us(work) / 1000};
     pm_status status = pm_fetch_new(folder, hash, size_bytes, &wanted.fetch);
     if (status) return status;
     status = wait_for(work, lease, &wanted);

@@ -35,6 +35,56 @@ pm_status pm_work_held(pm_work *work, Pm__Wire__HeldLease **out, size_t *count) 
     return PM_OK;
 }
 
+/* A thread that is stuck in a lease which is over already is stuck all the same. */
+static void watch(pm_lease *lease) {
+    unsigned long progress = atomic_load(&lease->progress);
+    bool still = lease->state == PM_LEASE_RUNNING && progress == lease->seen;
+    lease->still_beats = still ? lease->still_beats + 1 : 0;
+    lease->seen = progress;
+}
+
+/* A lease that waits for its turn lives as long as anything here gets on; one that waits only for
+ * acknowledgements cannot hang. */
+static unsigned long progress_of(pm_work *work, pm_lease *lease) {
+    switch (lease->state) {
+    case PM_LEASE_QUEUED: return atomic_load(&work->progress);
+    case PM_LEASE_RUNNING:
+        if (PM_WORK_PLANTED(7)) atomic_fetch_add(&lease->progress, 1);
+        return atomic_load(&lease->progress);
+    case PM_LEASE_COMPUTED:
+        if (PM_WORK_PLANTED(15)) return atomic_load(&lease->progress);
+        return atomic_fetch_add(&lease->progress, 1) + 1;
+    }
+    return 0;
+}
+
+bool pm_work_is_stuck(pm_work *work, unsigned beats) {
+    bool stuck = false;
+    pthread_mutex_lock(&work->lock);
+    for (pm_lease *lease = work->leases; lease; lease = lease->next)
+        stuck = stuck || lease->still_beats >= beats;
+    pthread_mutex_unlock(&work->lock);
+    return stuck;
+}
+
+bool pm_work_is_unanswered(pm_work *work, int64_t for_us) {
+    bool unanswered = false;
+    pthread_mutex_lock(&work->lock);
+    const int64_t now_us = pm_work_now_us(work);
+    for (pm_lease *lease = work->leases; lease; lease = lease->next)
+        unanswered = unanswered || (!lease->revoked && lease->outgoing && lease->outgoing->sent &&
+                                    now_us - lease->moved_us >= for_us);
+    pthread_mutex_unlock(&work->lock);
+    return unanswered;
+}
+
+size_t pm_work_open_credit(pm_work *work) {
+    pthread_mutex_lock(&work->lock);
+    size_t open = work->credit_open;
+    pthread_mutex_unlock(&work->lock);
+    return open;
+}
+
 pm_status pm_work_beats(pm_work *work, Pm__Wire__Beat **out, size_t *count) {
     pm_status status = PM_OK;
     size_t n = 0;
@@ -43,13 +93,12 @@ pm_status pm_work_beats(pm_work *work, Pm__Wire__Beat **out, size_t *count) {
     Pm__Wire__Beat *beats = calloc(live ? live : 1, sizeof *beats);
     if (!beats) status = pm_fail(PM_E_MEMORY, "heartbeat: no memory");
     for (pm_lease *lease = work->leases; beats && lease; lease = lease->next) {
+        watch(lease);
         if (lease->revoked || !lease->adopted) continue;
         pm__wire__beat__init(&beats[n]);
         beats[n].task = lease->task->task;
         beats[n].token = (ProtobufCBinaryData){PM_TOKEN_BYTES, lease->token};
-        /* A lease that waits for its turn lives as long as anything here gets on. */
-        beats[n].progress = lease->state == PM_LEASE_RUNNING ? atomic_load(&lease->progress)
-                                                             : atomic_load(&work->progress);
+        beats[n].progress = progress_of(work, lease);
         n++;
     }
     pthread_mutex_unlock(&work->lock);
@@ -59,7 +108,7 @@ pm_status pm_work_beats(pm_work *work, Pm__Wire__Beat **out, size_t *count) {
     return PM_OK;
 }
 
-static pm_status flush_results(pm_lease *lease, pm_send_fn send, void *user) {
+static pm_status flush_results(pm_work *work, pm_lease *lease, pm_send_fn send, void *user) {
     for (pm_outgoing *o = lease->outgoing; o; o = o->next) {
         if (o->sent) continue;
         o->result->task = lease->task->task;
@@ -68,12 +117,13 @@ static pm_status flush_results(pm_lease *lease, pm_send_fn send, void *user) {
         pm_status status = send(user, &message, o->frames, o->frame_count);
         if (status) return status;
         o->sent = true;
+        if (o == lease->outgoing) lease->moved_us = pm_work_now_us(work);
     }
     return PM_OK;
 }
 
 static pm_status flush_start(pm_lease *lease, pm_send_fn send, void *user) {
-    if (!lease->in_hand || lease->start_sent) return PM_OK;
+    if (!lease->in_hand || lease->start_sent || PM_WORK_PLANTED(9)) return PM_OK;
     Pm__Wire__ItemStarted started = PM__WIRE__ITEM_STARTED__INIT;
     started.task = lease->task->task;
     started.token = (ProtobufCBinaryData){PM_TOKEN_BYTES, lease->token};
@@ -98,13 +148,15 @@ static pm_status flush_return(pm_lease *lease, pm_send_fn send, void *user) {
 
 pm_status pm_work_flush(pm_work *work, pm_send_fn send, void *user) {
     uint64_t ignored;
-    ssize_t n = read(work->wake_fd, &ignored, sizeof ignored);
-    (void)n;
+    if (work->wake_fd >= 0) {
+        ssize_t n = read(work->wake_fd, &ignored, sizeof ignored);
+        (void)n;
+    }
     pm_status status = PM_OK;
     pthread_mutex_lock(&work->lock);
     for (pm_lease *lease = work->leases; lease && !status; lease = lease->next) {
         if (lease->revoked || !lease->adopted) continue;
-        status = flush_results(lease, send, user);
+        status = flush_results(work, lease, send, user);
         if (!status) status = flush_start(lease, send, user);
         if (!status) status = flush_return(lease, send, user);
     }

@@ -109,6 +109,49 @@ static void credit_is_for_two_seconds_of_work(void **state) {
     free(slots);
 }
 
+static uint64_t beat_of(pm_work *work, uint64_t task) {
+    Pm__Wire__Beat *beats = NULL;
+    size_t count = 0;
+    uint64_t progress = 0;
+    assert_int_equal(pm_work_beats(work, &beats, &count), PM_OK);
+    for (size_t i = 0; i < count; i++)
+        if (beats[i].task == task) progress = beats[i].progress;
+    free(beats);
+    return progress;
+}
+
+/* A beat that fell behind what was said before would be taken for a hang. */
+static void beats_of_a_lease_never_go_back(void **state) {
+    (void)state;
+    pm_slots *slots = calloc(1, sizeof *slots);
+    pm_work work;
+    assert_non_null(slots);
+    assert_int_equal(pm_work_init(&work, slots), PM_OK);
+    pm_work_expect(&work, 1);
+    announce(&work, "");
+    give(&work, 1, 1);
+    give(&work, 2, 1);
+    pm_lease *first = pm_work_try_take(&work);
+    for (int i = 0; i < 1000; i++) pm_work_beat(&work, first);
+    uint64_t waiting = beat_of(&work, 2);
+    assert_true(waiting >= 1000);
+    pm_work_end(&work, first, true);
+    uint64_t computed = beat_of(&work, 1);
+    assert_true(beat_of(&work, 1) > computed); /* it waits for the broker, that is no hang */
+    pm_lease *second = pm_work_try_take(&work);
+    assert_null(pm_work_try_take(&work));
+    uint64_t taken = beat_of(&work, 2);
+    assert_true(taken >= waiting);
+    assert_int_equal(beat_of(&work, 2), taken); /* only the compute loop raises it */
+    assert_true(pm_work_is_stuck(&work, 2));
+    pm_work_beat(&work, second);
+    assert_true(beat_of(&work, 2) > taken);
+    assert_false(pm_work_is_stuck(&work, 1));
+    pm_work_end(&work, second, true);
+    pm_work_fini(&work);
+    free(slots);
+}
+
 /* The files of `give`; that of item `without` is not there, that of item `other` is another. */
 static void write_files(const char *folder, size_t without, size_t other) {
     char path[256], letters[ITEMS];
@@ -186,6 +229,7 @@ static void photographs_are_read_ahead_in_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(beats_of_a_lease_never_go_back),
         cmocka_unit_test(credit_is_for_two_seconds_of_work),
         cmocka_unit_test(photographs_are_read_ahead_in_order),
     };
