@@ -4,6 +4,7 @@
 #define PM_BROKER_BROKER_H
 
 #include "broker/blobs.h"
+#include "broker/queries.h"
 #include "broker/runs.h"
 #include "broker/scheduler.h"
 #include "lib/net/router.h"
@@ -19,6 +20,7 @@ typedef struct pm_broker_options {
     int lifeline_fd; /* -1: none; its end of file stops the broker */
     size_t task_items;
     int64_t lease_ms;
+    int64_t query_ms; /* a question in SQL may take so long */
 } pm_broker_options;
 
 /* Own the database and serve until SIGTERM, SIGINT or the end of the lifeline; then commit,
@@ -66,6 +68,7 @@ typedef struct pm_broker {
     uint8_t epoch[8];
     pm_runs runs;
     pm_blobs blobs;
+    pm_queries queries;
     pm_map seats;
     pm_list seat_order;
     pm_deferred *deferred, **deferred_end; /* ops that the writer had no room for, in order */

@@ -41,6 +41,8 @@ void pm_broker_welcome(pm_broker *b, const pm_peer *peer) {
     welcome.heartbeat_ms = PM_HEARTBEAT_MS;
     welcome.silence_ms = PM_SILENCE_MS;
     welcome.lease_ms = (uint32_t)b->options.lease_ms;
+    welcome.has_schema_version = true;
+    welcome.schema_version = PM_SCHEMA_VERSION;
     welcome.n_leases = b->verdict_count;
     welcome.leases = b->verdicts;
     Pm__Wire__Message message = pm_wire_welcome(&welcome);

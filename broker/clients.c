@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/broker.h"
+#include "broker/reasons.h"
 #include "lib/base/log.h"
 
 static void *copy_request(const pm_peer *peer, uint32_t number) {
@@ -113,36 +114,13 @@ static pm_status make_submit(pm_broker *b, const pm_message *message, pm_op *op)
     return PM_OK;
 }
 
-static const char *reason_of(pm_status status) {
-    switch (status) {
-    case PM_E_USAGE: return "usage";
-    case PM_E_NOT_FOUND: return "not-found";
-    case PM_E_FORMAT:
-    case PM_E_PROTOCOL: return "format";
-    case PM_E_LIMIT: return "limit";
-    case PM_E_MISMATCH: return "mismatch";
-    case PM_E_FULL: return "full";
-    case PM_E_BUSY: return "busy";
-    case PM_OK:
-    case PM_E_UNSUPPORTED:
-    case PM_E_IO:
-    case PM_E_MEMORY:
-    case PM_E_STALE:
-    case PM_E_DENIED:
-    case PM_E_TIMEOUT:
-    case PM_E_CANCELLED:
-    case PM_E_INTERNAL: break;
-    }
-    return "internal";
-}
-
 static void ask_store(pm_broker *b, const pm_peer *peer, uint32_t number, pm_op *op,
                       pm_status status) {
     if (!status && !op) status = pm_fail(PM_E_MEMORY, "out of memory");
     if (!status && !(op->cookie = copy_request(peer, number)))
         status = pm_fail(PM_E_MEMORY, "out of memory");
     if (status) {
-        pm_broker_refuse(b, peer, reason_of(status), pm_error_text(), number);
+        pm_broker_refuse(b, peer, pm_reason_of(status), pm_error_text(), number);
         pm_op_free(&op);
         return;
     }
@@ -246,9 +224,11 @@ static void hear_status(pm_broker *b, const pm_peer *peer, const Pm__Wire__Statu
 }
 
 static void hear_hello(pm_broker *b, const pm_peer *peer, const Pm__Wire__Hello *hello) {
-    char text[96];
-    snprintf(text, sizeof text, "this broker speaks protocol %d, not %u", PM_PROTOCOL_VERSION,
-             hello->protocol);
+    char text[192];
+    snprintf(text, sizeof text,
+             "this broker speaks protocol %d, not %u; use the same version of parchmill on both "
+             "sides",
+             PM_PROTOCOL_VERSION, hello->protocol);
     if (hello->protocol != PM_PROTOCOL_VERSION)
         pm_broker_refuse(b, peer, "version", text, 0);
     else if (strcmp(hello->role, pm_role_name(PM_ROLE_CLIENT)) != 0)
@@ -273,5 +253,10 @@ void pm_broker_hear_client(pm_broker *b, const pm_peer *peer, const pm_message *
         hear_run_verb(b, peer, PM_OP_CANCEL, body->cancel->request, body->cancel->run);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_RETRY) {
         hear_run_verb(b, peer, PM_OP_RETRY, body->retry->request, body->retry->run);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_QUERY ||
+               body->body_case == PM__WIRE__MESSAGE__BODY_QUERY_MORE) {
+        pm_queries_hear(b, peer, message);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_GOODBYE) {
+        pm_queries_forget(b, peer);
     }
 }

@@ -14,7 +14,7 @@
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 
-enum { TICK_MS = 100, MESSAGES_A_TURN = 256, WAIT_WRITER = 0, WAIT_SIGNAL, WAIT_LIFELINE };
+enum { TICK_MS = 100, MESSAGES_A_TURN = 256, WAIT_WRITER = 0, WAIT_SIGNAL, WAIT_LIFELINE, WAITS };
 
 void pm_broker_die(pm_broker *b, pm_status status) {
     if (!b->fatal) b->fatal = status;
@@ -96,7 +96,7 @@ static void hear_all(pm_broker *b) {
 /* With no room in the writer only the writer is waited for: messages stay in their queues, whose
  * high-water marks stop the workers. */
 static pm_status wait(pm_broker *b, pm_wait_fd *fds, size_t count, bool *messages) {
-    struct pollfd polled[3];
+    struct pollfd polled[WAITS + PM_QUERIES_MAX];
     *messages = false;
     if (room(b)) return pm_router_wait(b->router, fds, count, TICK_MS, messages);
     for (size_t i = 0; i < count; i++)
@@ -111,10 +111,13 @@ static pm_status serve(pm_broker *b, int signal_fd) {
     int64_t next_tick_ms = 0;
     while (!b->fatal) {
         bool messages = false;
-        pm_wait_fd fds[] = {[WAIT_WRITER] = {.fd = pm_writer_fd(b->writer)},
-                            [WAIT_SIGNAL] = {.fd = signal_fd},
-                            [WAIT_LIFELINE] = {.fd = b->options.lifeline_fd}};
-        pm_status status = wait(b, fds, b->options.lifeline_fd < 0 ? 2 : 3, &messages);
+        pm_wait_fd fds[WAITS + PM_QUERIES_MAX] = {
+            [WAIT_WRITER] = {.fd = pm_writer_fd(b->writer)},
+            [WAIT_SIGNAL] = {.fd = signal_fd},
+            [WAIT_LIFELINE] = {.fd = b->options.lifeline_fd < 0 ? signal_fd
+                                                                : b->options.lifeline_fd}};
+        pm_status status =
+            wait(b, fds, WAITS + pm_queries_fds(&b->queries, fds + WAITS), &messages);
         if (status) return status;
         if (fds[WAIT_SIGNAL].readable || fds[WAIT_LIFELINE].readable) {
             pm_log(PM_LOG_INFO, "broker.stopping", "reason=%s",
@@ -124,6 +127,7 @@ static pm_status serve(pm_broker *b, int signal_fd) {
         pm_broker_take(b);
         put_deferred(b);
         if (messages) hear_all(b);
+        pm_queries_serve(b);
         /* After the words that were waiting: a pause of ours must not look like their silence. */
         if (pm_clock_ms() >= next_tick_ms) {
             pm_broker_feed(b, &tick);
@@ -198,6 +202,7 @@ static void free_op(pm_op *op) {
 static pm_status stop(pm_broker *b) {
     pm_status status = PM_OK, closed = PM_OK;
     pm_op *op;
+    pm_queries_fini(&b->queries); /* readers would keep the -wal file */
     if (b->writer) {
         while ((op = pm_writer_take(b->writer))) free_op(op);
         status = pm_writer_stop(&b->writer, &b->store);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/answer.h"
 #include "broker/broker.h"
 #include "lib/base/log.h"
 #include "lib/base/text.h"
@@ -18,13 +19,16 @@ enum {
     OPT_LOG_LEVEL,
     OPT_LIFELINE,
     OPT_TASK_ITEMS,
-    OPT_LEASE_MS
+    OPT_LEASE_MS,
+    OPT_QUERY_MS,
+    OPT_ANSWER
 };
 
 typedef struct arguments {
     pm_broker_options options;
     pm_log_level level;
     pm_log_format format;
+    bool answer; /* this is the process of one question */
 } arguments;
 
 static const struct argp_option table[] = {
@@ -39,6 +43,8 @@ static const struct argp_option table[] = {
      0},
     {"lease-ms", OPT_LEASE_MS, "MS", 0, "A task without progress for this long goes back (30000)",
      0},
+    {"query-ms", OPT_QUERY_MS, "MS", 0, "A question in SQL may take so long (60000)", 0},
+    {"answer", OPT_ANSWER, NULL, OPTION_HIDDEN, "Set by the broker itself", 0},
     {0}};
 
 /* One line, as for every other failure. */
@@ -91,10 +97,12 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     case OPT_LEASE_MS:
         o->lease_ms = (int64_t)number("lease-ms", text, 2000, 24 * 3600 * 1000);
         return 0;
+    case OPT_QUERY_MS: o->query_ms = (int64_t)number("query-ms", text, 100, 3600 * 1000); return 0;
+    case OPT_ANSWER: out->answer = true; return 0;
     case ARGP_KEY_ARG: usage("what is '%s'?", text); return 0;
     case ARGP_KEY_END:
         if (!o->db) usage("--db FILE is needed");
-        if (!o->url_count) usage("--listen URL is needed");
+        if (!o->url_count && !out->answer) usage("--listen URL is needed");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -105,12 +113,14 @@ int main(int argc, char **argv) {
         .options = table,
         .parser = parse,
         .doc = "Owns a queue of attributions and the database of their results."};
-    arguments given = {.options = {.lifeline_fd = -1, .lease_ms = PM_LEASE_MS},
-                       .level = PM_LOG_INFO,
-                       .format = PM_LOG_TEXT};
+    arguments given = {
+        .options = {.lifeline_fd = -1, .lease_ms = PM_LEASE_MS, .query_ms = PM_QUERY_MS},
+        .level = PM_LOG_INFO,
+        .format = PM_LOG_TEXT};
     argp_err_exit_status = EXIT_USAGE;
     if (argp_parse(&argp, argc, argv, 0, NULL, &given) != 0) return EXIT_USAGE;
     pm_log_setup(given.level, given.format);
+    if (given.answer) return pm_answer_run(given.options.db);
     pm_status status = pm_broker_run(&given.options);
     if (!status) return EXIT_SUCCESS;
     fprintf(stderr, "parchmill-broker: %s\n", pm_error_text());

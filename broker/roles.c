@@ -22,6 +22,8 @@ static const struct {
     {PM__WIRE__MESSAGE__BODY_STATUS_REQUEST, CLIENT},
     {PM__WIRE__MESSAGE__BODY_CANCEL, CLIENT},
     {PM__WIRE__MESSAGE__BODY_RETRY, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_QUERY, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_QUERY_MORE, CLIENT},
 };
 
 bool pm_role_may(pm_role role, Pm__Wire__Message__BodyCase verb) {

@@ -115,13 +115,17 @@ static void note_worker(pm_broker *b, const Pm__Wire__Hello *hello, pm_greeting 
  * disk that may take long: then it does not wait. */
 static void hear_hello(pm_broker *b, const pm_peer *peer, pm_worker_id id,
                        const Pm__Wire__Hello *hello) {
-    char text[160];
+    char text[256];
     if (hello->protocol != PM_PROTOCOL_VERSION) {
-        snprintf(text, sizeof text, "this broker speaks protocol %d, not %u", PM_PROTOCOL_VERSION,
-                 hello->protocol);
+        snprintf(text, sizeof text,
+                 "this broker speaks protocol %d, not %u; use the same version of parchmill on "
+                 "both sides",
+                 PM_PROTOCOL_VERSION, hello->protocol);
         pm_broker_refuse(b, peer, "version", text, 0);
     } else if (strcmp(hello->engine_version, PM_ENGINE_VERSION) != 0) {
-        snprintf(text, sizeof text, "this broker works with engine %s, not %.32s",
+        snprintf(text, sizeof text,
+                 "this broker works with engine %s, not %.32s; their numbers may differ: use the "
+                 "same version of parchmill on both sides",
                  PM_ENGINE_VERSION, hello->engine_version);
         pm_broker_refuse(b, peer, "version", text, 0);
     } else if (strcmp(hello->role, pm_role_name(PM_ROLE_WORKER)) != 0) {

@@ -1,17 +1,17 @@
-/* parchmill sql: one read-only question to a database, live or closed. */
+/* parchmill sql: one read-only question to a database, live or closed, here or behind a broker. */
 #include <stdlib.h>
 
 #include "tools/command.h"
+#include "tools/source.h"
 #include "tools/table.h"
 
 static pm_status answer(const pm_options *options, pm_table *table) {
-    pm_query *query = NULL;
-    pm_query_sink sink = pm_table_sink(table);
-    pm_status status =
-        pm_query_open(pm_options_text(options, PM_OPT_DB), &pm_query_default_limits, &query);
-    if (!status) status = pm_query_run(query, pm_options_operand(options, 0), NULL, 0, &sink, NULL);
+    pm_source *source = NULL;
+    const pm_query_sink sink = pm_table_sink(table);
+    pm_status status = pm_source_open(options, &source);
+    if (!status) status = pm_source_ask_typed(source, pm_options_operand(options, 0), &sink, NULL);
     if (!status) status = pm_table_end(table);
-    pm_query_close(&query);
+    pm_source_close(&source);
     return status;
 }
 

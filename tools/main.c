@@ -37,7 +37,8 @@ static const pm_command commands[] = {
     {"retry", PM_CMD_RETRY, "RUN", "compute a run's failed results again", pm_cmd_retry, ""},
     {"sql", PM_CMD_SQL, "'SELECT ...'", "ask the database, read-only", pm_cmd_sql,
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
-     "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"},
+     "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
+     "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
     {"demo", PM_CMD_DEMO, "", "the whole path on pictures and a network of its own", pm_cmd_demo,

@@ -152,10 +152,10 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH, PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
-                       PM_CMD_SUBMIT | ASK | STATS, PM_OPTION_ONE, where},
+                       PM_CMD_SUBMIT | ASK | STATS | PM_CMD_SQL, PM_OPTION_ONE, where},
     [PM_OPT_INSECURE] = {"insecure", NULL, NULL,
                          "Allow tcp:// without encryption; this machine only (127.0.0.1).",
-                         PM_CMD_SUBMIT | ASK | STATS, PM_OPTION_FLAG, where},
+                         PM_CMD_SUBMIT | ASK | STATS | PM_CMD_SQL, PM_OPTION_FLAG, where},
     [PM_OPT_OUT] = {"out", "FILE", NULL,
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers); stats export: .safetensors.",

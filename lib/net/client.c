@@ -15,6 +15,7 @@ struct pm_client {
     pm_link *link;
     uint8_t instance[PM_INSTANCE_BYTES];
     uint32_t last_request;
+    uint32_t schema_version; /* of the broker's database */
     bool welcome;
 };
 
@@ -27,11 +28,11 @@ static pm_status refusal(const Pm__Wire__Refused *refused) {
     static const struct {
         const char *reason;
         pm_status status;
-    } known[] = {{"usage", PM_E_USAGE},      {"not-found", PM_E_NOT_FOUND},
-                 {"full", PM_E_FULL},        {"role", PM_E_DENIED},
-                 {"version", PM_E_MISMATCH}, {"mismatch", PM_E_MISMATCH},
-                 {"limit", PM_E_LIMIT},      {"busy", PM_E_BUSY},
-                 {"format", PM_E_FORMAT},    {"internal", PM_E_INTERNAL}};
+    } known[] = {
+        {"usage", PM_E_USAGE},   {"not-found", PM_E_NOT_FOUND}, {"full", PM_E_FULL},
+        {"role", PM_E_DENIED},   {"version", PM_E_MISMATCH},    {"mismatch", PM_E_MISMATCH},
+        {"limit", PM_E_LIMIT},   {"busy", PM_E_BUSY},           {"format", PM_E_FORMAT},
+        {"denied", PM_E_DENIED}, {"internal", PM_E_INTERNAL}};
     pm_status status = PM_E_PROTOCOL;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(refused->reason, known[i].reason) == 0) status = known[i].status;
@@ -52,6 +53,8 @@ static pm_status send_hello(pm_client *client) {
     hello.instance = (ProtobufCBinaryData){PM_INSTANCE_BYTES, client->instance};
     hello.has_pid = true;
     hello.pid = (uint32_t)getpid();
+    hello.has_schema_version = true;
+    hello.schema_version = PM_SCHEMA_VERSION;
     Pm__Wire__Message message = pm_wire_hello(&hello);
     return pm_link_send(client->link, &message, NULL, 0);
 }
@@ -63,7 +66,9 @@ static pm_status check_welcome(const pm_client *client, const pm_message *messag
         return pm_fail(PM_E_PROTOCOL, "%s: expected a welcome, got %s", client->url,
                        pm_wire_name(message->body->body_case));
     if (message->body->welcome->protocol != PM_PROTOCOL_VERSION)
-        return pm_fail(PM_E_MISMATCH, "%s: the broker speaks protocol %u, this program %d",
+        return pm_fail(PM_E_MISMATCH,
+                       "%s: the broker speaks protocol %u, this program %d; use the same version "
+                       "of parchmill on both sides",
                        client->url, message->body->welcome->protocol, PM_PROTOCOL_VERSION);
     return PM_OK;
 }
@@ -76,8 +81,9 @@ static pm_status try_hello(pm_client *client, int timeout_ms) {
     if (!status) status = pm_link_receive(client->link, timeout_ms, &message);
     if (status) return status;
     status = check_welcome(client, &message);
-    pm_message_fini(&message);
     client->welcome = status == PM_OK;
+    client->schema_version = client->welcome ? message.body->welcome->schema_version : 0;
+    pm_message_fini(&message);
     return status;
 }
 
@@ -133,6 +139,8 @@ static pm_status set_request(Pm__Wire__Message *message, uint32_t number) {
         return PM_OK;
     case PM__WIRE__MESSAGE__BODY_CANCEL: message->cancel->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_RETRY: message->retry->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_QUERY: message->query->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_QUERY_MORE: message->query_more->request = number; return PM_OK;
     default: /* the generated enumeration has every message and one for the compiler */
         return pm_fail(PM_E_INTERNAL, "client: %s is not a request",
                        pm_wire_name(message->body_case));
@@ -145,6 +153,8 @@ static uint32_t answered_request(const Pm__Wire__Message *message) {
     case PM__WIRE__MESSAGE__BODY_ACCEPTED: return message->accepted->request;
     case PM__WIRE__MESSAGE__BODY_STATUS: return message->status->request;
     case PM__WIRE__MESSAGE__BODY_DONE: return message->done->request;
+    case PM__WIRE__MESSAGE__BODY_QUERY_COLUMNS: return message->query_columns->request;
+    case PM__WIRE__MESSAGE__BODY_QUERY_ROWS: return message->query_rows->request;
     case PM__WIRE__MESSAGE__BODY_REFUSED:
         return message->refused->has_request ? message->refused->request : 0;
     default: return 0;
@@ -206,6 +216,18 @@ pm_status pm_client_call(pm_client *client, Pm__Wire__Message *request, const pm
     }
     return status == PM_E_TIMEOUT ? no_answer(client, timeout_ms) : status;
 }
+
+pm_status pm_client_next(pm_client *client, int timeout_ms, pm_message *answer) {
+    pm_status status = await(client, client->last_request, pm_clock_ms() + timeout_ms, answer);
+    return status == PM_E_TIMEOUT ? no_answer(client, timeout_ms) : status;
+}
+
+pm_status pm_client_tell(pm_client *client, Pm__Wire__Message *message) {
+    pm_status status = set_request(message, client->last_request);
+    return status ? status : pm_link_send(client->link, message, NULL, 0);
+}
+
+uint32_t pm_client_schema_version(const pm_client *client) { return client->schema_version; }
 
 static pm_status wrong_answer(const pm_client *client, pm_message *answer) {
     pm_status status = pm_fail(PM_E_PROTOCOL, "%s: the broker answered with %s", client->url,

@@ -1,4 +1,4 @@
-/* Requests from the command line to a broker: submit, status, cancel, retry.
+/* Requests from the command line to a broker: submit, status, cancel, retry, query.
  *
  * One thread uses it. A call is sent again when the connection breaks in the middle (a broker that
  * restarts); every request may be repeated: a submission by its request id, the others by what
@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/base/rows.h"
 #include "lib/net/link.h"
 
 typedef struct pm_client pm_client;
@@ -19,12 +20,37 @@ typedef struct pm_client pm_client;
 pm_status pm_client_open(const char *url, bool insecure, int timeout_ms, pm_client **out);
 void pm_client_free(pm_client **client);
 
-/* Send a request (Submit, StatusRequest, Cancel or Retry; its `request` number is set here) and
- * wait for its answer (Accepted, Status or Done); fini *answer. A refusal by the broker is
- * PM_E_USAGE, PM_E_NOT_FOUND, PM_E_FULL, PM_E_DENIED, PM_E_MISMATCH or PM_E_PROTOCOL with its
- * text. PM_E_TIMEOUT. */
+/* Send a request (Submit, StatusRequest, Cancel, Retry or Query; its `request` number is set here)
+ * and wait for its answer (Accepted, Status, Done or QueryColumns); fini *answer. A refusal by the
+ * broker is PM_E_USAGE, PM_E_NOT_FOUND, PM_E_FULL, PM_E_DENIED, PM_E_MISMATCH or PM_E_PROTOCOL with
+ * its text. PM_E_TIMEOUT. */
 pm_status pm_client_call(pm_client *client, Pm__Wire__Message *request, const pm_bytes *frames,
                          size_t frame_count, int timeout_ms, pm_message *answer);
+
+/* What more comes to the request of the last call (Query); fini *answer. PM_E_STALE: the connection
+ * broke, and with it the answer. Others as above. */
+pm_status pm_client_next(pm_client *client, int timeout_ms, pm_message *answer);
+/* Say something that has no answer of its own (QueryMore, its `request` set here) about the last
+ * call. */
+pm_status pm_client_tell(pm_client *client, Pm__Wire__Message *message);
+/* Of the broker's database, as it said when it welcomed this client; 0: it did not. */
+uint32_t pm_client_schema_version(const pm_client *client);
+
+/* A read-only statement, answered by the broker within its limits. */
+typedef struct pm_client_question {
+    const char *sql;
+    const pm_value *parameters; /* [parameter_count], bound to ?1, ?2 ... */
+    size_t parameter_count;
+    uint64_t rows_max;       /* 0: no limit */
+    uint32_t time_ms;        /* 0: the broker's limit */
+    uint32_t schema_version; /* that the SQL was written for; 0: whatever there is */
+} pm_client_question;
+
+/* Columns and rows to the sink as they come, more only when the sink is done with what is here.
+ * Errors are those of pm_query_run (a limit is PM_E_LIMIT), and those of the connection: one that
+ * breaks behind the first rows is PM_E_STALE, since rows cannot be taken back. */
+pm_status pm_client_query(pm_client *client, const pm_client_question *question,
+                          const pm_query_sink *sink, bool *cut);
 
 typedef struct pm_accepted {
     uint64_t run;

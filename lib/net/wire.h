@@ -14,7 +14,7 @@
 #include "schema/wire.pb-c.h"
 
 enum {
-    PM_PROTOCOL_VERSION = 2,
+    PM_PROTOCOL_VERSION = 3,
     PM_FETCH_WINDOW = 4,                         /* Fetch requests unanswered at a time */
     PM_CHUNK_BYTES = 1 << 20,                    /* most that one Fetch may ask for */
     PM_TOKEN_BYTES = 16,                         /* of a lease */
@@ -90,6 +90,10 @@ PM_WIRE_MAKER(pm_wire_retry, Pm__Wire__Retry, retry, RETRY)
 PM_WIRE_MAKER(pm_wire_accepted, Pm__Wire__Accepted, accepted, ACCEPTED)
 PM_WIRE_MAKER(pm_wire_status, Pm__Wire__Status, status, STATUS)
 PM_WIRE_MAKER(pm_wire_done, Pm__Wire__Done, done, DONE)
+PM_WIRE_MAKER(pm_wire_query, Pm__Wire__Query, query, QUERY)
+PM_WIRE_MAKER(pm_wire_query_more, Pm__Wire__QueryMore, query_more, QUERY_MORE)
+PM_WIRE_MAKER(pm_wire_query_columns, Pm__Wire__QueryColumns, query_columns, QUERY_COLUMNS)
+PM_WIRE_MAKER(pm_wire_query_rows, Pm__Wire__QueryRows, query_rows, QUERY_ROWS)
 #undef PM_WIRE_MAKER
 
 /* The item list of a submission, to and from its bulk frame. Unpacking checks what a peer could

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "lib/base/rows.h"
 #include "lib/base/status.h"
 
 typedef struct pm_query pm_query;
@@ -25,32 +26,6 @@ extern const pm_query_limits pm_query_default_limits; /* no row limit, 60 s, 64 
 /* PM_E_NOT_FOUND; PM_E_FORMAT: not a database; PM_E_MISMATCH: not parchmill's, or newer. */
 pm_status pm_query_open(const char *path, const pm_query_limits *limits, pm_query **out);
 void pm_query_close(pm_query **query);
-
-typedef enum pm_value_kind {
-    PM_VALUE_NULL,
-    PM_VALUE_INTEGER,
-    PM_VALUE_REAL,
-    PM_VALUE_TEXT,
-    PM_VALUE_BLOB
-} pm_value_kind;
-
-typedef struct pm_value {
-    pm_value_kind kind;
-    int64_t integer;
-    double real;
-    const char *text; /* TEXT: UTF-8, NUL behind `size`; BLOB: bytes */
-    size_t size;      /* bytes of text */
-} pm_value;
-
-typedef struct pm_query_sink {
-    void *user;
-    /* Once before the first row, also when there is none; may be NULL. types: declared types, ""
-     * for expressions. */
-    pm_status (*columns)(void *user, size_t count, const char *const *names,
-                         const char *const *types);
-    /* Each row; the values are valid during the call. Not PM_OK stops and is returned. */
-    pm_status (*row)(void *user, size_t count, const pm_value *values);
-} pm_query_sink;
 
 /* One statement. `parameters` [parameter_count] are bound to ?1, ?2 ...; NULL and 0 for none. *cut
  * (may be NULL): the row limit ended it. PM_E_USAGE: does not parse, or is more than one

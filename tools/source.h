@@ -1,0 +1,34 @@
+/* Where a command reads rows: a database file (--db) or a broker (--broker), which answers from
+ * anywhere within the same limits. The command does not know which.
+ *
+ *     pm_source *source = NULL;
+ *     pm_status status = pm_source_open(options, &source);
+ *     if (!status) status = pm_source_ask(source, sql, parameters, count, &sink, NULL);
+ *     pm_source_close(&source);                                                          */
+#ifndef PM_TOOLS_SOURCE_H
+#define PM_TOOLS_SOURCE_H
+
+#include <stdbool.h>
+
+#include "lib/base/rows.h"
+#include "tools/options.h"
+
+typedef struct pm_source pm_source;
+
+/* PM_E_USAGE: both are given; else as pm_query_open and pm_client_open. */
+pm_status pm_source_open(const pm_options *options, pm_source **out);
+void pm_source_close(pm_source **source);
+
+/* SQL that belongs to the command: a broker whose database has another schema refuses it
+ * (PM_E_MISMATCH). Parameters [count] are bound to ?1, ?2 ...; `cut` may be NULL. Errors as
+ * pm_query_run and pm_client_query. */
+pm_status pm_source_ask(pm_source *source, const char *sql, const pm_value *parameters,
+                        size_t count, const pm_query_sink *sink, bool *cut);
+/* The same of SQL that somebody typed, who knows what is there. */
+pm_status pm_source_ask_typed(pm_source *source, const char *sql, const pm_query_sink *sink,
+                              bool *cut);
+
+/* The file or the URL, for texts. */
+const char *pm_source_name(const pm_source *source);
+
+#endif
