@@ -21,7 +21,7 @@
 #include "lib/net/rows.h"
 
 enum {
-    GRACE_MS = 2000, /* the process ends itself at its limit, unless it waits for a reader */
+    GRACE_MS = 1000, /* the process ends itself at its limit, unless it waits for a reader */
     PROBE_MS = 1000,
     PIPE_BYTES = 1 << 20,
     RECORDS_A_TURN = 8

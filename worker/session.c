@@ -97,6 +97,8 @@ static void fill_self(const pm_session *s, Pm__Wire__Hello *hello) {
     hello->pid = s->self.pid;
     hello->threads = s->self.threads;
     hello->isa = (char *)s->self.isa;
+    hello->has_schema_version = true;
+    hello->schema_version = PM_SCHEMA_VERSION;
 }
 
 static pm_status send_hello(pm_session *s) {

@@ -158,7 +158,10 @@ static pm_status set_up(pm_store *store) {
     if (!status)
         status = pm_db_exec(store->db, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
                                        "PRAGMA foreign_keys=ON; PRAGMA temp_store=MEMORY;"
-                                       "PRAGMA cell_size_check=ON; PRAGMA cache_size=-65536");
+                                       "PRAGMA cell_size_check=ON; PRAGMA cache_size=-65536;"
+                                       /* A long reader lets the -wal file grow; what it grew by
+                                        * is given back. */
+                                       "PRAGMA journal_size_limit=8388608");
     return status ? status : migrate(store, version);
 }
 

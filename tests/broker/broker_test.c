@@ -23,14 +23,16 @@ static void roles_say_only_their_verbs(void **state) {
         PM__WIRE__MESSAGE__BODY_FETCH};
     static const Pm__Wire__Message__BodyCase clients[] = {
         PM__WIRE__MESSAGE__BODY_SUBMIT, PM__WIRE__MESSAGE__BODY_STATUS_REQUEST,
-        PM__WIRE__MESSAGE__BODY_CANCEL, PM__WIRE__MESSAGE__BODY_RETRY};
+        PM__WIRE__MESSAGE__BODY_CANCEL, PM__WIRE__MESSAGE__BODY_RETRY,
+        PM__WIRE__MESSAGE__BODY_QUERY,  PM__WIRE__MESSAGE__BODY_QUERY_MORE};
     static const Pm__Wire__Message__BodyCase brokers[] = {
         PM__WIRE__MESSAGE__BODY_WELCOME,       PM__WIRE__MESSAGE__BODY_TASK,
         PM__WIRE__MESSAGE__BODY_RUN_INFO,      PM__WIRE__MESSAGE__BODY_ITEM_RECORDED,
         PM__WIRE__MESSAGE__BODY_LEASE_REVOKED, PM__WIRE__MESSAGE__BODY_CHUNK,
         PM__WIRE__MESSAGE__BODY_DRAIN,         PM__WIRE__MESSAGE__BODY_ACCEPTED,
         PM__WIRE__MESSAGE__BODY_STATUS,        PM__WIRE__MESSAGE__BODY_DONE,
-        PM__WIRE__MESSAGE__BODY_REFUSED,       PM__WIRE__MESSAGE__BODY__NOT_SET};
+        PM__WIRE__MESSAGE__BODY_REFUSED,       PM__WIRE__MESSAGE__BODY_QUERY_COLUMNS,
+        PM__WIRE__MESSAGE__BODY_QUERY_ROWS,    PM__WIRE__MESSAGE__BODY__NOT_SET};
     for (size_t i = 0; i < sizeof workers / sizeof *workers; i++) {
         assert_true(pm_role_may(PM_ROLE_WORKER, workers[i]));
         assert_false(pm_role_may(PM_ROLE_CLIENT, workers[i]));
