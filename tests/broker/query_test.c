@@ -394,7 +394,7 @@ static void question_does_not_outlive_a_killed_broker(void **state) {
     pid_t child = only_child(s);
     kill_broker(s);
     const int64_t deadline_ms = pm_clock_ms() + WAIT_MS;
-    for (char state = 'R'; state && state != 'Z'; state = state_of(child))
+    for (char is = 'R'; is && is != 'Z'; is = state_of(child))
         assert_true(pm_clock_ms() < deadline_ms);
     pm_client_free(&client);
 }
