@@ -233,6 +233,8 @@ static void pickles_cannot_reach_outside_themselves(void **state) {
     CHECK_PICKLE("\x80\x02}(Nu.", PM_E_FORMAT, "a key without a value");
     CHECK_PICKLE("\x80\x02h\x05.", PM_E_FORMAT, "never stored");
     CHECK_PICKLE("\x80\x02Nr\xff\xff\xff\xff.", PM_E_LIMIT, "memo entries");
+    /* within the limit, yet more than a pickle of nine bytes could have counted to */
+    CHECK_PICKLE("\x80\x02Nr\xff\xff\x0f\x00.", PM_E_FORMAT, "beyond any");
     CHECK_PICKLE("\x80\x02X\xff\xff\xff\xff.", PM_E_FORMAT, "beyond the end");
     CHECK_PICKLE("\x80\x02\x8e\xff\xff\xff\xff\xff\xff\xff\xff.", PM_E_FORMAT, "beyond the end");
     CHECK_PICKLE("\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\xffN.", PM_E_FORMAT, "a frame beyond");

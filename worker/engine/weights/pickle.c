@@ -327,6 +327,8 @@ static pm_status memo_put(machine *m, uint64_t index) {
     pm_status status = top(m, &value);
     if (status) return status;
     if (index >= PM_PICKLE_MEMO_MAX) return over_limit(m, "memo entries", PM_PICKLE_MEMO_MAX);
+    /* Picklers count: an entry takes bytes, so that a few of them cannot ask for a large table. */
+    if (index > m->opcode_at) return malformed(m, "a memo entry beyond any that could be");
     while (m->memo.count <= index) {
         status = array_push(m, &m->memo, NULL);
         if (status) return status;

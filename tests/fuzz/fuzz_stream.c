@@ -1,0 +1,10 @@
+/* Fuzzes PyTorch's older stream and plain pickles: the whole file goes to their reader. */
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/tensors.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
+    if (size < 9) return 0; /* pm_weights_open's to refuse */
+    pm_weights *weights = fuzz_weights(bytes, size);
+    fuzz_finish(weights, pm_weights_load_pickle(weights));
+    return 0;
+}
