@@ -4,6 +4,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/image/decoder.h"
 #include "lib/image/inputs.h"
 #include "tools/attribute_report.h"
 #include "tools/command.h"
@@ -14,6 +15,7 @@ typedef enum out_form { OUT_NONE, OUT_NPY, OUT_PNG, OUT_JSON } out_form;
 
 typedef struct job {
     const pm_options *options;
+    pm_decoder *decoder; /* starts while the model is read */
     pm_order order;
     pm_class_names names;
     pm_sha256 hash; /* of the photograph's file */
@@ -63,11 +65,10 @@ static pm_status load(job *j, const char *path) {
     pm_status status = pm_file_read(path, limit_bytes, &bytes, &size);
     if (status) return status;
     j->hash = pm_sha256_of(bytes, size);
-    status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &photograph);
+    status = pm_decoder_decode(j->decoder, path, bytes, size, NULL, &photograph);
     free(bytes);
     if (!status)
         status = pm_image_crop(&photograph, &j->order.preprocessing, &j->crop, &j->report.geometry);
-    pm_image_fini(&photograph);
     if (status) return status;
     return pm_image_input(&config->input, config->attribution.seed, &j->hash, &j->crop);
 }
@@ -188,16 +189,19 @@ int pm_cmd_attribute(const pm_options *options) {
     if (!status) status = pm_order_check(options);
     if (!status) status = pm_attribute_boxes(options, path, &j.report.score);
     if (!status && classes) status = pm_class_names_read(classes, &j.names);
+    if (!status) status = pm_decoder_new(NULL, &j.decoder);
     if (!status) status = pm_order_open(options, true, &j.order);
     if (!status) status = pm_order_grid(options, j.names.names, j.names.count, false, &j.order);
     j.report.order = &j.order;
     j.report.photograph = path;
     j.report.class_names = j.names.names;
     j.report.class_name_count = j.names.count;
+    if (!status) status = pm_decoder_ready(j.decoder);
     if (!status) status = attribute(&j, path);
     if (!status) status = write_out(&j, form, out);
     if (!status) status = show(&j, out);
     int code = status ? pm_command_failed("attribute", status) : PM_EXIT_OK;
+    pm_decoder_free(&j.decoder);
     pm_attribute_report_fini(&j.report);
     pm_image_fini(&j.crop);
     pm_order_fini(&j.order);

@@ -7,6 +7,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/file.h"
+#include "lib/image/decoder.h"
 #include "lib/image/inputs.h"
 #include "lib/stats/perturbation.h"
 #include "tools/progress.h"
@@ -51,6 +52,7 @@ double pm_dry_run_bytes(const pm_order *order, size_t items) {
 
 typedef struct pace {
     const pm_order *order;
+    pm_decoder *decoder;
     pm_context *context;
     pm_request *requests; /* [spec.config_count], of one tensor at a time */
     bool *done;           /* [spec.config_count] */
@@ -125,15 +127,14 @@ static pm_status measure_one(pace *p, const char *root, const pm_item *item) {
     int64_t start_us = pm_clock_us();
     snprintf(path, sizeof path, "%s/%s", root, item->path);
     pm_status status = pm_file_read(path, (size_t)256 << 20, &bytes, &size);
-    if (!status)
-        status = pm_image_decode(item->path, bytes, size, &pm_image_default_limits, &image);
+    if (!status) status = pm_decoder_decode(p->decoder, item->path, bytes, size, NULL, &image);
     free(bytes);
     if (status) return PM_OK;
     memset(p->done, 0, count * sizeof *p->done);
     p->not_run = 0;
     for (size_t i = 0; i < count && !status; i++)
         if (!p->done[i]) status = attribute_group(p, &image, item, i);
-    pm_image_fini(&image);
+    pm_decoder_forget(p->decoder);
     if (status == PM_E_NOT_FOUND || status == PM_E_LIMIT) return PM_OK;
     if (status) return status;
     /* The first touches fresh memory; where there are others it does not count. */
@@ -152,11 +153,14 @@ static pm_status measure(const pm_order *order, const pm_data_set *data_set, dou
     p.logits = malloc(order->spec.classes * sizeof *p.logits);
     pm_status status =
         p.requests && p.done && p.input && p.logits ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
+    if (!status) status = pm_decoder_new(NULL, &p.decoder);
+    if (!status) status = pm_decoder_ready(p.decoder);
     if (!status)
         status = pm_order_context(order, count < BATCH_MAX ? count : BATCH_MAX, &p.context);
     for (size_t i = 0; i < data_set->count && i < TRIES && p.images <= SAMPLE_IMAGES && !status;
          i++)
         status = measure_one(&p, data_set->root, &data_set->items[i]);
+    pm_decoder_free(&p.decoder);
     pm_context_free(&p.context);
     free(p.requests);
     free(p.done);

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "lib/base/log.h"
+#include "lib/image/decoder.h"
 #include "tools/command.h"
 
 /* Ends with an empty row. */
@@ -129,6 +130,7 @@ static int finish(int code) {
 }
 
 int main(int argc, char **argv) {
+    pm_decoder_main(argc, argv);
     /* Numbers stay in the C locale; only characters follow the user's. */
     setlocale(LC_CTYPE, "");
     signal(SIGPIPE, SIG_IGN);

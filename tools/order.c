@@ -9,6 +9,7 @@
 
 #include "lib/base/file.h"
 #include "lib/base/text.h"
+#include "lib/image/decoder.h"
 #include "tools/attribute_score.h"
 #include "tools/statistics/named.h"
 
@@ -146,7 +147,7 @@ static pm_status open_baseline(const pm_options *options, pm_order *order, pm_co
     status = file_of("--baseline", path, spec->baseline_path, &spec->baseline_size,
                      &base->baseline_image);
     if (!status) status = pm_file_read(spec->baseline_path, limit_bytes, &bytes, &size);
-    if (!status) status = pm_image_decode(path, bytes, size, &pm_image_default_limits, &photograph);
+    if (!status) status = pm_decoder_decode_one(path, bytes, size, NULL, &photograph);
     free(bytes);
     if (!status) status = make_baseline(order, &photograph);
     pm_image_fini(&photograph);

@@ -9,6 +9,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/image/decoder.h"
 #include "worker/ahead.h"
 #include "worker/attribute.h"
 #include "worker/fault.h"
@@ -22,6 +23,7 @@ struct pm_compute {
     pm_contexts contexts;
     pm_lease *lease; /* in work */
     pm_ahead *ahead; /* reads its photographs */
+    pm_decoder *decoder;
     pm_stages stages;
 };
 
@@ -62,6 +64,12 @@ static void beat(void *user) {
 static const char *reason_of(pm_status status, const char *stage) {
     if (strcmp(stage, "fetch") == 0 && status == PM_E_NOT_FOUND) return "missing";
     if (strcmp(stage, "fetch") == 0 && status == PM_E_MISMATCH) return "changed";
+    if (strcmp(stage, "decode") == 0) {
+        /* What a photograph did to its decoder (lib/image/decoder.h). */
+        if (status == PM_E_INTERNAL) return "crash";
+        if (status == PM_E_TIMEOUT) return "time";
+        if (status == PM_E_DENIED) return "forbidden";
+    }
     return pm_status_name(status);
 }
 
@@ -81,8 +89,14 @@ static pm_status open_photograph(pm_compute *compute, const started *s, pm_image
     if (status) return status;
     *stage = "decode";
     pm_stages_enter(&compute->stages, PM_STAGE_IMAGE);
-    status = pm_image_decode(s->item->path, bytes, size, &pm_image_default_limits, image);
+    status = pm_decoder_decode(compute->decoder, s->item->path, bytes, size, NULL, image);
+    compute->stages.us[PM_STAGE_IMAGE] += pm_decoder_spent_us(compute->decoder);
     free(bytes);
+    if (status == PM_E_IO) {
+        /* No word about the photograph: it goes back, with the rest of the task. */
+        pm_log(PM_LOG_ERROR, "worker.decoder", "error=" PM_QUOTED, pm_error_text());
+        return PM_E_CANCELLED;
+    }
     if (!status) pm_reply_set_size(s->reply, image->width, image->height);
     return status;
 }
@@ -135,7 +149,6 @@ static void compute_items(pm_compute *compute, hand *h) {
         started *s = &h->items[h->open_of[i]];
         if (status) s->status = fail_open(s->reply, "compute", status, text);
         s->us += each_us;
-        pm_image_fini(&h->open[i].image);
     }
 }
 
@@ -173,6 +186,7 @@ static size_t do_items(pm_compute *compute, const prepared *run, size_t first, b
     for (size_t i = 0; i < together && *all_done && open_bytes(&h) < OPEN_BYTES; i++)
         *all_done = start_item(compute, &h, first + i, run);
     compute_items(compute, &h);
+    pm_decoder_forget(compute->decoder);
     bool lost = false;
     for (size_t i = 0; i < h.count; i++) {
         /* Behind an item without a result nothing counts: results come in order. */
@@ -236,14 +250,18 @@ pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, 
     compute->index = index;
     compute->contexts.beat = beat;
     compute->contexts.beat_user = compute;
-    pm_status status = pm_ahead_new(work, &compute->ahead);
+    pm_status status = pm_decoder_new(NULL, &compute->decoder);
+    if (!status) status = pm_ahead_new(work, &compute->ahead);
     if (status) {
+        pm_decoder_free(&compute->decoder);
         free(compute);
         return status;
     }
+    pm_decoder_set_beat(compute->decoder, beat, compute);
     int error = pthread_create(&compute->thread, NULL, thread_main, compute);
     if (error) {
         pm_ahead_free(&compute->ahead, NULL);
+        pm_decoder_free(&compute->decoder);
         free(compute);
         return pm_fail(PM_E_IO, "compute thread: %s", strerror(error));
     }
@@ -251,9 +269,12 @@ pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, 
     return PM_OK;
 }
 
+pm_status pm_compute_ready(pm_compute *compute) { return pm_decoder_ready(compute->decoder); }
+
 void pm_compute_join(pm_compute **compute) {
     if (!*compute) return;
     pthread_join((*compute)->thread, NULL);
+    pm_decoder_free(&(*compute)->decoder);
     free(*compute);
     *compute = NULL;
 }

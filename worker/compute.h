@@ -10,6 +10,8 @@ typedef struct pm_compute pm_compute;
 /* Starts the thread. `cache` must outlive it. `index` is its slot. */
 pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, size_t index,
                            pm_compute **out);
+/* Before the first lease: wait until its decoder is there. PM_E_UNSUPPORTED, PM_E_IO. */
+pm_status pm_compute_ready(pm_compute *compute);
 /* After pm_work_stop: wait for its end and free. */
 void pm_compute_join(pm_compute **compute);
 

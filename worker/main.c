@@ -1,5 +1,5 @@
 /* parchmill-worker: takes tasks from a broker, computes, gives results. Owns nothing that cannot
- * be killed. This file owns the command line and which of the two processes this is. */
+ * be killed. This file owns the command line and which of the three processes this is. */
 #include <argp.h>
 #include <errno.h>
 #include <sched.h>
@@ -12,7 +12,7 @@
 
 #include "lib/base/log.h"
 #include "lib/base/text.h"
-#include "lib/image/image.h"
+#include "lib/image/decoder.h"
 #include "worker/compute.h"
 #include "worker/link.h"
 #include "worker/parent.h"
@@ -149,6 +149,8 @@ static pm_status work_until_told(const settings *s, pm_work *work, pm_models *mo
     pm_status status = PM_OK;
     for (size_t i = 0; i < s->options.threads && !status; i++)
         status = pm_compute_start(work, models, s->cache, i, &threads[i]);
+    /* A machine where no photograph can be shut in is better told of at once. */
+    if (!status) status = pm_compute_ready(threads[0]);
     if (!status) status = pm_worker_link_run(&s->options, work, signal_fd, &left_computing);
     if (left_computing) {
         /* Its image takes too long; the lease is given back, nothing of it is lost. */
@@ -168,7 +170,6 @@ static int run_child(const settings *s) {
     signal(SIGPIPE, SIG_IGN);
     pm_status status = pm_slots_open(s->child, &slots);
     if (!status) status = open_signals(&signal_fd);
-    if (!status) status = pm_image_setup("parchmill-worker");
     if (!status) status = pm_work_init(&work, slots);
     if (status) return say_failure(status);
     pm_log(PM_LOG_INFO, "worker.start", "pid=%d threads=%zu engine=%s", (int)getpid(),
@@ -201,6 +202,7 @@ static int run_parent(const settings *s, int argc, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    pm_decoder_main(argc, argv);
     static const struct argp argp = {
         options_table, parse_option, NULL, "Compute for a parchmill broker.", NULL, NULL, NULL};
     settings s = {.lifeline = -1, .child = -1, .log_level = PM_LOG_INFO};

@@ -10,6 +10,7 @@
 
 #include "lib/base/file.h"
 #include "lib/base/log.h"
+#include "lib/image/decoder.h"
 #include "lib/image/image.h"
 
 void pm_models_init(pm_models *models) {
@@ -179,8 +180,7 @@ static pm_status open_baseline(pm_work *work, pm_lease *lease, const char *cache
     if (!status) status = pm_file_read(path, PM_IMAGE_BYTES_MAX, &bytes, &size);
     if (status) return pm_fail_in(status, "baseline");
     *stage = "decode";
-    status =
-        pm_image_decode(blob->path ? blob->path : path, bytes, size, &pm_image_default_limits, out);
+    status = pm_decoder_decode_one(blob->path ? blob->path : path, bytes, size, NULL, out);
     free(bytes);
     return status ? pm_fail_in(status, "baseline") : PM_OK;
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <vips/vips.h>
 
-#include "lib/image/image.h"
+#include "lib/image/decode.h"
 
 const pm_image_limits pm_image_default_limits = {.side_max = 16384, .pixels_max = 100000000};
 
@@ -21,6 +21,8 @@ typedef struct source {
     size_t size;
     const pm_image_limits *limits;
     image_kind kind;
+    uint8_t *room; /* for the pixels; NULL: from malloc */
+    size_t room_bytes;
 } source;
 
 /* libvips has one error buffer for the process: decoders share the lock, and whoever fails takes
@@ -240,6 +242,17 @@ static pm_status read_rows(const source *in, VipsImage *image, const row_form *f
     return status;
 }
 
+static pm_status make_room(const source *in, pm_image *image) {
+    const size_t bytes = image->width * image->height * 3;
+    if (in->room && bytes > in->room_bytes)
+        return pm_fail(PM_E_LIMIT, "%s: %zu x %zu pixels; there is room for %zu bytes", in->name,
+                       image->width, image->height, in->room_bytes);
+    image->rgb = in->room ? in->room : malloc(bytes);
+    if (image->rgb) return PM_OK;
+    return pm_fail(PM_E_MEMORY, "%s: no memory for %zu x %zu pixels", in->name, image->width,
+                   image->height);
+}
+
 static pm_status decode(const source *in, pm_image *out) {
     pm_image image = {0};
     row_form form = {0};
@@ -250,13 +263,8 @@ static pm_status decode(const source *in, pm_image *out) {
     image.height = (size_t)vips_image_get_height(opened);
     status = check_size(in, image.width, image.height);
     if (!status) status = find_form(in, opened, &form);
+    if (!status) status = make_room(in, &image);
     if (status) goto fail;
-    image.rgb = malloc(image.width * image.height * 3);
-    if (!image.rgb) {
-        status = pm_fail(PM_E_MEMORY, "%s: no memory for %zu x %zu pixels", in->name, image.width,
-                         image.height);
-        goto fail;
-    }
     status = read_rows(in, opened, &form, &image);
     if (status) goto fail;
     g_object_unref(opened);
@@ -264,7 +272,7 @@ static pm_status decode(const source *in, pm_image *out) {
     return PM_OK;
 fail:
     g_object_unref(opened);
-    pm_image_fini(&image);
+    if (!in->room) free(image.rgb);
     return status;
 }
 
@@ -285,4 +293,17 @@ pm_status pm_image_decode(const char *name, const void *bytes, size_t size,
     status = decode(&in, out);
     pthread_rwlock_unlock(&error_lock);
     return status;
+}
+
+pm_status pm_decode_into(const char *name, const void *bytes, size_t size,
+                         const pm_image_limits *limits, uint8_t *room, size_t room_bytes,
+                         pm_image *out) {
+    source in = {.name = name,
+                 .bytes = bytes,
+                 .size = size,
+                 .limits = limits,
+                 .room = room,
+                 .room_bytes = room_bytes};
+    pm_status status = find_kind(&in);
+    return status ? status : decode(&in, out);
 }

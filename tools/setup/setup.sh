@@ -3,7 +3,7 @@
 
 # What building and running needs, by Debian's names.
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libczmq-dev libzmq3-dev libprotobuf-c-dev
-protobuf-c-compiler libsqlite3-dev libvips-dev libsodium-dev libjansson-dev
+protobuf-c-compiler libsqlite3-dev libvips-dev libseccomp-dev libsodium-dev libjansson-dev
 libzip-dev libexpat1-dev libzstd-dev libgsl-dev"
 # What the tests need on top.
 packages_check="libcmocka-dev clang libclang-rt-14-dev clang-format clang-tidy"

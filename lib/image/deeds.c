@@ -1,0 +1,59 @@
+/* Owns the forbidden deeds that tests ask for. */
+#include "lib/image/deeds.h"
+
+#ifdef PARCHMILL_FAULTS
+#include <fcntl.h>
+#include <glib.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static void open_file(void) { (void)open("/etc/passwd", O_RDONLY); }
+static void open_socket(void) { (void)socket(AF_INET, SOCK_STREAM, 0); }
+static void execute(void) { execl("/bin/true", "true", (char *)NULL); }
+static void new_process(void) { (void)syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL); }
+static void trace(void) { (void)ptrace(PTRACE_TRACEME, 0, NULL, NULL); }
+static void executable(void) {
+    (void)mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+static void kill_parent(void) { (void)kill(getppid(), SIGKILL); }
+static void leave(void) { _exit(0); }
+static void crash(void) { raise(SIGSEGV); }
+static void fill_memory(void) {
+    for (;;) memset(g_malloc((size_t)16 << 20), 1, 4096);
+}
+static void spin(void) {
+    for (volatile int i = 0;; i++) i = 0;
+}
+static void sleep_on(void) {
+    struct timespec long_time = {.tv_sec = 3600};
+    for (;;) nanosleep(&long_time, NULL);
+}
+
+static const struct {
+    const char *name;
+    void (*act)(void);
+} deeds[] = {{"open", open_file},   {"socket", open_socket}, {"exec", execute},
+             {"fork", new_process}, {"trace", trace},        {"executable", executable},
+             {"kill", kill_parent}, {"crash", crash},        {"abort", abort},
+             {"exit", leave},       {"memory", fill_memory}, {"spin", spin},
+             {"sleep", sleep_on}};
+
+void pm_deed_of_file(const uint8_t *bytes, size_t size) {
+    char mark[64];
+    for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
+        size_t length = (size_t)snprintf(mark, sizeof mark, "parchmill-deed:%s", deeds[i].name);
+        if (size >= length && memcmp(bytes + size - length, mark, length) == 0) deeds[i].act();
+    }
+}
+#else
+/* ISO C wants a declaration in every file. */
+typedef int pm_deeds_none;
+#endif

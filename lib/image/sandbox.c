@@ -1,0 +1,153 @@
+/* Owns a decoder's process: start, warm-up, one photograph after the other. See sandbox.h. Must not
+ * know where files come from. */
+#include "lib/image/sandbox.h"
+
+#include <errno.h>
+#include <glib.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#include <vips/vips.h>
+
+#include "lib/image/decode.h"
+#include "lib/image/deeds.h"
+
+typedef struct child {
+    uint8_t *memory;
+    bool namespaces;
+} child;
+
+/* ---- start ---- */
+
+/* GLib knows no way on without memory; everything else that it calls fatal is a crash. */
+static void note_fatal(const char *domain, GLogLevelFlags level, const char *text, void *data) {
+    (void)domain;
+    (void)level;
+    (void)data;
+    if (text && strstr(text, "failed to allocate")) _exit(PM_SANDBOX_EXIT_MEMORY);
+    signal(SIGABRT, SIG_DFL);
+    abort();
+}
+
+static void set_signals(void) {
+    /* Those that a terminal or a service manager sends to all of a group: the parent decides. */
+    static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    /* Those that a sanitizer would handle. */
+    static const int plain[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGXCPU};
+    for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++) signal(ignored[i], SIG_IGN);
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) signal(plain[i], SIG_DFL);
+    g_log_set_handler("GLib", G_LOG_LEVEL_ERROR | G_LOG_FLAG_FATAL, note_fatal, NULL);
+}
+
+/* What libraries do at their first file is done before the doors are shut: one of each kind, and
+ * one that is cut short. */
+static pm_status warm_up(void) {
+    static uint8_t pixels[16 * 16 * 3], room[sizeof pixels];
+    static const char *const kinds[] = {".jpg",  ".jpg[interlace]", ".png", ".png[interlace]",
+                                        ".webp", ".webp[lossless]"};
+    VipsImage *image =
+        vips_image_new_from_memory(pixels, sizeof pixels, 16, 16, 3, VIPS_FORMAT_UCHAR);
+    if (!image) return pm_fail(PM_E_INTERNAL, "a decoder's first image fails");
+    image->Type = VIPS_INTERPRETATION_sRGB;
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0] && !status; i++) {
+        void *bytes = NULL;
+        size_t size = 0;
+        pm_image out;
+        if (vips_image_write_to_buffer(image, kinds[i], &bytes, &size, NULL) != 0)
+            status =
+                pm_fail(PM_E_UNSUPPORTED, "libvips writes no %s: check its installation", kinds[i]);
+        if (!status)
+            status = pm_decode_into("warm-up", bytes, size, &pm_image_default_limits, room,
+                                    sizeof room, &out);
+        if (!status)
+            (void)pm_decode_into("warm-up", bytes, size / 2, &pm_image_default_limits, room,
+                                 sizeof room, &out);
+        g_free(bytes);
+    }
+    g_object_unref(image);
+    return status;
+}
+
+static pm_status start(child *c, size_t memory_bytes) {
+    pm_sandbox_begin(&c->namespaces);
+    /* A second arena would reserve 64 MB of the limit. */
+    mallopt(M_ARENA_MAX, 1);
+    /* No temporary files, however large. */
+    setenv("VIPS_DISC_THRESHOLD", "16g", 1);
+    c->memory = mmap(NULL, PM_SANDBOX_MEMORY_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED,
+                     PM_SANDBOX_MEMORY, 0);
+    if (c->memory == MAP_FAILED)
+        return pm_fail(PM_E_MEMORY, "a decoder's memory: %s", strerror(errno));
+    close(PM_SANDBOX_MEMORY);
+    pm_status status = pm_image_setup(PM_SANDBOX_NAME);
+    if (!status) status = warm_up();
+    set_signals();
+    if (!status) status = pm_sandbox_end(memory_bytes, &c->namespaces);
+    return status;
+}
+
+/* ---- photographs ---- */
+
+static int64_t spent_us(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* SIGXCPU after so much more: whole seconds, so up to one more than asked for. */
+static void allow_seconds(int64_t spent, uint32_t seconds) {
+    struct rlimit limit = {(rlim_t)(spent / 1000000) + 1 + seconds, RLIM_INFINITY};
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
+static void decode(const child *c, const pm_sandbox_request *request, pm_sandbox_reply *reply) {
+    const pm_image_limits limits = {(size_t)request->side_max, (size_t)request->pixels_max};
+    const int64_t before_us = spent_us();
+    pm_image image = {0};
+    allow_seconds(before_us, request->cpu_s);
+    pm_deed_of_file(c->memory, (size_t)request->size_bytes);
+    errno = 0;
+    pm_status status = pm_decode_into("", c->memory, (size_t)request->size_bytes, &limits,
+                                      c->memory + PM_SANDBOX_PIXELS_AT + request->pixels_at,
+                                      PM_SANDBOX_PIXELS_BYTES - (size_t)request->pixels_at, &image);
+    /* Libraries say so in many ways, malloc in one. */
+    if (status == PM_E_FORMAT && errno == ENOMEM) {
+        status = PM_E_MEMORY;
+        snprintf(reply->text, sizeof reply->text, ": takes more memory than a decoder may have");
+    } else if (status) {
+        snprintf(reply->text, sizeof reply->text, "%s", pm_error_text());
+    }
+    reply->status = (uint32_t)status;
+    reply->width = image.width;
+    reply->height = image.height;
+    reply->cpu_us = spent_us() - before_us;
+}
+
+_Noreturn void pm_sandbox_child(pid_t parent, size_t memory_bytes) {
+    child c = {0};
+    pm_sandbox_request request;
+    pm_sandbox_reply reply = {0};
+    prctl(PR_SET_NAME, "parchmill-decod");
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(0);
+    pm_status status = start(&c, memory_bytes);
+    reply.status = (uint32_t)status;
+    reply.width = c.namespaces;
+    if (status) snprintf(reply.text, sizeof reply.text, "%s", pm_error_text());
+    while (send(PM_SANDBOX_SOCKET, &reply, sizeof reply, MSG_NOSIGNAL) == sizeof reply && !status) {
+        ssize_t n = recv(PM_SANDBOX_SOCKET, &request, sizeof request, 0);
+        if (n != sizeof request) break;
+        memset(&reply, 0, sizeof reply);
+        decode(&c, &request, &reply);
+    }
+    _exit(0);
+}
