@@ -186,7 +186,7 @@ static void fill_status(pm_broker *b, uint64_t wanted, status_answer *room, Pm__
         pm__wire__worker_status__init(worker);
         worker->name = seat->name;
         worker->items_done = seat->items_done;
-        worker->leases = (uint32_t)pm_scheduler_worker_leases(b->scheduler, seat->by_id.key);
+        worker->leases = (uint32_t)pm_scheduler_worker(b->scheduler, seat->by_id.key).leases;
         worker->threads = seat->threads;
         room->worker_pointers[out->n_workers++] = worker;
     }

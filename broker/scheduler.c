@@ -1,6 +1,7 @@
 /* Owns the scheduler's entry: memory, the step, the clock. The queue is in scheduler_tasks.c, the
- * leases in scheduler_leases.c, the workers in scheduler_workers.c, the choice of who gets what in
- * scheduler_dispatch.c. Must not know: sockets, the database, threads, the real clock, randomness.
+ * leases in scheduler_leases.c, the workers in scheduler_workers.c, the turns of runs in
+ * scheduler_turns.c, the choice of who gets what in scheduler_dispatch.c. Must not know: sockets,
+ * the database, threads, the real clock, randomness.
  *
  *            RUN_ADDED            TASK                RECORDED, all items
  *   (task) ------------> READY --------> LEASED ------------------------------> done
@@ -32,13 +33,19 @@
  *  9. A worker gets no more tasks than its credit, and none when stopped. Beyond a task for each
  *     thread and one in reserve it gets none that make it hold more than half of its threads' share
  *     of all open tasks, so that all are at work until a run's end.
- * 10. Runs with ready tasks take turns; an alone task waits for at most one worker to run dry.
+ * 10. Of runs of one priority with ready tasks, the one that was given the least work (thread time)
+ *     gives the next; an alone task waits for at most one worker to run dry, where no work of a
+ *     higher priority is there.
  * 11. A worker gets RUN_INFO before the first TASK of a run after its hello.
  * 12. No token is given twice, not even in another epoch.
- * 13. Work per event is O(1) beside the things the event names; memory is bounded by the tasks, the
- *     workers there and a fixed number of ghosts.
+ * 13. Work per event is O(log runs) beside the things the event names; memory is bounded by the
+ * tasks, the workers there and a fixed number of ghosts.
  * 14. A lease is adopted only where the task is ready and has everything in front of the worker's
- *     next item and is not alone, or is the worker's own lease already. */
+ *     next item and is not alone, or is the worker's own lease already; and where max_workers lets
+ * it.
+ * 15. Of a paused run no task goes out. What is out is finished and recorded, and adopted.
+ * 16. No lease makes a run be held by more workers than its max_workers.
+ * 17. A task goes to a worker only where no ready task of a run of higher priority could. */
 #include "broker/scheduler.h"
 
 #include <assert.h>
@@ -94,8 +101,7 @@ pm_status pm_scheduler_new(const pm_scheduler_options *options, pm_scheduler **o
     s->hang_beats = beats < HANG_BEATS_LEAST ? HANG_BEATS_LEAST : (uint32_t)beats;
     s->action_capacity = FIRST_ACTIONS;
     s->actions = malloc(FIRST_ACTIONS * sizeof *s->actions);
-    pm_list *lists[] = {&s->turn, &s->alone_turn, &s->words, &s->deadlines,
-                        &s->idle, &s->busy,       &s->served};
+    pm_list *lists[] = {&s->full_runs, &s->words, &s->deadlines, &s->idle, &s->busy, &s->served};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) pm_list_init(lists[i]);
     pm_map *maps[] = {&s->runs, &s->tasks, &s->workers, &s->instances};
     pm_status status = s->actions ? PM_OK : pm_fail(PM_E_MEMORY, "out of memory for actions");
@@ -116,6 +122,7 @@ void pm_scheduler_free(pm_scheduler **scheduler) {
     while ((node = pm_map_any(&s->tasks))) {
         pm_sched_task *task = PM_OWNER(node, pm_sched_task, by_id);
         pm_map_remove(&s->tasks, node);
+        if (task->lease && --task->lease->hold->leases == 0) free(task->lease->hold);
         free(task->lease);
         free(task);
     }
@@ -131,6 +138,8 @@ void pm_scheduler_free(pm_scheduler **scheduler) {
     pm_map_fini(&s->tasks);
     pm_map_fini(&s->workers);
     pm_map_fini(&s->instances);
+    free(s->turn.runs);
+    free(s->alone_turn.runs);
     free(s->actions);
     free(s);
     *scheduler = NULL;
@@ -187,6 +196,7 @@ static pm_status handle(pm_scheduler *s, const pm_event *event) {
     switch (event->kind) {
     case PM_EVENT_RUN_ADDED: return pm_sched_run_added(s, event);
     case PM_EVENT_RUN_CANCELLED: return pm_sched_run_cancelled(s, event);
+    case PM_EVENT_RUN_TERMS: return pm_sched_run_terms(s, event);
     case PM_EVENT_RECORDED: return pm_sched_recorded(s, event);
     case PM_EVENT_BLAMED: return pm_sched_blamed(s, event);
     case PM_EVENT_PAUSED: s->paused = true; return PM_OK;
@@ -233,9 +243,17 @@ size_t pm_scheduler_run_leases(const pm_scheduler *s, uint64_t run_id) {
     return run ? run->leased : 0;
 }
 
-size_t pm_scheduler_worker_leases(const pm_scheduler *s, pm_worker_id id) {
+size_t pm_scheduler_run_workers(const pm_scheduler *s, uint64_t run_id) {
+    const pm_sched_run *run = pm_sched_run_find(s, run_id);
+    return run ? run->holder_count : 0;
+}
+
+pm_worker_look pm_scheduler_worker(const pm_scheduler *s, pm_worker_id id) {
     const pm_sched_worker *worker = pm_sched_worker_find(s, id);
-    return worker ? worker->lease_count : 0;
+    if (!worker) return (pm_worker_look){0};
+    return (pm_worker_look){.leases = worker->lease_count,
+                            .stopped = worker->stopped,
+                            .silent_ms = s->now_ms - worker->last_word_ms};
 }
 
 bool pm_scheduler_has_run(const pm_scheduler *s, uint64_t run) {

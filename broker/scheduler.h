@@ -31,6 +31,7 @@ enum {
     PM_CREDIT_MAX = 1024,      /* of one worker; more is cut */
     PM_WORKERS_MAX = 16384,    /* connections; more are refused */
     PM_SCHEDULER_GHOSTS = 256, /* lost workers whose last items are remembered */
+    PM_PRIORITY_MOST = 100,    /* of a run; the least is its negative */
     PM_GHOST_MS = 10 * 60 * 1000
 };
 
@@ -58,6 +59,13 @@ typedef struct pm_task_state {
     uint32_t crashes; /* how often it was in hand, the first time included */
 } pm_task_state;
 
+/* What its owner may change of a run at any time. All zero is what a run has unless told. */
+typedef struct pm_run_terms {
+    int priority;         /* -PM_PRIORITY_MOST .. PM_PRIORITY_MOST, the greater goes first */
+    bool paused;          /* no task goes out; what is out is finished */
+    uint32_t max_workers; /* that may hold leases of it at a time; 0: any number */
+} pm_run_terms;
+
 typedef struct pm_held_lease {
     uint64_t task, next;
     pm_token token;
@@ -72,9 +80,10 @@ typedef enum pm_event_kind {
     /* from the store, after COMMIT, or at recovery */
     PM_EVENT_RUN_ADDED, /* tasks that are known already are skipped; also for a retry */
     PM_EVENT_RUN_CANCELLED,
-    PM_EVENT_RECORDED, /* every RECORD is answered by one, in order */
-    PM_EVENT_BLAMED,   /* every BLAME is answered by one */
-    PM_EVENT_PAUSED,   /* no room: no task goes out, no lease ends */
+    PM_EVENT_RUN_TERMS, /* other terms; a run that is not known is left */
+    PM_EVENT_RECORDED,  /* every RECORD is answered by one, in order */
+    PM_EVENT_BLAMED,    /* every BLAME is answered by one */
+    PM_EVENT_PAUSED,    /* no room: no task goes out, no lease ends */
     PM_EVENT_RESUMED,
     /* from workers */
     PM_EVENT_HELLO,
@@ -111,6 +120,7 @@ typedef struct pm_event {
     const pm_beat *beats; /* HEARTBEAT [beat_count] */
     size_t task_count;
     const pm_task_state *tasks; /* RUN_ADDED; BLAMED: the new task of an item set aside */
+    pm_run_terms terms;         /* RUN_ADDED, RUN_TERMS */
 } pm_event;
 
 typedef enum pm_blame {
@@ -166,9 +176,18 @@ typedef struct pm_scheduler_counts {
 } pm_scheduler_counts;
 
 void pm_scheduler_count(const pm_scheduler *scheduler, pm_scheduler_counts *out);
-/* Leases of a run, and of a worker; 0 where unknown. */
+/* Leases of a run, and the workers that hold them; 0 where unknown. */
 size_t pm_scheduler_run_leases(const pm_scheduler *scheduler, uint64_t run);
-size_t pm_scheduler_worker_leases(const pm_scheduler *scheduler, pm_worker_id worker);
+size_t pm_scheduler_run_workers(const pm_scheduler *scheduler, uint64_t run);
+
+typedef struct pm_worker_look {
+    size_t leases;
+    bool stopped;      /* drained or hung: it gets nothing more */
+    int64_t silent_ms; /* since its last word */
+} pm_worker_look;
+
+/* All zero where unknown. */
+pm_worker_look pm_scheduler_worker(const pm_scheduler *scheduler, pm_worker_id worker);
 /* True while the run has unfinished tasks. */
 bool pm_scheduler_has_run(const pm_scheduler *scheduler, uint64_t run);
 

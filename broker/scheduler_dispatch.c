@@ -1,27 +1,25 @@
-/* Owns the choice: which task goes to which worker next. Must not know how leases end. O(1) for
- * each task handed out: runs and workers stand in the list that their state asks for, so that the
- * head of a list is always the answer. Invariants 6, 9, 10, 11: scheduler.c. */
+/* Owns the choice: which task goes to which worker next. Must not know how leases end, nor how runs
+ * take turns (scheduler_turns.c). Workers stand in the list that their state asks for, so that the
+ * head of a list is always the answer. Invariants 6, 9, 11, 17: scheduler.c. */
 #include <string.h>
 
 #include "broker/scheduler_state.h"
 
-void pm_sched_place_run(pm_scheduler *s, pm_sched_run *run, bool had_turn) {
-    bool normal = !pm_list_empty(&run->ready), alone = !pm_list_empty(&run->ready_alone);
-    pm_list *where = normal ? &s->turn : alone ? &s->alone_turn : NULL;
-    if (where == run->where && (!had_turn || PM_PLANTED(10))) return;
-    pm_node_unlink(&run->place);
-    run->where = where;
-    if (where) pm_list_push_back(where, &run->place);
+static void wait_in(pm_scheduler *s, pm_sched_worker *worker, pm_list *list) {
+    pm_node_unlink(&worker->hunger);
+    worker->waits = list;
+    if (list) pm_list_push_back(list, &worker->hunger);
+    pm_sched_hunger_changed(s, worker);
 }
 
 void pm_sched_place_worker(pm_scheduler *s, pm_sched_worker *worker) {
     bool takes = !worker->stopped && (worker->credit > 0 || PM_PLANTED(9));
-    pm_node_unlink(&worker->hunger);
-    if (!takes || (worker->alone && !PM_PLANTED(6))) return;
-    if (!worker->lease_count)
-        pm_list_push_back(&s->idle, &worker->hunger);
-    else if (worker != s->reserved)
-        pm_list_push_back(&s->busy, &worker->hunger);
+    if (!takes || (worker->alone && !PM_PLANTED(6)))
+        wait_in(s, worker, NULL);
+    else if (!worker->lease_count)
+        wait_in(s, worker, &s->idle);
+    else
+        wait_in(s, worker, worker == s->reserved ? NULL : &s->busy);
 }
 
 static bool knows_run(pm_sched_worker *worker, uint64_t run) {
@@ -41,6 +39,7 @@ static bool give(pm_scheduler *s, pm_sched_task *task, pm_sched_worker *worker) 
         worker->credit++;
         return false;
     }
+    pm_sched_charge(s, lease);
     if (!knows_run(worker, task->run->id)) {
         pm_action *info = pm_sched_act(s, PM_ACTION_RUN_INFO);
         info->worker = worker->id;
@@ -58,21 +57,14 @@ static bool give(pm_scheduler *s, pm_sched_task *task, pm_sched_worker *worker) 
     return true;
 }
 
-static pm_sched_task *first_task(pm_list *runs, bool alone) {
-    pm_link_node *place = pm_list_head(runs);
-    if (!place) return NULL;
-    pm_sched_run *run = PM_OWNER(place, pm_sched_run, place);
-    pm_link_node *node = pm_list_head(alone ? &run->ready_alone : &run->ready);
-    return PM_OWNER(node, pm_sched_task, queue);
-}
-
 static pm_sched_worker *first_worker(pm_list *workers) {
     pm_link_node *node = pm_list_head(workers);
     return node ? PM_OWNER(node, pm_sched_worker, hunger) : NULL;
 }
 
 bool pm_sched_has_share(const pm_scheduler *s, const pm_sched_worker *worker) {
-    const uint64_t held = worker->lease_count, open = s->ready_count + s->leased_count;
+    const uint64_t held = worker->lease_count;
+    const uint64_t open = s->ready_count - s->paused_count + s->leased_count;
     if (PM_PLANTED(17)) return false;
     return held > worker->threads && 2 * held * s->threads >= open * worker->threads;
 }
@@ -81,7 +73,15 @@ bool pm_sched_has_share(const pm_scheduler *s, const pm_sched_worker *worker) {
 static pm_sched_worker *first_busy(pm_scheduler *s) {
     pm_sched_worker *worker;
     while ((worker = first_worker(&s->busy)) && pm_sched_has_share(s, worker))
-        pm_list_push_back(&s->served, &worker->hunger);
+        wait_in(s, worker, &s->served);
+    return worker;
+}
+
+/* Where nothing is ready but for those who hold something of it already. */
+static pm_sched_worker *first_holder(pm_scheduler *s) {
+    pm_sched_worker *worker;
+    while ((worker = pm_sched_full_run_worker(s)) && pm_sched_has_share(s, worker))
+        wait_in(s, worker, &s->served);
     return worker;
 }
 
@@ -99,17 +99,22 @@ static void unreserve(pm_scheduler *s) {
     if (worker) pm_sched_place_worker(s, worker);
 }
 
-/* With other work about, one alone task at a time and every other turn: neither side starves. A
- * worker that is to take one while all are busy is reserved and runs dry first. */
+/* With other work of its priority about, one alone task at a time and every other turn: neither
+ * side starves. Against work of another priority, the higher one goes first. */
+static bool alone_has_turn(const pm_scheduler *s, const pm_sched_run *run) {
+    const pm_sched_run *other = pm_sched_first_run(&s->turn);
+    if (!other || run->terms.priority > other->terms.priority) return true;
+    if (run->terms.priority < other->terms.priority) return PM_PLANTED(20);
+    return s->alone_next && !s->alone_leased_count;
+}
+
+/* A worker that is to take an alone task while all are busy is reserved and runs dry first. */
 static bool give_alone(pm_scheduler *s, bool *failed) {
-    pm_sched_task *task = first_task(&s->alone_turn, true);
-    bool other_work = !pm_list_empty(&s->turn);
+    pm_sched_run *run = pm_sched_first_run(&s->alone_turn);
+    if (s->reserved && (!run || s->reserved->stopped)) unreserve(s);
+    if (!run || !alone_has_turn(s, run)) return false;
+    pm_sched_task *task = PM_OWNER(pm_list_head(&run->ready_alone), pm_sched_task, queue);
     pm_sched_worker *worker = first_worker(&s->idle);
-    if (s->reserved && (!task || s->reserved->stopped)) {
-        unreserve(s);
-        worker = first_worker(&s->idle);
-    }
-    if (!task || (other_work && (!s->alone_next || s->alone_leased_count))) return false;
     if (PM_PLANTED(6) && !worker) worker = first_worker(&s->busy);
     if (worker) {
         *failed = !give(s, task, worker);
@@ -119,19 +124,23 @@ static bool give_alone(pm_scheduler *s, bool *failed) {
         return true;
     }
     worker = first_worker(&s->busy);
-    if (other_work && !s->reserved && worker) {
+    if (s->turn.count && !s->reserved && worker) {
         s->reserved = worker;
-        pm_node_unlink(&worker->hunger);
+        wait_in(s, worker, NULL);
     }
     return false;
 }
 
 static bool give_normal(pm_scheduler *s, bool *failed) {
-    pm_sched_task *task = first_task(&s->turn, false);
-    pm_sched_worker *worker = first_worker(&s->idle);
-    if (!worker) worker = first_busy(s);
-    if (!task || !worker) return false;
-    *failed = !give(s, task, worker);
+    pm_sched_worker *worker = NULL;
+    if (s->turn.count) {
+        worker = first_worker(&s->idle);
+        if (!worker) worker = first_busy(s);
+    }
+    if (!worker) worker = first_holder(s);
+    pm_sched_run *run = worker ? pm_sched_run_for(s, worker) : NULL;
+    if (!run) return false;
+    *failed = !give(s, PM_OWNER(pm_list_head(&run->ready), pm_sched_task, queue), worker);
     s->alone_next = true;
     return !*failed;
 }

@@ -26,9 +26,14 @@ static pm_token next_token(pm_scheduler *s) {
 
 pm_sched_lease *pm_sched_lease_new(pm_scheduler *s, pm_sched_task *task, pm_sched_worker *worker) {
     pm_sched_lease *lease = calloc(1, sizeof *lease);
-    if (!lease) return NULL;
+    pm_sched_hold *hold = lease ? pm_sched_hold_add(s, task->run, worker) : NULL;
+    if (!hold) {
+        free(lease);
+        return NULL;
+    }
     *lease = (pm_sched_lease){.task = task,
                               .worker = worker,
+                              .hold = hold,
                               .token = next_token(s),
                               .received = task->next,
                               .last_beat = worker->beats,
@@ -69,6 +74,8 @@ void pm_sched_lease_end(pm_scheduler *s, pm_sched_lease *lease, const char *tell
     }
     if (blame && lease->started_end > lease->received)
         pm_sched_suspect(task, lease->received, lease->started_end - lease->received, blame);
+    pm_sched_settle_charge(s, lease);
+    pm_sched_hold_drop(s, lease->hold);
     pm_node_unlink(&lease->in_worker);
     pm_node_unlink(&lease->deadline);
     worker->lease_count--;
@@ -112,6 +119,7 @@ pm_status pm_sched_item_started(pm_scheduler *s, const pm_event *event) {
         return PM_OK;
     }
     pm_sched_lease_extend(s, lease);
+    pm_sched_work_begins(s, lease);
     if (event->ordinal >= lease->started_end && event->ordinal < lease->task->end)
         lease->started_end = event->ordinal + 1;
     return PM_OK;
@@ -139,6 +147,7 @@ static void record(pm_scheduler *s, pm_sched_lease *lease, const pm_event *event
     action->task = event->task;
     action->first = event->ordinal;
     action->token = event->token;
+    pm_sched_work_seen(s, lease, true);
     lease->task->pending++;
     lease->received = event->ordinal + 1;
     if (lease->started_end < lease->received) lease->started_end = lease->received;

@@ -8,15 +8,45 @@
 
 enum { PM_RUNS_SENT = 16, PM_GHOST_ITEMS = 8 };
 
+struct pm_sched_run;
+
+/* Runs in the order in which they get a turn: by priority, then by the work that they were given,
+ * then by turn. A heap; its room is made with the runs, so that entering never fails. */
+typedef struct pm_turns {
+    struct pm_sched_run **runs; /* [count] */
+    size_t count, capacity;
+} pm_turns;
+
 typedef struct pm_sched_run {
     pm_map_node by_id;
     uint64_t id;
-    pm_link_node place; /* in *where: turn or alone_turn; out of both where nothing is ready */
-    pm_list *where;
-    pm_list tasks; /* all unfinished */
+    pm_run_terms terms;
+    pm_turns *where;  /* scheduler->turn or ->alone_turn; NULL: no worker can be given a task that
+                         does not hold one of this run already */
+    size_t index;     /* there */
+    uint64_t turn;    /* when it last had one */
+    int64_t given_us; /* thread time given to it, as it counts among runs of its priority */
+    int64_t item_us;  /* that an item takes a thread, moving average; 0: not known yet */
+    pm_list tasks;    /* all unfinished */
     pm_list ready, ready_alone;
-    size_t task_count, leased;
+    size_t task_count, ready_count, leased;
+    pm_list holders;       /* workers that hold leases of it */
+    pm_list hungry;        /* those of them that may get a task, where max_workers is set */
+    pm_link_node full_run; /* scheduler->full_runs */
+    size_t holder_count;
 } pm_sched_run;
+
+struct pm_sched_worker;
+
+/* What a worker holds of a run. */
+typedef struct pm_sched_hold {
+    pm_sched_run *run;
+    struct pm_sched_worker *worker;
+    pm_link_node in_run;    /* run->holders */
+    pm_link_node in_worker; /* worker->holds or, where the run has max_workers, ->limited */
+    pm_link_node hungry;    /* run->hungry */
+    size_t leases;
+} pm_sched_hold;
 
 typedef enum pm_task_phase {
     PM_TASK_READY,
@@ -49,7 +79,8 @@ typedef struct pm_sched_worker {
     pm_instance instance;
     pm_link_node word;   /* scheduler->words, oldest first */
     pm_link_node hunger; /* scheduler->idle, ->busy or ->served, where it may get a task */
-    pm_list leases;
+    pm_list *waits;      /* which of them, or NULL */
+    pm_list leases, holds, limited;
     int64_t last_word_ms;
     uint64_t runs_sent[PM_RUNS_SENT];
     size_t lease_count, runs_sent_next;
@@ -57,20 +88,25 @@ typedef struct pm_sched_worker {
     uint32_t beats; /* heartbeats so far */
     bool alone;     /* holds an alone task */
     bool stopped;   /* drained or hung: gets nothing more */
+    bool drained;   /* asked to go; told again if it says Hello again */
 } pm_sched_worker;
 
 typedef struct pm_sched_lease {
     pm_sched_task *task;
     pm_sched_worker *worker;
+    pm_sched_hold *hold;
     pm_link_node in_worker, deadline;
     pm_token token;
     int64_t deadline_ms;
     uint64_t received;    /* the item whose result comes next; [next, received) is with the store */
     uint64_t started_end; /* items [received, started_end) are in hand */
     uint64_t progress;
+    int64_t mark_ms;      /* what is in hand was started then; has_mark */
+    int64_t charged_us;   /* to the run when it went out */
+    int64_t spent_us;     /* seen since */
     uint32_t still_beats; /* beats since the counter last changed */
     uint32_t last_beat;   /* number of the last heartbeat that named this lease */
-    bool has_progress, listed;
+    bool has_progress, listed, has_mark;
 } pm_sched_lease;
 
 /* What a lost worker had in hand, in case its parent says that it crashed. */
@@ -92,8 +128,13 @@ struct pm_scheduler {
     uint64_t token_counter;
     int64_t now_ms;
     pm_map runs, tasks, workers, instances;
-    pm_list turn;       /* runs with ready tasks */
-    pm_list alone_turn; /* runs with nothing ready but alone tasks */
+    pm_turns turn;       /* runs with ready tasks that any worker may get */
+    pm_turns alone_turn; /* the same with nothing ready but alone tasks */
+    pm_list full_runs;   /* runs with as many workers as they may have and ready tasks, which the
+                            hungry among those may get */
+    uint64_t turns;      /* counts them */
+    int64_t item_us;     /* of the runs so far: what a new one is taken to need */
+    int64_t level_us[2 * PM_PRIORITY_MOST + 1]; /* given_us of who had a turn last, by priority */
     pm_list words, deadlines;
     pm_list idle;              /* workers with credit that hold nothing */
     pm_list busy;              /* workers with credit that hold something, but nothing alone */
@@ -101,6 +142,7 @@ struct pm_scheduler {
     uint64_t threads;          /* of all workers */
     pm_sched_worker *reserved; /* gets nothing until it is idle, then an alone task */
     size_t ready_count, leased_count, alone_ready_count, alone_leased_count;
+    size_t paused_count; /* ready tasks of paused runs */
     uint32_t hang_beats;
     bool paused, draining, alone_next;
     pm_ghost ghosts[PM_SCHEDULER_GHOSTS];
@@ -161,10 +203,36 @@ pm_status pm_sched_drain(pm_scheduler *s, const pm_event *event);
 pm_status pm_sched_expire_workers(pm_scheduler *s);
 void pm_sched_worker_free(pm_scheduler *s, pm_sched_worker *worker);
 
-/* scheduler_dispatch.c: who gets what */
-/* Put a run, or a worker, into the list that its state asks for. A run keeps its place in turn
- * unless it had its turn. */
+/* scheduler_turns.c: whose turn it is among runs */
+/* Room for one more run in turn. */
+pm_status pm_sched_turns_reserve(pm_scheduler *s);
+/* Put a run where its state asks for. `had_turn`: behind those that were given as much. */
 void pm_sched_place_run(pm_scheduler *s, pm_sched_run *run, bool had_turn);
+/* Out of all turns, for good. */
+void pm_sched_unplace_run(pm_scheduler *s, pm_sched_run *run);
+void pm_sched_terms_set(pm_scheduler *s, pm_sched_run *run, const pm_run_terms *terms);
+pm_status pm_sched_run_terms(pm_scheduler *s, const pm_event *event);
+/* NULL: nobody. */
+pm_sched_run *pm_sched_first_run(const pm_turns *turns);
+/* Whose task the worker gets: one of those open to all, or of those it holds already. */
+pm_sched_run *pm_sched_run_for(const pm_scheduler *s, const pm_sched_worker *worker);
+/* A worker that may get one of a run that is open to its holders only, or NULL. */
+pm_sched_worker *pm_sched_full_run_worker(const pm_scheduler *s);
+/* max_workers lets this worker hold a lease of the run. */
+bool pm_sched_may_hold(const pm_sched_run *run, const pm_sched_worker *worker);
+/* One lease more, or one less. NULL: out of memory. */
+pm_sched_hold *pm_sched_hold_add(pm_scheduler *s, pm_sched_run *run, pm_sched_worker *worker);
+void pm_sched_hold_drop(pm_scheduler *s, pm_sched_hold *hold);
+/* Tell the runs that it holds whether it may get a task. */
+void pm_sched_hunger_changed(pm_scheduler *s, pm_sched_worker *worker);
+/* Work as it is given (by what it is likely to take), seen to be done, and put right at the end. */
+void pm_sched_charge(pm_scheduler *s, pm_sched_lease *lease);
+void pm_sched_work_begins(const pm_scheduler *s, pm_sched_lease *lease);
+void pm_sched_work_seen(pm_scheduler *s, pm_sched_lease *lease, bool item_done);
+void pm_sched_settle_charge(pm_scheduler *s, pm_sched_lease *lease);
+
+/* scheduler_dispatch.c: who gets what */
+/* Put a worker into the list that its state asks for. */
 void pm_sched_place_worker(pm_scheduler *s, pm_sched_worker *worker);
 /* It holds a task in reserve, and half of its threads' share of all that is open. */
 bool pm_sched_has_share(const pm_scheduler *s, const pm_sched_worker *worker);

@@ -14,6 +14,8 @@ static void queue_ready(pm_scheduler *s, pm_sched_task *task, bool front) {
     else
         pm_list_push_back(queue, &task->queue);
     s->ready_count++;
+    task->run->ready_count++;
+    if (task->run->terms.paused) s->paused_count++;
     if (task->alone) s->alone_ready_count++;
     pm_sched_place_run(s, task->run, false);
 }
@@ -23,7 +25,10 @@ void pm_sched_unqueue(pm_scheduler *s, pm_sched_task *task) {
     pm_node_unlink(&task->queue);
     s->ready_count--;
     if (task->alone) s->alone_ready_count--;
-    if (task->run) pm_sched_place_run(s, task->run, false);
+    if (!task->run) return;
+    task->run->ready_count--;
+    if (task->run->terms.paused) s->paused_count--;
+    pm_sched_place_run(s, task->run, false);
 }
 
 void pm_sched_task_free(pm_scheduler *s, pm_sched_task *task) {
@@ -36,7 +41,7 @@ void pm_sched_task_free(pm_scheduler *s, pm_sched_task *task) {
 }
 
 static void run_free(pm_scheduler *s, pm_sched_run *run) {
-    pm_node_unlink(&run->place);
+    pm_sched_unplace_run(s, run);
     pm_map_remove(&s->runs, &run->by_id);
     free(run);
 }
@@ -54,6 +59,8 @@ static pm_sched_run *run_new(uint64_t id) {
     pm_list_init(&run->tasks);
     pm_list_init(&run->ready);
     pm_list_init(&run->ready_alone);
+    pm_list_init(&run->holders);
+    pm_list_init(&run->hungry);
     return run;
 }
 
@@ -110,6 +117,8 @@ pm_status pm_sched_run_added(pm_scheduler *s, const pm_event *event) {
     if (status != PM_OK) return status;
     if (!event->run) return pm_fail(PM_E_INTERNAL, "a run without a number");
     if (!run) {
+        status = pm_sched_turns_reserve(s);
+        if (status != PM_OK) return status;
         run = created = run_new(event->run);
         if (!run) return pm_fail(PM_E_MEMORY, "out of memory for a run");
     }
@@ -119,6 +128,7 @@ pm_status pm_sched_run_added(pm_scheduler *s, const pm_event *event) {
         return status;
     }
     if (created) pm_map_insert(&s->runs, run->id, &run->by_id);
+    pm_sched_terms_set(s, run, &event->terms);
     tasks_add(s, run, &made);
     finish_if_empty(s, run);
     return PM_OK;

@@ -141,6 +141,8 @@ static pm_sched_worker *worker_new(pm_scheduler *s, const pm_event *event) {
     worker->threads = event->threads ? event->threads : 1;
     s->threads += worker->threads;
     pm_list_init(&worker->leases);
+    pm_list_init(&worker->holds);
+    pm_list_init(&worker->limited);
     pm_map_insert(&s->workers, worker->id, &worker->by_id);
     pm_map_insert(&s->instances, instance_key(&worker->instance), &worker->by_instance);
     return worker;
@@ -185,7 +187,7 @@ static pm_sched_lease *adopt(pm_scheduler *s, pm_sched_worker *worker, const pm_
         return pm_sched_lease_new(s, task, worker);
     if (task->phase != PM_TASK_READY || held->next > task->next) return NULL;
     /* An alone task may be hung there already, and counted: it starts anew. */
-    if (task->alone || worker->alone) return NULL;
+    if (task->alone || worker->alone || !pm_sched_may_hold(task->run, worker)) return NULL;
     return pm_sched_lease_new(s, task, worker);
 }
 
@@ -220,11 +222,11 @@ pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event) {
     pm_sched_worker *worker = NULL, *same = find_instance(s, &event->instance);
     size_t held = same ? same->lease_count : 0;
     pm_status status = event->crashed ? crashed(s, event) : PM_OK;
-    if (status == PM_OK) status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 4);
+    if (status == PM_OK) status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 5);
     if (status == PM_OK) status = meet(s, event, &worker);
     if (status != PM_OK || !worker) return status;
     /* meet() may have used what was reserved for a worker on the same connection. */
-    status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 2);
+    status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 3);
     if (status != PM_OK) return status;
     pm_ghost *ghost = find_ghost(s, &event->instance);
     if (ghost) ghost->item_count = 0;
@@ -236,6 +238,7 @@ pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event) {
     if (!same) worker->stopped = s->draining;
     verdicts(s, worker, event);
     pm_sched_act(s, PM_ACTION_WELCOME)->worker = worker->id;
+    if (worker->drained) pm_sched_act(s, PM_ACTION_DRAIN)->worker = worker->id;
     pm_sched_place_worker(s, worker);
     return PM_OK;
 }
@@ -246,7 +249,7 @@ pm_status pm_sched_goodbye(pm_scheduler *s, const pm_event *event) {
 }
 
 static void drain_one(pm_scheduler *s, pm_sched_worker *worker) {
-    worker->stopped = true;
+    worker->stopped = worker->drained = true;
     pm_sched_place_worker(s, worker);
     pm_sched_act(s, PM_ACTION_DRAIN)->worker = worker->id;
 }

@@ -50,6 +50,7 @@ typedef enum sim_kind {
     SIM_SUBMIT,
     SIM_CANCEL,
     SIM_RETRY,
+    SIM_TERMS,
     SIM_ANSWER,
     /* timers */
     SIM_TICK,
@@ -74,6 +75,7 @@ typedef struct sim_event {
     pm_instance instance, crashed_instance;
     bool crashed;
     const char *reason;
+    pm_run_terms terms; /* SIM_TERMS; `value`: the number of this change */
     size_t count, in_hand_count;
     pm_held_lease leases[SIM_HELD]; /* HELLO; WELCOME: verdicts, next 1 = adopted */
     pm_held_lease in_hand[SIM_HELD];
@@ -94,6 +96,7 @@ typedef enum sim_op_kind {
     SIM_OP_BLAME,
     SIM_OP_CANCEL,
     SIM_OP_RETRY,
+    SIM_OP_TERMS,
     SIM_OP_FINISH
 } sim_op_kind;
 
@@ -101,6 +104,7 @@ typedef struct sim_op {
     sim_op_kind kind;
     uint64_t run, task, item, value;
     pm_blame blame;
+    pm_run_terms terms;
     /* answer */
     bool committed, opened; /* the run is open by this op */
     uint64_t made[SIM_ITEMS];
@@ -125,6 +129,11 @@ typedef struct sim_run {
     uint32_t blamed[SIM_ITEMS];  /* committed */
     bool acknowledged, cancel_asked, retry_asked, answered;
     int64_t submit_ms, cancel_ms;
+    pm_run_terms terms;              /* committed */
+    pm_run_terms wanted;             /* by the client, who asks until it is answered */
+    uint64_t terms_number;           /* of the newest change committed */
+    uint64_t terms_asked, terms_had; /* numbers of changes */
+    int64_t terms_ms;                /* of the next one */
 } sim_run;
 
 enum { SIM_OPS = 4096 };
@@ -211,6 +220,7 @@ typedef struct sim {
     sim_shadow_worker shadow[SIM_SHADOW_WORKERS];
     size_t passed_over[SIM_RUNS + 1];
     bool done_told[SIM_RUNS + 1];
+    pm_run_terms told[SIM_RUNS + 1]; /* what the scheduler was told last */
 } sim;
 
 /* Run the history of a seed. True: all held. False: `failure` says what did not, and when. */
@@ -256,6 +266,7 @@ void sim_check_action(sim *w, const pm_action *action);
 void sim_check_state(sim *w, const pm_action *actions, size_t count);
 void sim_check_new_broker(sim *w);
 void sim_check_hello(sim *w, pm_worker_id conn);
+void sim_check_terms(sim *w, const pm_event *event);
 void sim_check_credit(sim *w, pm_worker_id conn, uint32_t credit);
 void sim_check_end(sim *w);
 

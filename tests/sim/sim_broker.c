@@ -100,9 +100,9 @@ static void carry_out(sim *w, const pm_action *a) {
 
 static void feed(sim *w, const pm_event *event) {
     static const char *const names[] = {
-        "run_added",   "run_cancelled", "recorded", "blamed",    "paused",
-        "resumed",     "hello",         "credit",   "heartbeat", "item_started",
-        "item_result", "task_returned", "goodbye",  "drain",     "tick"};
+        "run_added",     "run_cancelled", "run_terms", "recorded",  "blamed",       "paused",
+        "resumed",       "hello",         "credit",    "heartbeat", "item_started", "item_result",
+        "task_returned", "goodbye",       "drain",     "tick"};
     const pm_action *actions;
     size_t count;
     bool store_event = event->kind <= PM_EVENT_RESUMED;
@@ -112,6 +112,7 @@ static void feed(sim *w, const pm_event *event) {
                   (unsigned long long)event->worker, (unsigned long long)event->run,
                   (unsigned long long)event->task, (unsigned long long)event->ordinal,
                   event->committed ? " committed" : "");
+    sim_check_terms(w, event);
     inside = true;
     pm_status status =
         pm_scheduler_step(w->scheduler, event, w->now_ms + w->broker_skew_ms, &actions, &count);
@@ -145,6 +146,7 @@ void sim_broker_start(sim *w) {
         if (w->runs[i].state != SIM_RUN_OPEN) continue;
         pm_event event = {.kind = PM_EVENT_RUN_ADDED, .run = i, .tasks = states};
         event.task_count = sim_store_load(w, i, states);
+        event.terms = w->runs[i].terms;
         feed(w, &event);
     }
     if (!w->killed) sim_timer(w, SIM_TICK, 0, 1);
@@ -164,6 +166,7 @@ void sim_broker_kill(sim *w) {
 static void add_run(sim *w, const sim_op *op) {
     pm_task_state states[SIM_ITEMS];
     pm_event event = {.kind = PM_EVENT_RUN_ADDED, .run = op->run, .tasks = states};
+    event.terms = op->terms;
     for (size_t i = 0; i < op->made_count; i++) {
         const sim_task *task = &w->store.tasks[op->made[i]];
         states[event.task_count++] = (pm_task_state){.task = op->made[i],
@@ -176,7 +179,8 @@ static void add_run(sim *w, const sim_op *op) {
 }
 
 static void answer(sim *w, const sim_op *op, sim_kind what) {
-    sim_event message = {.kind = SIM_ANSWER, .run = op->run, .first = (uint64_t)what};
+    sim_event message = {
+        .kind = SIM_ANSWER, .run = op->run, .first = (uint64_t)what, .value = op->value};
     if (!w->killed) sim_send(w, &message);
 }
 
@@ -189,6 +193,12 @@ static void take(sim *w, const sim_op *op) {
         answer(w, op, SIM_SUBMIT);
         break;
     case SIM_OP_RETRY: add_run(w, op); break;
+    case SIM_OP_TERMS:
+        event.kind = PM_EVENT_RUN_TERMS;
+        event.terms = op->terms;
+        if (op->committed) feed(w, &event);
+        if (op->committed) answer(w, op, SIM_TERMS);
+        break;
     case SIM_OP_CANCEL:
         event.kind = PM_EVENT_RUN_CANCELLED;
         feed(w, &event);
@@ -248,9 +258,10 @@ void sim_broker_tick(sim *w) {
 }
 
 static void hear_client(sim *w, const sim_event *m) {
-    sim_op op = {.run = m->run};
+    sim_op op = {.run = m->run, .value = m->value, .terms = m->terms};
     op.kind = m->kind == SIM_SUBMIT   ? SIM_OP_SUBMIT
               : m->kind == SIM_CANCEL ? SIM_OP_CANCEL
+              : m->kind == SIM_TERMS  ? SIM_OP_TERMS
                                       : SIM_OP_RETRY;
     sim_trace(w, "client asks %d of run %llu", (int)m->kind, (unsigned long long)m->run);
     if (!w->paused) sim_store_put(w, &op);
@@ -292,7 +303,8 @@ void sim_broker_hear(sim *w, const sim_event *m) {
     case SIM_GOODBYE: event.kind = PM_EVENT_GOODBYE; break;
     case SIM_SUBMIT:
     case SIM_CANCEL:
-    case SIM_RETRY: hear_client(w, m); return;
+    case SIM_RETRY:
+    case SIM_TERMS: hear_client(w, m); return;
     case SIM_WELCOME:
     case SIM_REFUSED:
     case SIM_RUN_INFO:

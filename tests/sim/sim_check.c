@@ -6,6 +6,9 @@
 #include "broker/scheduler_state.h"
 #include "tests/sim/sim.h"
 
+/* Work is not tasks: a run of short ones may have many turns while one of long ones waits. */
+enum { SIM_PASSED_OVER = 60 };
+
 static sim_shadow_worker *shadow(sim *w, pm_worker_id conn) {
     return &w->shadow[conn % SIM_SHADOW_WORKERS];
 }
@@ -127,6 +130,18 @@ void sim_check_action(sim *w, const pm_action *a) {
     }
 }
 
+static size_t length(const pm_list *list) {
+    size_t count = 0;
+    for (const pm_link_node *node = list->next; node != list; node = node->next) count++;
+    return count;
+}
+
+/* Any worker may get a task of it. */
+static bool is_open(const sim *w, const pm_sched_run *run) {
+    const pm_run_terms *terms = &w->told[run->id];
+    return !terms->paused && (!terms->max_workers || length(&run->holders) < terms->max_workers);
+}
+
 static void check_tasks(sim *w, const pm_scheduler *s) {
     size_t ready = 0, leased = 0, alone = 0;
     for (size_t i = 0; i < s->tasks.bucket_count; i++) {
@@ -167,7 +182,8 @@ static void check_workers(sim *w, const pm_scheduler *s) {
     }
 }
 
-/* Each task handed out passes over the other runs that had one ready. */
+/* Each task handed out passes over the other runs of its priority that any worker could have been
+ * given one of. */
 static void check_turns(sim *w, const pm_scheduler *s, const pm_action *actions, size_t count) {
     for (size_t i = 0; i < count; i++) {
         /* A lease adopted is a turn taken. */
@@ -181,13 +197,90 @@ static void check_turns(sim *w, const pm_scheduler *s, const pm_action *actions,
         if (actions[i].alone) continue;
         for (uint64_t run = 1; run <= w->run_count; run++) {
             const pm_sched_run *other = pm_sched_run_find(s, run);
-            bool waits = other && !pm_list_empty(&other->ready);
-            if (run == actions[i].run || !waits)
+            if (run == actions[i].run || !other || pm_list_empty(&other->ready) ||
+                !is_open(w, other) || w->told[run].priority > w->told[actions[i].run].priority)
                 w->passed_over[run] = 0;
-            else if (++w->passed_over[run] > 2 * SIM_RUNS)
+            else if (w->told[run].priority == w->told[actions[i].run].priority &&
+                     ++w->passed_over[run] > SIM_PASSED_OVER)
                 sim_fail(w, "invariant 10: run %" PRIu64 " is passed over again and again", run);
         }
     }
+}
+
+/* Of the runs open to all at the last task's priority, its run had been given the least. */
+static void check_least(sim *w, const pm_scheduler *s, const pm_action *actions, size_t count) {
+    const pm_action *last = NULL;
+    int64_t charged_us = 0; /* to its run from then on, also for alone tasks */
+    for (size_t i = 0; i < count; i++) {
+        const pm_sched_task *task = pm_sched_task_find(s, actions[i].task);
+        if (actions[i].kind != PM_ACTION_TASK || !task || !task->lease) continue;
+        if (!actions[i].alone) last = &actions[i];
+        if (last == &actions[i]) charged_us = 0;
+        if (last && last->run == actions[i].run) charged_us += task->lease->charged_us;
+    }
+    const pm_sched_run *given = last ? pm_sched_run_find(s, last->run) : NULL;
+    if (!given) return;
+    int64_t had_us = given->given_us - charged_us;
+    for (uint64_t id = 1; id <= w->run_count; id++) {
+        const pm_sched_run *run = pm_sched_run_find(s, id);
+        if (!run || run == given || pm_list_empty(&run->ready) || !is_open(w, run)) continue;
+        if (w->told[id].priority == w->told[last->run].priority && run->given_us < had_us)
+            sim_fail(w,
+                     "invariant 10: run %" PRIu64 " with %lld us gives, run %" PRIu64
+                     " with %lld waits",
+                     last->run, (long long)had_us, id, (long long)run->given_us);
+    }
+}
+
+static size_t holders(const pm_scheduler *s, uint64_t run, pm_worker_id worker, size_t *its) {
+    size_t count = 0;
+    *its = 0;
+    for (const pm_link_node *node = s->words.next; node != &s->words; node = node->next) {
+        const pm_sched_worker *each = PM_OWNER(node, pm_sched_worker, word);
+        size_t held = 0;
+        for (const pm_link_node *at = each->leases.next; at != &each->leases; at = at->next) {
+            const pm_sched_task *task = PM_OWNER(at, pm_sched_lease, in_worker)->task;
+            held += task->run && task->run->id == run;
+        }
+        count += held > 0;
+        if (each->id == worker) *its = held;
+    }
+    return count;
+}
+
+/* By what the scheduler was told of the runs, and who holds what after the step: of a run that
+ * gave a task in it no holder has gone since. */
+static void check_terms(sim *w, const pm_scheduler *s, const pm_action *a) {
+    size_t its, most = w->told[a->run].max_workers;
+    size_t count = holders(s, a->run, a->worker, &its);
+    if (most && count > most)
+        sim_fail(w, "invariant 16: run %" PRIu64 " is held by %zu workers, may be by %zu", a->run,
+                 count, most);
+    if (a->kind != PM_ACTION_TASK) return;
+    if (w->told[a->run].paused)
+        sim_fail(w, "invariant 15: a task of run %" PRIu64 " goes out, which is paused", a->run);
+    const pm_sched_worker *worker = pm_sched_worker_find(s, a->worker);
+    for (uint64_t id = 1; id <= w->run_count; id++) {
+        const pm_sched_run *run = pm_sched_run_find(s, id);
+        if (!run || w->told[id].paused || w->told[id].priority <= w->told[a->run].priority)
+            continue;
+        most = w->told[id].max_workers;
+        count = holders(s, id, a->worker, &its);
+        bool normal = !pm_list_empty(&run->ready);
+        bool could = normal ? !most || count < most || (count == most && its)
+                            : !pm_list_empty(&run->ready_alone) && (!most || count < most) &&
+                                  worker && worker->lease_count == 1;
+        if (could)
+            sim_fail(w,
+                     "invariant 17: a task of run %" PRIu64 " goes to worker %" PRIu64
+                     " before one of run %" PRIu64,
+                     a->run, a->worker, id);
+    }
+}
+
+void sim_check_terms(sim *w, const pm_event *event) {
+    if (event->kind == PM_EVENT_RUN_ADDED || event->kind == PM_EVENT_RUN_TERMS)
+        w->told[event->run] = event->terms;
 }
 
 /* By what it held before the last task that this step gave it. */
@@ -196,11 +289,15 @@ static void check_shares(sim *w, const pm_scheduler *s, const pm_action *actions
         if (actions[i].kind != PM_ACTION_TASK) continue;
         const pm_sched_worker *worker = pm_sched_worker_find(s, actions[i].worker);
         if (!worker || worker->lease_count <= worker->threads + 1) continue;
-        if (2 * (worker->lease_count - 1) * s->threads >=
-            (s->ready_count + s->leased_count) * worker->threads)
+        size_t open = s->leased_count;
+        for (uint64_t id = 1; id <= w->run_count; id++) {
+            const pm_sched_run *run = pm_sched_run_find(s, id);
+            if (run && !w->told[id].paused) open += length(&run->ready) + length(&run->ready_alone);
+        }
+        if (2 * (worker->lease_count - 1) * s->threads >= open * worker->threads)
             sim_fail(w,
                      "invariant 9: worker %" PRIu64 " with %zu tasks of %zu got more than a share",
-                     worker->id, worker->lease_count, s->ready_count + s->leased_count);
+                     worker->id, worker->lease_count, open);
     }
 }
 
@@ -210,9 +307,15 @@ void sim_check_state(sim *w, const pm_action *actions, size_t count) {
     check_tasks(w, s);
     check_workers(w, s);
     check_turns(w, s, actions, count);
-    if (!s->paused && !s->draining && s->ready_count > s->alone_ready_count &&
-        !pm_list_empty(&s->idle) && !sim_memory_fails_every)
-        sim_fail(w, "invariant 8: tasks are ready and a worker is idle");
+    check_least(w, s, actions, count);
+    for (size_t i = 0; i < count; i++)
+        if (actions[i].kind == PM_ACTION_TASK) check_terms(w, s, &actions[i]);
+    if (s->paused || s->draining || pm_list_empty(&s->idle) || sim_memory_fails_every) return;
+    for (uint64_t id = 1; id <= w->run_count; id++) {
+        const pm_sched_run *run = pm_sched_run_find(s, id);
+        if (run && !pm_list_empty(&run->ready) && is_open(w, run))
+            sim_fail(w, "invariant 8: tasks of run %" PRIu64 " are ready and a worker is idle", id);
+    }
 }
 
 void sim_check_end(sim *w) {

@@ -51,6 +51,7 @@ static void submit(sim *w, sim_op *op) {
     if (run->state == SIM_RUN_OPEN || run->state == SIM_RUN_DONE) return;
     run->state = SIM_RUN_OPEN;
     op->opened = true;
+    op->terms = run->terms;
     w->done_told[op->run] = false;
     cut_tasks(w, op, run);
 }
@@ -59,12 +60,14 @@ static void retry(sim *w, sim_op *op) {
     sim_run *run = &w->runs[op->run];
     op->committed = run->state == SIM_RUN_DONE;
     if (!op->committed) return;
-    memset(run->errors, 0, sizeof run->errors);
-    /* What was blamed before is forgiven, and the truth with it. */
-    memset(run->blamed, 0, sizeof run->blamed);
-    memset(run->suspect, 0, sizeof run->suspect);
+    for (uint64_t item = 0; item < run->items; item++) {
+        if (op->value && (!run->errors[item] || item % 2 != op->value - 1)) continue;
+        /* What was blamed before is forgiven, and the truth with it. */
+        run->errors[item] = run->blamed[item] = run->suspect[item] = 0;
+    }
     cut_tasks(w, op, run);
     op->opened = op->made_count > 0;
+    op->terms = run->terms;
     if (op->opened) run->state = SIM_RUN_OPEN;
     w->done_told[op->run] = false;
 }
@@ -126,6 +129,17 @@ static void finish(sim *w, sim_op *op) {
         w->runs[op->run].state = SIM_RUN_DONE;
 }
 
+/* A change that comes late, behind a newer one, must not undo it. */
+static void terms(sim *w, sim_op *op) {
+    sim_run *run = &w->runs[op->run];
+    op->committed = run->state != SIM_RUN_NONE;
+    if (op->committed && op->value >= run->terms_number) {
+        run->terms = op->terms;
+        run->terms_number = op->value;
+    }
+    op->terms = run->terms;
+}
+
 /* One transaction: all that is queued. */
 void sim_store_commit(sim *w) {
     if (w->store.full_until_ms > w->now_ms) {
@@ -142,6 +156,7 @@ void sim_store_commit(sim *w) {
         case SIM_OP_BLAME: blame(w, op); break;
         case SIM_OP_CANCEL: cancel(w, op); break;
         case SIM_OP_RETRY: retry(w, op); break;
+        case SIM_OP_TERMS: terms(w, op); break;
         case SIM_OP_FINISH: finish(w, op); break;
         }
         if (w->store.finished_count < SIM_OPS) w->store.finished[w->store.finished_count++] = *op;

@@ -118,13 +118,35 @@ static bool cut(const sim *w, const sim_event *message) {
     return false;
 }
 
-/* ---- clients: submit until acknowledged, sometimes cancel or retry ---- */
+/* ---- clients: submit until acknowledged, sometimes cancel, retry or change terms ---- */
+
+/* Some runs are left alone; the others are paused, moved and capped while faults are on. */
+static void choose_terms(sim *w, sim_run *run) {
+    if (!run->terms_ms || run->terms_ms > w->now_ms) return;
+    run->terms_ms = w->now_ms + 500 + (int64_t)sim_below(w, 12000);
+    run->terms_asked++;
+    switch (sim_below(w, 3)) {
+    case 0: run->wanted.paused = !run->wanted.paused; break;
+    case 1: run->wanted.priority = (int)sim_below(w, 3) - 1; break;
+    case 2: run->wanted.max_workers = (uint32_t)sim_below(w, 4); break;
+    }
+}
+
+static void ask_terms(sim *w, uint64_t id) {
+    sim_run *run = &w->runs[id];
+    if (w->faults) choose_terms(w, run);
+    if (!run->acknowledged || run->terms_asked == run->terms_had) return;
+    sim_event message = {
+        .kind = SIM_TERMS, .run = id, .value = run->terms_asked, .terms = run->wanted};
+    sim_send(w, &message);
+}
 
 static void clients(sim *w) {
     for (size_t i = 1; i <= w->run_count; i++) {
         sim_run *run = &w->runs[i];
         sim_event message = {.run = i};
         if (run->submit_ms > w->now_ms) continue;
+        ask_terms(w, i);
         if (run->cancel_asked && run->cancel_ms <= w->now_ms && run->acknowledged) {
             message.kind = SIM_CANCEL;
             if (!run->answered) sim_send(w, &message);
@@ -133,6 +155,7 @@ static void clients(sim *w) {
             sim_send(w, &message);
         } else if (run->retry_asked && run->state == SIM_RUN_DONE) {
             message.kind = SIM_RETRY;
+            message.value = sim_below(w, 3); /* all errors, or those of every second item */
             run->retry_asked = false;
             sim_send(w, &message);
         }
@@ -151,6 +174,8 @@ static void answer(sim *w, const sim_event *event) {
                      (unsigned long long)event->run);
     } else if (event->first == SIM_CANCEL) {
         run->answered = true;
+    } else if (event->first == SIM_TERMS && event->value > run->terms_had) {
+        run->terms_had = event->value;
     }
 }
 
@@ -207,6 +232,8 @@ static void setup(sim *w) {
         run->cancel_asked = sim_chance(w, 100);
         run->cancel_ms = run->submit_ms + (int64_t)sim_below(w, 30000);
         run->retry_asked = sim_chance(w, 200);
+        if (sim_chance(w, 500)) run->terms_ms = run->submit_ms + (int64_t)sim_below(w, 8000);
+        run->terms.priority = run->wanted.priority = (int)sim_below(w, 3) - 1;
         for (uint64_t item = 0; item < run->items; item++) {
             run->poison_crash[item] = sim_chance(w, 25);
             run->poison_hang[item] = !run->poison_crash[item] && sim_chance(w, 12);
@@ -226,6 +253,7 @@ static bool drained(const sim *w) {
         const sim_run *run = &w->runs[i];
         if (run->cancel_asked && !run->answered) return false;
         if (!run->acknowledged || run->state == SIM_RUN_OPEN) return false;
+        if (run->terms_asked != run->terms_had) return false;
     }
     return w->store.queued == 0 && w->store.finished_count == 0;
 }
@@ -242,6 +270,7 @@ static void dispatch(sim *w, const sim_event *event) {
     case SIM_SUBMIT:
     case SIM_CANCEL:
     case SIM_RETRY:
+    case SIM_TERMS:
         if (!cut(w, event)) sim_broker_hear(w, event);
         break;
     case SIM_WELCOME:
@@ -286,6 +315,10 @@ static void calm(sim *w) {
     sim_memory_fails_every = 0;
     for (size_t i = 0; i < w->worker_count; i++)
         w->workers[i].stalled_until_ms = w->workers[i].cut_until_ms = 0;
+    for (size_t i = 1; i <= w->run_count; i++) {
+        w->runs[i].terms_asked += w->runs[i].wanted.paused;
+        w->runs[i].wanted.paused = false;
+    }
 }
 
 bool sim_history(uint64_t seed, FILE *trace, char failure[SIM_FAILURE_BYTES], uint64_t *steps) {

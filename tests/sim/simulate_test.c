@@ -7,7 +7,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { SEEDS = 500, PLANTS = 17, PLANT_SEEDS = 400 };
+enum { SEEDS = 500, PLANTS = 20, PLANT_SEEDS = 400 };
 
 extern int pm_scheduler_plant;
 int pm_scheduler_plant;
