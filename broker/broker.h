@@ -33,9 +33,13 @@ pm_status pm_broker_run(const pm_broker_options *options);
 typedef struct pm_seat {
     pm_map_node by_id;
     pm_link_node in_order;
-    char name[80];      /* host:pid */
+    char name[80]; /* host:pid */
+    char isa[16], engine_version[32];
     uint64_t worker_id; /* in the database; 0: not known yet */
     uint64_t items_done;
+    double rate;      /* of items, decaying; pm_broker_seat_rate */
+    int64_t rate_ms;  /* when that was so */
+    int64_t since_ms; /* its first Hello */
     uint32_t threads;
     bool here;  /* welcomed */
     bool waits; /* its Hello waits for the store to know it */
@@ -100,6 +104,9 @@ pm_worker_id pm_broker_worker_id(const pm_peer *peer);
 pm_peer pm_broker_worker_peer(pm_worker_id id);
 pm_seat *pm_broker_seat(const pm_broker *b, pm_worker_id id);
 void pm_broker_drop_seat(pm_broker *b, pm_worker_id id);
+void pm_broker_seat_count(pm_seat *seat); /* one item more */
+/* Items a second over about the last quarter of a minute. */
+double pm_broker_seat_rate(const pm_seat *seat);
 void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *message);
 void pm_broker_greet(pm_broker *b, pm_op *op); /* WORKER_SEEN came back */
 

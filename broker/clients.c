@@ -1,5 +1,6 @@
-/* Owns what clients ask: submit, status, cancel, retry. Answers status from memory; everything
- * that changes something goes to the store and is answered after its commit (commits.c). */
+/* Owns what clients ask: submit, status, cancel, retry, other terms, drain. Answers status from
+ * memory; everything that changes something goes to the store and is answered after its commit
+ * (commits.c). */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +111,8 @@ static pm_status make_submit(pm_broker *b, const pm_message *message, pm_op *op)
         return pm_fail(PM_E_MISMATCH, "submit: the request id is not that of its content");
     snprintf(out->engine_version, sizeof out->engine_version, "%s", PM_ENGINE_VERSION);
     out->foreground = submit->foreground;
+    out->terms.priority = submit->priority;
+    out->terms.max_workers = submit->max_workers;
     out->task_items = b->options.task_items;
     return PM_OK;
 }
@@ -140,12 +143,84 @@ static void hear_submit(pm_broker *b, const pm_peer *peer, const pm_message *mes
     ask_store(b, peer, number, op, op ? make_submit(b, message, op) : PM_OK);
 }
 
-static void hear_run_verb(pm_broker *b, const pm_peer *peer, pm_op_kind kind, uint32_t number,
-                          uint64_t run) {
+static void hear_cancel(pm_broker *b, const pm_peer *peer, const Pm__Wire__Cancel *cancel) {
+    if (refuse_full(b, peer, cancel->request)) return;
+    pm_op *op = pm_op_new(PM_OP_CANCEL);
+    if (op) op->run.run_id = cancel->run;
+    ask_store(b, peer, cancel->request, op, PM_OK);
+}
+
+static void hear_retry(pm_broker *b, const pm_peer *peer, const Pm__Wire__Retry *retry) {
+    if (refuse_full(b, peer, retry->request)) return;
+    pm_op *op = pm_op_new(PM_OP_RETRY);
+    pm_status status = PM_OK;
+    if (op) {
+        op->run.run_id = retry->run;
+        if (retry->stage && !(op->run.stage = strdup(retry->stage))) status = PM_E_MEMORY;
+        if (retry->reason && !(op->run.reason = strdup(retry->reason))) status = PM_E_MEMORY;
+        if (retry->image && !(op->run.image = strdup(retry->image))) status = PM_E_MEMORY;
+        if (status) pm_fail(status, "retry: out of memory");
+    }
+    ask_store(b, peer, retry->request, op, status);
+}
+
+static void hear_terms(pm_broker *b, const pm_peer *peer, uint32_t number,
+                       const pm_op_terms *asked) {
     if (refuse_full(b, peer, number)) return;
-    pm_op *op = pm_op_new(kind);
-    if (op) op->run.run_id = run;
+    pm_op *op = pm_op_new(PM_OP_TERMS);
+    if (op) op->terms = *asked;
     ask_store(b, peer, number, op, PM_OK);
+}
+
+static void hear_pause(pm_broker *b, const pm_peer *peer, const Pm__Wire__Pause *pause) {
+    pm_op_terms asked = {
+        .run_id = pause->run, .set_paused = true, .terms.paused = pause->paused != 0};
+    hear_terms(b, peer, pause->request, &asked);
+}
+
+static void hear_prioritize(pm_broker *b, const pm_peer *peer,
+                            const Pm__Wire__Prioritize *prioritize) {
+    pm_op_terms asked = {
+        .run_id = prioritize->run, .set_priority = true, .terms.priority = prioritize->priority};
+    hear_terms(b, peer, prioritize->request, &asked);
+}
+
+static void hear_limit(pm_broker *b, const pm_peer *peer, const Pm__Wire__Limit *limit) {
+    pm_op_terms asked = {
+        .run_id = limit->run, .set_max_workers = true, .terms.max_workers = limit->max_workers};
+    hear_terms(b, peer, limit->request, &asked);
+}
+
+/* By its name, its host, or all that are here; who comes later is welcome. */
+static bool is_meant(const pm_seat *seat, const char *who) {
+    const char *colon = strrchr(seat->name, ':');
+    size_t host = colon ? (size_t)(colon - seat->name) : strlen(seat->name);
+    if (strcmp(who, "all") == 0 || strcmp(who, seat->name) == 0) return true;
+    return strlen(who) == host && strncmp(who, seat->name, host) == 0;
+}
+
+static void hear_drain(pm_broker *b, const pm_peer *peer, const Pm__Wire__DrainWorkers *drain) {
+    char text[160];
+    Pm__Wire__Done done = PM__WIRE__DONE__INIT;
+    pm_link_node *next;
+    done.request = drain->request;
+    for (pm_link_node *node = b->seat_order.next; node != &b->seat_order; node = next) {
+        const pm_seat *seat = PM_OWNER(node, pm_seat, in_order);
+        pm_event event = {.kind = PM_EVENT_DRAIN, .worker = seat->by_id.key};
+        next = node->next;
+        if (!seat->here || !is_meant(seat, drain->who)) continue;
+        pm_log(PM_LOG_INFO, "worker.drain", "worker=" PM_QUOTED, seat->name);
+        pm_broker_feed(b, &event);
+        done.count++;
+    }
+    if (!done.count && strcmp(drain->who, "all") != 0) {
+        snprintf(text, sizeof text, "no worker '%.80s' is here; `parchmill workers` lists them",
+                 drain->who);
+        pm_broker_refuse(b, peer, "not-found", text, drain->request);
+        return;
+    }
+    Pm__Wire__Message message = pm_wire_done(&done);
+    pm_broker_send(b, peer, &message, NULL, 0);
 }
 
 static void put_run(const pm_broker *b, pm_run *run, Pm__Wire__RunStatus *out) {
@@ -163,6 +238,26 @@ static void put_run(const pm_broker *b, pm_run *run, Pm__Wire__RunStatus *out) {
     out->leased = pm_scheduler_run_leases(b->scheduler, run->id);
     out->model = run->model;
     out->data_set = run->data_name;
+    out->has_priority = out->has_paused = out->has_max_workers = out->has_workers = true;
+    out->priority = run->terms.priority;
+    out->paused = run->terms.paused;
+    out->max_workers = run->terms.max_workers;
+    out->workers = (uint32_t)pm_scheduler_run_workers(b->scheduler, run->id);
+}
+
+static void put_worker(const pm_broker *b, pm_seat *seat, Pm__Wire__WorkerStatus *out) {
+    pm_worker_look look = pm_scheduler_worker(b->scheduler, seat->by_id.key);
+    pm__wire__worker_status__init(out);
+    out->name = seat->name;
+    out->items_done = seat->items_done;
+    out->leases = (uint32_t)look.leases;
+    out->threads = seat->threads;
+    out->isa = seat->isa;
+    out->engine_version = seat->engine_version;
+    out->state = (char *)(look.stopped ? "draining" : look.leases ? "working" : "idle");
+    out->has_silent_ms = out->has_rate = true;
+    out->silent_ms = (uint64_t)look.silent_ms;
+    out->rate = pm_broker_seat_rate(seat);
 }
 
 /* Room for every run and seat at once; pointers behind the structs they point to. */
@@ -182,13 +277,9 @@ static void fill_status(pm_broker *b, uint64_t wanted, status_answer *room, Pm__
     for (pm_link_node *node = b->seat_order.next; node != &b->seat_order; node = node->next) {
         pm_seat *seat = PM_OWNER(node, pm_seat, in_order);
         if (!seat->here) continue;
-        Pm__Wire__WorkerStatus *worker = &room->workers[out->n_workers];
-        pm__wire__worker_status__init(worker);
-        worker->name = seat->name;
-        worker->items_done = seat->items_done;
-        worker->leases = (uint32_t)pm_scheduler_worker(b->scheduler, seat->by_id.key).leases;
-        worker->threads = seat->threads;
-        room->worker_pointers[out->n_workers++] = worker;
+        put_worker(b, seat, &room->workers[out->n_workers]);
+        room->worker_pointers[out->n_workers] = &room->workers[out->n_workers];
+        out->n_workers++;
     }
     out->runs = room->run_pointers;
     out->workers = room->worker_pointers;
@@ -250,9 +341,17 @@ void pm_broker_hear_client(pm_broker *b, const pm_peer *peer, const pm_message *
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_STATUS_REQUEST) {
         hear_status(b, peer, body->status_request);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_CANCEL) {
-        hear_run_verb(b, peer, PM_OP_CANCEL, body->cancel->request, body->cancel->run);
+        hear_cancel(b, peer, body->cancel);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_RETRY) {
-        hear_run_verb(b, peer, PM_OP_RETRY, body->retry->request, body->retry->run);
+        hear_retry(b, peer, body->retry);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_PAUSE) {
+        hear_pause(b, peer, body->pause);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_PRIORITIZE) {
+        hear_prioritize(b, peer, body->prioritize);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_LIMIT) {
+        hear_limit(b, peer, body->limit);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS) {
+        hear_drain(b, peer, body->drain_workers);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_QUERY ||
                body->body_case == PM__WIRE__MESSAGE__BODY_QUERY_MORE) {
         pm_queries_hear(b, peer, message);

@@ -31,7 +31,8 @@ static pm_status add_tasks(pm_broker *b, pm_run *run, const pm_task_list *tasks)
     pm_task_state *states = calloc(tasks->count + 1, sizeof *states);
     if (!status && !states) status = pm_fail(PM_E_MEMORY, "out of memory for tasks");
     if (!status) {
-        pm_event event = {.kind = PM_EVENT_RUN_ADDED, .run = run->id, .tasks = states};
+        pm_event event = {
+            .kind = PM_EVENT_RUN_ADDED, .run = run->id, .tasks = states, .terms = run->terms};
         for (size_t i = 0; i < tasks->count; i++) {
             const pm_task_row *row = &tasks->rows[i];
             states[event.task_count++] = (pm_task_state){.task = row->task_id,
@@ -75,6 +76,7 @@ static void submitted(pm_broker *b, pm_op *op) {
         if (!run->submitted_ms) run->submitted_ms = pm_clock_wall_ms();
     }
     bool live = submit->state == PM_RUN_QUEUED || submit->state == PM_RUN_RUNNING;
+    if (!status) run->terms = submit->terms;
     if (!status && !live && !run->spec) note_ended(run, submit);
     if (!status && live && !run->spec) {
         status = pm_run_open(run, &submit->spec, &submit->data_set);
@@ -94,6 +96,10 @@ static void submitted(pm_broker *b, pm_op *op) {
     accepted.items = submit->items;
     accepted.items_open = submit->items_open;
     accepted.results_reused = submit->results_reused;
+    accepted.has_priority = accepted.has_paused = accepted.has_max_workers = true;
+    accepted.priority = submit->terms.priority;
+    accepted.paused = submit->terms.paused;
+    accepted.max_workers = submit->terms.max_workers;
     Pm__Wire__Message message = pm_wire_accepted(&accepted);
     answer(b, op, &message);
 }
@@ -127,7 +133,7 @@ static void count_item(pm_broker *b, const pm_op *op) {
     for (pm_link_node *node = b->seat_order.next; node != &b->seat_order; node = node->next) {
         pm_seat *seat = PM_OWNER(node, pm_seat, in_order);
         if (!seat->worker_id || seat->worker_id != op->record.worker_id) continue;
-        seat->items_done++;
+        pm_broker_seat_count(seat);
         /* Busy seats come to the front, so that this stays short. */
         pm_list_push_front(&b->seat_order, node);
         return;
@@ -172,22 +178,41 @@ static void blamed(pm_broker *b, pm_op *op) {
     free(states);
 }
 
-static void cancelled(pm_broker *b, pm_op *op) {
+static void answer_done(pm_broker *b, pm_op *op, uint64_t count) {
     const pm_request *request = op->cookie;
+    Pm__Wire__Done done = PM__WIRE__DONE__INIT;
+    done.request = request->number;
+    done.count = count;
+    Pm__Wire__Message message = pm_wire_done(&done);
+    answer(b, op, &message);
+}
+
+static void terms_changed(pm_broker *b, pm_op *op) {
+    const pm_run_terms *terms = &op->terms.terms;
+    pm_event event = {
+        .kind = PM_EVENT_RUN_TERMS, .run = op->terms.run_id, .terms = op->terms.terms};
+    pm_run *run = pm_runs_find(&b->runs, op->terms.run_id);
+    if (run && op->terms.changed) {
+        run->terms = *terms;
+        pm_log(PM_LOG_INFO, "run.terms", "run=%" PRIu64 " priority=%d paused=%d max_workers=%u",
+               run->id, terms->priority, terms->paused, terms->max_workers);
+        pm_broker_feed(b, &event);
+    }
+    answer_done(b, op, op->terms.changed);
+}
+
+static void cancelled(pm_broker *b, pm_op *op) {
     pm_event event = {.kind = PM_EVENT_RUN_CANCELLED, .run = op->run.run_id};
     pm_run *run = pm_runs_find(&b->runs, op->run.run_id);
     if (run && run->spec) {
         run->state = op->run.state;
         run->finished_ms = pm_clock_wall_ms();
+        run->terms.paused = false;
         log_run("run.cancelled", run);
         pm_broker_feed(b, &event);
         pm_run_close(&b->runs, run);
     }
-    Pm__Wire__Done done = PM__WIRE__DONE__INIT;
-    done.request = request->number;
-    done.count = op->run.count;
-    Pm__Wire__Message message = pm_wire_done(&done);
-    answer(b, op, &message);
+    answer_done(b, op, op->run.count);
 }
 
 /* Make a run live from its row, which is emptied. */
@@ -203,6 +228,7 @@ static pm_status open_row(pm_broker *b, pm_run_row *row) {
         return status;
     }
     run->state = row->state;
+    run->terms = row->terms;
     run->items_open = row->items_open;
     run->items_failed = row->items_failed;
     run->submitted_ms = row->submitted_ms;
@@ -226,7 +252,6 @@ static pm_status open_row(pm_broker *b, pm_run_row *row) {
 }
 
 static void retried(pm_broker *b, pm_op *op) {
-    const pm_request *request = op->cookie;
     if (op->run.run) {
         pm_status status = open_row(b, op->run.run);
         if (status) {
@@ -235,11 +260,7 @@ static void retried(pm_broker *b, pm_op *op) {
         }
         log_run("run.retried", pm_runs_find(&b->runs, op->run.run_id));
     }
-    Pm__Wire__Done done = PM__WIRE__DONE__INIT;
-    done.request = request->number;
-    done.count = op->run.count;
-    Pm__Wire__Message message = pm_wire_done(&done);
-    answer(b, op, &message);
+    answer_done(b, op, op->run.count);
 }
 
 static void finished(pm_broker *b, const pm_op *op) {
@@ -247,6 +268,7 @@ static void finished(pm_broker *b, const pm_op *op) {
     /* New tasks may have come meanwhile; then the run is done another time. */
     if (!run || op->status || pm_scheduler_has_run(b->scheduler, run->id)) return;
     run->state = PM_RUN_DONE;
+    run->terms.paused = false;
     run->finished_ms = pm_clock_wall_ms();
     log_run("run.done", run);
     pm_run_close(&b->runs, run);
@@ -276,6 +298,12 @@ static void take(pm_broker *b, pm_op *op) {
             answer_refused(b, op);
         else
             cancelled(b, op);
+        break;
+    case PM_OP_TERMS:
+        if (op->status)
+            answer_refused(b, op);
+        else
+            terms_changed(b, op);
         break;
     case PM_OP_RETRY:
         if (op->status)

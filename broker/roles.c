@@ -24,6 +24,10 @@ static const struct {
     {PM__WIRE__MESSAGE__BODY_RETRY, CLIENT},
     {PM__WIRE__MESSAGE__BODY_QUERY, CLIENT},
     {PM__WIRE__MESSAGE__BODY_QUERY_MORE, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_PAUSE, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_PRIORITIZE, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_LIMIT, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS, CLIENT},
 };
 
 bool pm_role_may(pm_role role, Pm__Wire__Message__BodyCase verb) {

@@ -80,13 +80,17 @@ static pm_status read_row(void *user, size_t count, const pm_value *v) {
     run->configurations = (uint64_t)v[8].integer;
     run->submitted_ms = v[9].integer;
     run->finished_ms = v[10].kind == PM_VALUE_INTEGER ? v[10].integer : 0;
+    run->terms = (pm_run_terms){.priority = (int)v[11].integer,
+                                .paused = v[12].integer != 0,
+                                .max_workers = (uint32_t)v[13].integer};
     return PM_OK;
 }
 
 pm_status pm_runs_read(pm_runs *runs, const char *db) {
     static const char sql[] =
         "SELECT run, name, state, model, data_set, items, items_done, items_failed,"
-        " configurations, submitted_ms, finished_ms FROM run_progress ORDER BY run";
+        " configurations, submitted_ms, finished_ms, priority, paused, max_workers"
+        " FROM run_progress ORDER BY run";
     pm_query *query = NULL;
     pm_query_limits limits = pm_query_default_limits;
     pm_query_sink sink = {.user = runs, .row = read_row};

@@ -14,6 +14,7 @@ typedef struct pm_run {
     uint64_t id;
     char name[128], model[64], data_name[256];
     pm_run_state state;
+    pm_run_terms terms;
     uint64_t items, items_open, items_failed, configurations;
     int64_t submitted_ms, finished_ms; /* wall; finished 0: not yet */
     /* live runs only */

@@ -21,6 +21,7 @@
 #include <stdint.h>
 
 #include "lib/base/status.h"
+#include "lib/base/terms.h"
 
 typedef struct pm_scheduler pm_scheduler;
 
@@ -31,7 +32,6 @@ enum {
     PM_CREDIT_MAX = 1024,      /* of one worker; more is cut */
     PM_WORKERS_MAX = 16384,    /* connections; more are refused */
     PM_SCHEDULER_GHOSTS = 256, /* lost workers whose last items are remembered */
-    PM_PRIORITY_MOST = 100,    /* of a run; the least is its negative */
     PM_GHOST_MS = 10 * 60 * 1000
 };
 
@@ -58,13 +58,6 @@ typedef struct pm_task_state {
     bool alone;       /* set aside: one item, retried last and alone */
     uint32_t crashes; /* how often it was in hand, the first time included */
 } pm_task_state;
-
-/* What its owner may change of a run at any time. All zero is what a run has unless told. */
-typedef struct pm_run_terms {
-    int priority;         /* -PM_PRIORITY_MOST .. PM_PRIORITY_MOST, the greater goes first */
-    bool paused;          /* no task goes out; what is out is finished */
-    uint32_t max_workers; /* that may hold leases of it at a time; 0: any number */
-} pm_run_terms;
 
 typedef struct pm_held_lease {
     uint64_t task, next;

@@ -1,15 +1,17 @@
 /* Owns what workers say: messages into the scheduler's events. Trusts nothing in them: ids come
  * from the transport, tokens are the scheduler's to judge. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "broker/broker.h"
 #include "broker/records.h"
+#include "lib/base/clock.h"
 #include "lib/base/log.h"
 
-enum { ID_BYTES_MAX = 7, HELD_MAX = 4096, THREADS_MOST = 1024 };
+enum { ID_BYTES_MAX = 7, HELD_MAX = 4096, THREADS_MOST = 1024, RATE_MS = 15000 };
 
 pm_worker_id pm_broker_worker_id(const pm_peer *peer) {
     pm_worker_id id = peer->id_size;
@@ -35,6 +37,24 @@ void pm_broker_drop_seat(pm_broker *b, pm_worker_id id) {
     pm_map_remove(&b->seats, &seat->by_id);
     pm_node_unlink(&seat->in_order);
     free(seat);
+}
+
+/* An exponential average, put right for what it has not seen yet. */
+static double decayed(const pm_seat *seat, int64_t now_ms) {
+    return seat->rate * exp(-(double)(now_ms - seat->rate_ms) / RATE_MS);
+}
+
+void pm_broker_seat_count(pm_seat *seat) {
+    int64_t now_ms = pm_clock_ms();
+    seat->items_done++;
+    seat->rate = decayed(seat, now_ms) + 1e3 / RATE_MS;
+    seat->rate_ms = now_ms;
+}
+
+double pm_broker_seat_rate(const pm_seat *seat) {
+    int64_t now_ms = pm_clock_ms();
+    double seen = 1 - exp(-(double)(now_ms - seat->since_ms) / RATE_MS);
+    return seen > 0 ? decayed(seat, now_ms) / seen : 0;
 }
 
 static bool read_token(const ProtobufCBinaryData *bytes, pm_token *out) {
@@ -83,6 +103,7 @@ static pm_seat *take_seat(pm_broker *b, pm_worker_id id, const Pm__Wire__Hello *
         if (b->seats.count >= 2 * PM_WORKERS_MAX) return NULL;
         seat = calloc(1, sizeof *seat);
         if (!seat) return NULL;
+        seat->since_ms = seat->rate_ms = pm_clock_ms();
         pm_map_insert(&b->seats, id, &seat->by_id);
         pm_list_push_back(&b->seat_order, &seat->in_order);
     }
@@ -90,6 +111,8 @@ static pm_seat *take_seat(pm_broker *b, pm_worker_id id, const Pm__Wire__Hello *
              hello->pid);
     for (char *c = seat->name; *c; c++)
         if ((unsigned char)*c < 0x21 || *c == '"') *c = '?';
+    snprintf(seat->isa, sizeof seat->isa, "%s", hello->isa ? hello->isa : "");
+    snprintf(seat->engine_version, sizeof seat->engine_version, "%s", hello->engine_version);
     seat->threads = hello->threads;
     return seat;
 }

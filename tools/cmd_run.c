@@ -14,7 +14,9 @@ typedef struct session {
 } session;
 
 static pm_status prepare(const pm_options *options, session *s) {
+    pm_run_terms terms;
     pm_status status = pm_options_operands(options, "", 0, 0);
+    if (!status) status = pm_job_terms(options, &terms);
     if (!status)
         status = pm_foreground_workers(options, &s->foreground.workers, &s->foreground.threads);
     if (!status) status = pm_image_setup("parchmill");

@@ -15,6 +15,7 @@ enum { CALL_MS = 5000, WATCH_MS = 500 };
 
 typedef struct run_line {
     uint64_t run, items, done, failed, configurations;
+    pm_run_terms terms;
     char state[16], name[128], model[64], data_set[128];
 } run_line;
 
@@ -64,6 +65,7 @@ static pm_status from_broker(pm_client *client, uint64_t run, run_list *list) {
         line->done = r->items_done;
         line->failed = r->items_failed;
         line->configurations = r->configurations;
+        line->terms = (pm_run_terms){r->priority, r->paused != 0, r->max_workers};
         copy(line->state, sizeof line->state, r->state);
         copy(line->name, sizeof line->name, r->name);
         copy(line->model, sizeof line->model, r->model);
@@ -76,8 +78,8 @@ static pm_status from_broker(pm_client *client, uint64_t run, run_list *list) {
 /* ---- from the database ---- */
 
 static const char runs_sql[] =
-    "SELECT run, items, items_done, items_failed, configurations, state, name, model, data_set"
-    " FROM run_progress WHERE ?1 = 0 OR run = ?1 ORDER BY run";
+    "SELECT run, items, items_done, items_failed, configurations, state, name, model, data_set,"
+    " priority, paused, max_workers FROM run_progress WHERE ?1 = 0 OR run = ?1 ORDER BY run";
 
 static pm_status take_row(void *user, size_t count, const pm_value *v) {
     run_line *line = NULL;
@@ -93,6 +95,9 @@ static pm_status take_row(void *user, size_t count, const pm_value *v) {
     copy(line->name, sizeof line->name, v[6].text);
     copy(line->model, sizeof line->model, v[7].text);
     copy(line->data_set, sizeof line->data_set, v[8].text);
+    line->terms = (pm_run_terms){.priority = (int)v[9].integer,
+                                 .paused = v[10].integer != 0,
+                                 .max_workers = (uint32_t)v[11].integer};
     return PM_OK;
 }
 
@@ -124,13 +129,14 @@ static void print_json(const run_list *list) {
     json_t *runs = json_array();
     for (size_t i = 0; i < list->count; i++) {
         const run_line *l = &list->lines[i];
-        json_array_append_new(runs,
-                              json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I}", "run",
-                                        (json_int_t)l->run, "state", l->state, "name", l->name,
-                                        "model", l->model, "data_set", l->data_set, "images",
-                                        (json_int_t)l->items, "images_done", (json_int_t)l->done,
-                                        "images_failed", (json_int_t)l->failed, "configurations",
-                                        (json_int_t)l->configurations));
+        json_array_append_new(
+            runs,
+            json_pack("{s:I, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:b, s:I}", "run",
+                      (json_int_t)l->run, "state", l->state, "name", l->name, "model", l->model,
+                      "data_set", l->data_set, "images", (json_int_t)l->items, "images_done",
+                      (json_int_t)l->done, "images_failed", (json_int_t)l->failed, "configurations",
+                      (json_int_t)l->configurations, "priority", l->terms.priority, "paused",
+                      (int)l->terms.paused, "max_workers", (json_int_t)l->terms.max_workers));
     }
     json_t *root =
         json_pack("{s:o, s:o, s:o}", "runs", runs, "paused",
@@ -144,14 +150,15 @@ static void print_json(const run_list *list) {
 static void print_table(const run_list *list) {
     if (!list->count) puts("no runs");
     if (list->count)
-        printf("%5s  %-9s %13s %7s %8s  %-16s %-16s %s\n", "RUN", "STATE", "IMAGES", "FAILED",
-               "CONFIGS", "MODEL", "DATA SET", "NAME");
+        printf("%5s  %-9s %4s %13s %7s %8s  %-16s %-16s %s\n", "RUN", "STATE", "PRIO", "IMAGES",
+               "FAILED", "CONFIGS", "MODEL", "DATA SET", "NAME");
     for (size_t i = 0; i < list->count; i++) {
         const run_line *l = &list->lines[i];
         char images[48];
         snprintf(images, sizeof images, "%" PRIu64 "/%" PRIu64, l->done, l->items);
-        printf("%5" PRIu64 "  %-9s %13s %7" PRIu64 " %8" PRIu64 "  %-16s %-16s %s\n", l->run,
-               l->state, images, l->failed, l->configurations, l->model, l->data_set, l->name);
+        printf("%5" PRIu64 "  %-9s %4d %13s %7" PRIu64 " %8" PRIu64 "  %-16s %-16s %s\n", l->run,
+               l->terms.paused ? "paused" : l->state, l->terms.priority, images, l->failed,
+               l->configurations, l->model, l->data_set, l->name);
     }
     if (list->from_broker) printf("%zu worker%s\n", list->workers, list->workers == 1 ? "" : "s");
     if (list->paused[0]) printf("paused: %s\n", list->paused);
@@ -180,6 +187,8 @@ static pm_status watch(const pm_options *options, pm_place *place, uint64_t run)
                                    .items_done = line->done,
                                    .items_failed = line->failed,
                                    .workers = list.workers,
+                                   .priority = line->terms.priority,
+                                   .held = line->terms.paused,
                                    .paused = list.paused[0] ? list.paused : NULL};
         pm_progress_show(&progress, &state, pm_clock_ms());
         done = ended(line) || pm_stop_asked;

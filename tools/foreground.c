@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "tools/job.h"
 
 enum { POLL_MS = 150, CALL_MS = 1000, CALL_MOST_MS = 32000, FULL_REST_MS = 1000 };
 
@@ -33,11 +34,14 @@ static void pause_line(pm_foreground *f) {
  */
 static pm_status submit(pm_foreground *f) {
     pm_accepted accepted;
+    pm_run_terms terms;
     int timeout_ms = CALL_MS;
+    pm_status read = pm_job_terms(f->options, &terms);
+    if (read) return read;
     for (;;) {
         if (pm_stop_asked) return stopped();
-        pm_status status =
-            pm_client_submit(f->place.client, f->spec, f->data_set, true, timeout_ms, &accepted);
+        pm_status status = pm_client_submit(f->place.client, f->spec, f->data_set, &terms, true,
+                                            timeout_ms, &accepted);
         if (!status) break;
         if (status != PM_E_TIMEOUT && status != PM_E_FULL) return status;
         if (status == PM_E_FULL) pause_line(f);
@@ -50,6 +54,12 @@ static pm_status submit(pm_foreground *f) {
     f->summary.items = accepted.items;
     f->summary.items_done = f->summary.items_before = accepted.items - accepted.items_open;
     f->summary.results_reused = accepted.results_reused;
+    /* Nobody else can ask a private broker to let it go on. */
+    if (accepted.terms.paused && f->place.supervisor)
+        return pm_fail(
+            PM_E_BUSY, "run %llu is paused; `parchmill resume %llu --db %s` lets it go on",
+            (unsigned long long)accepted.run, (unsigned long long)accepted.run, f->summary.db);
+    pm_job_tell_terms(f->options, &accepted);
     return PM_OK;
 }
 
@@ -83,6 +93,8 @@ static pm_status look(pm_foreground *f, bool *done) {
                                    .items_done = run->items_done,
                                    .items_failed = run->items_failed,
                                    .workers = all->n_workers,
+                                   .priority = run->priority,
+                                   .held = run->paused,
                                    .paused = all->paused};
         f->summary.items_done = run->items_done;
         f->summary.items_failed = run->items_failed;

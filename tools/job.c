@@ -80,3 +80,33 @@ pm_status pm_job_open(const pm_options *options, pm_data_set *data_set, pm_order
 pm_status pm_job_open_gather(const pm_options *options, pm_data_set *data_set, pm_order *order) {
     return open_all(options, true, data_set, order);
 }
+
+pm_status pm_job_terms(const pm_options *options, pm_run_terms *out) {
+    pm_run_terms terms = {0};
+    size_t workers = 0;
+    pm_status status = PM_OK;
+    if (pm_options_given(options, PM_OPT_PRIORITY))
+        status = pm_options_int(options, PM_OPT_PRIORITY, -PM_PRIORITY_MOST, PM_PRIORITY_MOST,
+                                &terms.priority);
+    if (!status && pm_options_given(options, PM_OPT_MAX_WORKERS))
+        status = pm_options_size(options, PM_OPT_MAX_WORKERS, 0, UINT32_MAX, &workers);
+    if (status) return status;
+    terms.max_workers = (uint32_t)workers;
+    *out = terms;
+    return PM_OK;
+}
+
+void pm_job_tell_terms(const pm_options *options, const pm_accepted *a) {
+    pm_run_terms asked = {0};
+    if (!a->existed || pm_job_terms(options, &asked)) return;
+    if (pm_options_given(options, PM_OPT_PRIORITY) && asked.priority != a->terms.priority)
+        fprintf(stderr, "note: it keeps its priority %d; `parchmill priority %llu %d` changes it\n",
+                a->terms.priority, (unsigned long long)a->run, asked.priority);
+    if (pm_options_given(options, PM_OPT_MAX_WORKERS) && asked.max_workers != a->terms.max_workers)
+        fprintf(stderr,
+                "note: it keeps max-workers %u; `parchmill max-workers %llu %u` changes it\n",
+                a->terms.max_workers, (unsigned long long)a->run, asked.max_workers);
+    if (a->terms.paused)
+        fprintf(stderr, "note: it is paused; `parchmill resume %llu` lets it go on\n",
+                (unsigned long long)a->run);
+}

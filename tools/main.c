@@ -35,7 +35,21 @@ static const pm_command commands[] = {
     {"status", PM_CMD_STATUS, "[RUN]", "how far the runs are", pm_cmd_status,
      "  parchmill status --db results.db\n  parchmill status 3 --broker URL --watch\n"},
     {"cancel", PM_CMD_CANCEL, "RUN", "drop what a run has not computed yet", pm_cmd_cancel, ""},
-    {"retry", PM_CMD_RETRY, "RUN", "compute a run's failed results again", pm_cmd_retry, ""},
+    {"pause", PM_CMD_PAUSE, "RUN", "give out nothing more of a run; what is in work is finished",
+     pm_cmd_pause, "  parchmill pause 3 --broker ipc:///run/parchmill/broker\n"},
+    {"resume", PM_CMD_RESUME, "RUN", "let a paused run go on", pm_cmd_resume, ""},
+    {"priority", PM_CMD_PRIORITY, "RUN N", "whose turn comes first: -100 .. 100, 0 unless changed",
+     pm_cmd_priority, "  parchmill priority 3 10 --broker ipc:///run/parchmill/broker\n"},
+    {"max-workers", PM_CMD_MAX_WORKERS, "RUN N", "how many workers a run may have; 0: any number",
+     pm_cmd_max_workers, "  parchmill max-workers 3 4 --broker ipc:///run/parchmill/broker\n"},
+    {"failures", PM_CMD_FAILURES, "[RUN]", "what failed, and why", pm_cmd_failures,
+     "  parchmill failures 3 --stage decode --db results.db\n"},
+    {"retry", PM_CMD_RETRY, "RUN", "compute a run's failed results again", pm_cmd_retry,
+     "  parchmill retry 3 --stage fetch --image 'n01440764/*' --db results.db\n"},
+    {"workers", PM_CMD_WORKERS, "", "who works at a broker", pm_cmd_workers,
+     "  parchmill workers --broker ipc:///run/parchmill/broker\n"},
+    {"drain", PM_CMD_DRAIN, "WORKER|HOST|all", "let workers finish what they have in hand and go",
+     pm_cmd_drain, "  parchmill drain node7 --broker ipc:///run/parchmill/broker\n"},
     {"sql", PM_CMD_SQL, "'SELECT ...'", "ask the database, read-only", pm_cmd_sql,
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
@@ -78,7 +92,7 @@ static void print_overview(FILE *out) {
           "usage: parchmill COMMAND [OPTION...]\n\n",
           out);
     for (const pm_command *c = commands; c->name; c++)
-        fprintf(out, "  %-10s %s\n", c->name, c->summary);
+        fprintf(out, "  %-11s %s\n", c->name, c->summary);
     fputs("\n`parchmill help COMMAND` or `parchmill COMMAND --help` explains one;\n"
           "`parchmill --version` tells the version.\n",
           out);

@@ -192,7 +192,8 @@ static pm_status parse_arguments(pm_options *options, int argc, char *const *arg
             status = add_value(options, PM_OPT_HELP, "on");
         } else if (!only_operands && strncmp(argv[i], "--", 2) == 0) {
             status = parse_option(options, argc, argv, i, &used);
-        } else if (!only_operands && argv[i][0] == '-' && argv[i][1]) {
+        } else if (!only_operands && argv[i][0] == '-' && argv[i][1] &&
+                   !isdigit((unsigned char)argv[i][1])) {
             status = pm_fail(PM_E_USAGE, "no option %.80s; options are long: --name", argv[i]);
         } else {
             status = list_add(&options->operands, argv[i], strlen(argv[i]));
@@ -329,6 +330,14 @@ const char *pm_options_text(const pm_options *options, pm_option_id id) {
 
 bool pm_options_flag(const pm_options *options, pm_option_id id) {
     return options->lists[id].count > 0;
+}
+
+pm_status pm_options_int(const pm_options *options, pm_option_id id, int least, int most,
+                         int *out) {
+    const char *text = pm_options_text(options, id);
+    char what[80];
+    snprintf(what, sizeof what, "--%s", pm_option_at(id)->name);
+    return pm_parse_int(what, text ? text : "", least, most, out);
 }
 
 pm_status pm_options_size(const pm_options *options, pm_option_id id, size_t least, size_t most,

@@ -28,6 +28,13 @@ enum {
     PM_CMD_REFRESH = 1 << 9,
     PM_CMD_DEMO = 1 << 10,
     PM_CMD_STATS = 1 << 11,
+    PM_CMD_PAUSE = 1 << 12,
+    PM_CMD_RESUME = 1 << 13,
+    PM_CMD_PRIORITY = 1 << 14,
+    PM_CMD_MAX_WORKERS = 1 << 15,
+    PM_CMD_FAILURES = 1 << 16,
+    PM_CMD_WORKERS = 1 << 17,
+    PM_CMD_DRAIN = 1 << 18,
 };
 
 typedef enum pm_option_id {
@@ -76,6 +83,11 @@ typedef enum pm_option_id {
     PM_OPT_WORKERS,
     PM_OPT_THREADS,
     PM_OPT_LIMIT,
+    PM_OPT_PRIORITY,
+    PM_OPT_MAX_WORKERS,
+    PM_OPT_STAGE,
+    PM_OPT_REASON,
+    PM_OPT_IMAGE,
     PM_OPT_NAME,
     PM_OPT_FORCE,
     PM_OPT_SPEC,
@@ -129,6 +141,8 @@ bool pm_options_flag(const pm_options *options, pm_option_id id);
 /* Whole number in least .. most. */
 pm_status pm_options_size(const pm_options *options, pm_option_id id, size_t least, size_t most,
                           size_t *out);
+/* The same with a sign. */
+pm_status pm_options_int(const pm_options *options, pm_option_id id, int least, int most, int *out);
 /* PM_E_USAGE if the option is missing: "run: --model NAME is missing". */
 pm_status pm_options_need(const pm_options *options, pm_option_id id);
 

@@ -4,7 +4,10 @@
 enum {
     SPEC = PM_CMD_RUN | PM_CMD_SUBMIT,
     HOW = SPEC | PM_CMD_ATTRIBUTE,
-    ASK = PM_CMD_STATUS | PM_CMD_CANCEL | PM_CMD_RETRY,
+    TERMS = PM_CMD_PAUSE | PM_CMD_RESUME | PM_CMD_PRIORITY | PM_CMD_MAX_WORKERS,
+    ASK = PM_CMD_STATUS | PM_CMD_CANCEL | PM_CMD_RETRY | TERMS,
+    FLEET = PM_CMD_WORKERS | PM_CMD_DRAIN,
+    FAILED = PM_CMD_RETRY | PM_CMD_FAILURES,
     STATS = PM_CMD_STATS,
 };
 
@@ -150,12 +153,15 @@ static const pm_option table[PM_OPT_COUNT] = {
                                     "output on; how far does the heat map follow (Spearman)?",
                                     PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
-                   HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH, PM_OPTION_ONE, where},
+                   HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH | PM_CMD_FAILURES, PM_OPTION_ONE,
+                   where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
-                       PM_CMD_SUBMIT | ASK | STATS | PM_CMD_SQL, PM_OPTION_ONE, where},
+                       PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                       PM_OPTION_ONE, where},
     [PM_OPT_INSECURE] = {"insecure", NULL, NULL,
                          "Allow tcp:// without encryption; this machine only (127.0.0.1).",
-                         PM_CMD_SUBMIT | ASK | STATS | PM_CMD_SQL, PM_OPTION_FLAG, where},
+                         PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                         PM_OPTION_FLAG, where},
     [PM_OPT_OUT] = {"out", "FILE", NULL,
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers); stats export: .safetensors.",
@@ -171,6 +177,21 @@ static const pm_option table[PM_OPT_COUNT] = {
                         PM_CMD_RUN | STATS, PM_OPTION_ONE, much},
     [PM_OPT_LIMIT] = {"limit", "N", NULL, "Only the first N photographs.",
                       SPEC | STATS | PM_CMD_DEMO, PM_OPTION_ONE, much},
+    [PM_OPT_PRIORITY] = {"priority", "N", NULL,
+                         "Of a new run, -100 .. 100: the greater goes first (0).", SPEC,
+                         PM_OPTION_ONE, much},
+    [PM_OPT_MAX_WORKERS] = {"max-workers", "N", NULL,
+                            "Of a new run: at most N workers work on it at a time.", SPEC,
+                            PM_OPTION_ONE, much},
+    [PM_OPT_STAGE] = {"stage", "NAME", NULL,
+                      "Only what failed there: fetch, decode, preprocess, compute, crash.", FAILED,
+                      PM_OPTION_ONE, what},
+    [PM_OPT_REASON] = {"reason", "WORD", NULL, "Only what failed for this reason.", FAILED,
+                       PM_OPTION_ONE, what},
+    [PM_OPT_IMAGE] = {"image", "GLOB", NULL,
+                      "Only photographs whose path matches: * is any text, ? one letter, [a-z] "
+                      "one of these.",
+                      FAILED, PM_OPTION_ONE, what},
     [PM_OPT_NAME] =
         {"name", "TEXT", "",
          "A name for the run; another name is another run. Of stats: what --stats calls them.",
@@ -191,7 +212,8 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_QUIET] = {"quiet", NULL, NULL, "Show errors only.",
                       PM_CMD_RUN | PM_CMD_ATTRIBUTE | STATS, PM_OPTION_FLAG, show},
     [PM_OPT_JSON] = {"json", NULL, NULL, "One JSON object on stdout instead of text.",
-                     PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK | STATS, PM_OPTION_FLAG, show},
+                     PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK | STATS | FLEET | PM_CMD_FAILURES,
+                     PM_OPTION_FLAG, show},
     [PM_OPT_HELP] = {"help", NULL, NULL, "Show this.", ~0u, PM_OPTION_FLAG, show},
 };
 

@@ -13,7 +13,8 @@ enum {
     SAMPLE_MS = 500,
     WINDOW_MS = 30000,
     BAR_MOST = 40,
-    BAR_LEAST = 8
+    BAR_LEAST = 8,
+    PARTS = 7
 };
 
 void pm_progress_init(pm_progress *progress, FILE *out, bool quiet) {
@@ -60,7 +61,7 @@ double pm_progress_rate(const pm_progress *p) {
 /* Parts from the most to the least needed; what does not fit is left out. */
 void pm_progress_line(const pm_progress *p, const pm_progress_state *s, size_t columns, char *out,
                       size_t size) {
-    char parts[5][48] = {{0}}, eta[24];
+    char parts[PARTS][48] = {{0}}, eta[24];
     double rate = pm_progress_rate(p);
     size_t used = 0;
     unsigned percent = s->items ? (unsigned)(s->items_done * 100 / s->items) : 100;
@@ -72,10 +73,12 @@ void pm_progress_line(const pm_progress *p, const pm_progress_state *s, size_t c
         snprintf(parts[3], sizeof parts[3], "ETA %s", eta);
     }
     if (s->items_failed) snprintf(parts[4], sizeof parts[4], "%" PRIu64 " failed", s->items_failed);
+    if (s->held) snprintf(parts[5], sizeof parts[5], "paused");
+    if (s->priority) snprintf(parts[6], sizeof parts[6], "priority %d", s->priority);
     if (columns >= size) columns = size - 1;
     out[0] = '\0';
     size_t text = 0;
-    for (size_t i = 0; i < 5; i++) text += parts[i][0] ? strlen(parts[i]) + 2 : 0;
+    for (size_t i = 0; i < PARTS; i++) text += parts[i][0] ? strlen(parts[i]) + 2 : 0;
     if (columns > text + BAR_LEAST + 2) {
         size_t bar = columns - text - 2;
         if (bar > BAR_MOST) bar = BAR_MOST;
@@ -85,7 +88,7 @@ void pm_progress_line(const pm_progress *p, const pm_progress_state *s, size_t c
         out[used++] = ']';
         out[used] = '\0';
     }
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < PARTS; i++) {
         size_t length = strlen(parts[i]), gap = used ? 2 : 0;
         if (!length || used + gap + length > columns) continue;
         memset(out + used, ' ', gap);
@@ -130,6 +133,8 @@ static void print_line(pm_progress *p, const pm_progress_state *s) {
         fprintf(p->out, ", %.3g images/s, about %s left", rate, eta);
     }
     if (s->items_failed) fprintf(p->out, ", %" PRIu64 " failed", s->items_failed);
+    if (s->priority) fprintf(p->out, ", priority %d", s->priority);
+    if (s->held) fputs(", paused", p->out);
     fputc('\n', p->out);
     fflush(p->out);
 }
@@ -148,6 +153,10 @@ static void pauses(pm_progress *p, const char *paused) {
 void pm_progress_show(pm_progress *p, const pm_progress_state *state, int64_t now_ms) {
     sample(p, state->items_done, now_ms);
     pauses(p, state->paused);
+    if (state->held != p->held)
+        pm_progress_say(p, state->held ? "paused by somebody; `parchmill resume` lets it go on"
+                                       : "going on");
+    p->held = state->held;
     if (p->quiet || p->paused) return;
     int64_t every_ms = p->terminal ? REDRAW_MS : LINE_EVERY_MS;
     if (p->shown_ms && now_ms - p->shown_ms < every_ms) return;

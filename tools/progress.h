@@ -12,13 +12,15 @@ typedef struct pm_progress_state {
     uint64_t items, items_done, items_failed;
     size_t workers;     /* that the broker knows of */
     const char *paused; /* NULL, or why nothing moves */
+    int priority;       /* shown unless 0 */
+    bool held;          /* somebody paused the run */
 } pm_progress_state;
 
 enum { PM_PROGRESS_SAMPLES = 64 };
 
 typedef struct pm_progress {
     FILE *out;
-    bool terminal, quiet, drawn, paused;
+    bool terminal, quiet, drawn, paused, held;
     int64_t shown_ms; /* when something was last written; 0: never */
     struct {
         int64_t at_ms;

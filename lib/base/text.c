@@ -19,6 +19,20 @@ pm_status pm_parse_size(const char *what, const char *text, size_t *out) {
     return PM_OK;
 }
 
+pm_status pm_parse_int(const char *what, const char *text, int least, int most, int *out) {
+    const char *digits = text + (*text == '-' || *text == '+');
+    char *end = NULL;
+    errno = 0;
+    long value = strtol(digits, &end, 10);
+    if (*digits < '0' || *digits > '9' || *end || errno)
+        return pm_fail(PM_E_USAGE, "%s: '%.80s' is not a whole number", what, text);
+    if (*text == '-') value = -value;
+    if (value < least || value > most)
+        return pm_fail(PM_E_USAGE, "%s: %ld is not within %d and %d", what, value, least, most);
+    *out = (int)value;
+    return PM_OK;
+}
+
 pm_status pm_parse_double(const char *what, const char *text, double *out) {
     char *end;
     errno = 0;

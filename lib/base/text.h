@@ -12,6 +12,9 @@
 pm_status pm_parse_size(const char *what, const char *text, size_t *out);
 pm_status pm_parse_double(const char *what, const char *text, double *out);
 
+/* With or without a sign, within least .. most. */
+pm_status pm_parse_int(const char *what, const char *text, int least, int most, int *out);
+
 /* A byte buffer that grows; zero-initialise, pm_buffer_fini to release. */
 typedef struct pm_buffer {
     uint8_t *bytes;

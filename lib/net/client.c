@@ -141,6 +141,12 @@ static pm_status set_request(Pm__Wire__Message *message, uint32_t number) {
     case PM__WIRE__MESSAGE__BODY_RETRY: message->retry->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_QUERY: message->query->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_QUERY_MORE: message->query_more->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_PAUSE: message->pause->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_PRIORITIZE: message->prioritize->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_LIMIT: message->limit->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS:
+        message->drain_workers->request = number;
+        return PM_OK;
     default: /* the generated enumeration has every message and one for the compiler */
         return pm_fail(PM_E_INTERNAL, "client: %s is not a request",
                        pm_wire_name(message->body_case));
@@ -281,14 +287,21 @@ static pm_status call_submit(pm_client *client, Pm__Wire__Submit *submit, const 
     if (answer.body->body_case != PM__WIRE__MESSAGE__BODY_ACCEPTED)
         return wrong_answer(client, &answer);
     const Pm__Wire__Accepted *accepted = answer.body->accepted;
-    *out = (pm_accepted){accepted->run, accepted->existed, accepted->items, accepted->items_open,
-                         accepted->results_reused};
+    *out = (pm_accepted){
+        accepted->run,
+        accepted->existed,
+        accepted->items,
+        accepted->items_open,
+        accepted->results_reused,
+        {accepted->priority, accepted->paused != 0, accepted->max_workers},
+    };
     pm_message_fini(&answer);
     return PM_OK;
 }
 
 pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_data_set *data_set,
-                           bool foreground, int timeout_ms, pm_accepted *out) {
+                           const pm_run_terms *terms, bool foreground, int timeout_ms,
+                           pm_accepted *out) {
     pm_buffer items = {0};
     char **configurations = NULL, **class_names = NULL;
     pm_sha256 id = pm_run_request_id(spec, data_set), data_hash = pm_data_set_hash(data_set);
@@ -334,6 +347,9 @@ pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_
     submit.data_name = data_set->name;
     submit.data_hash = (ProtobufCBinaryData){PM_SHA256_BYTES, data_hash.bytes};
     submit.has_foreground = submit.foreground = foreground;
+    submit.has_priority = submit.has_max_workers = terms != NULL;
+    submit.priority = terms ? terms->priority : 0;
+    submit.max_workers = terms ? terms->max_workers : 0;
     submit.n_class_names = data_set->class_name_count;
     submit.class_names = class_names;
     status = call_submit(client, &submit, &items, timeout_ms, out);
@@ -376,9 +392,49 @@ pm_status pm_client_cancel(pm_client *client, uint64_t run, int timeout_ms, uint
     return call_counted(client, &request, timeout_ms, count);
 }
 
-pm_status pm_client_retry(pm_client *client, uint64_t run, int timeout_ms, uint64_t *count) {
+pm_status pm_client_pause(pm_client *client, uint64_t run, bool paused, int timeout_ms,
+                          uint64_t *count) {
+    Pm__Wire__Pause what = PM__WIRE__PAUSE__INIT;
+    what.run = run;
+    what.paused = paused;
+    Pm__Wire__Message request = pm_wire_pause(&what);
+    return call_counted(client, &request, timeout_ms, count);
+}
+
+pm_status pm_client_prioritize(pm_client *client, uint64_t run, int priority, int timeout_ms,
+                               uint64_t *count) {
+    Pm__Wire__Prioritize what = PM__WIRE__PRIORITIZE__INIT;
+    what.run = run;
+    what.priority = priority;
+    Pm__Wire__Message request = pm_wire_prioritize(&what);
+    return call_counted(client, &request, timeout_ms, count);
+}
+
+pm_status pm_client_limit(pm_client *client, uint64_t run, uint32_t max_workers, int timeout_ms,
+                          uint64_t *count) {
+    Pm__Wire__Limit what = PM__WIRE__LIMIT__INIT;
+    what.run = run;
+    what.max_workers = max_workers;
+    Pm__Wire__Message request = pm_wire_limit(&what);
+    return call_counted(client, &request, timeout_ms, count);
+}
+
+pm_status pm_client_drain(pm_client *client, const char *who, int timeout_ms, uint64_t *count) {
+    Pm__Wire__DrainWorkers what = PM__WIRE__DRAIN_WORKERS__INIT;
+    what.who = (char *)who;
+    Pm__Wire__Message request = pm_wire_drain_workers(&what);
+    return call_counted(client, &request, timeout_ms, count);
+}
+
+pm_status pm_client_retry(pm_client *client, uint64_t run, const pm_retry_filter *filter,
+                          int timeout_ms, uint64_t *count) {
     Pm__Wire__Retry what = PM__WIRE__RETRY__INIT;
     what.run = run;
+    if (filter) {
+        what.stage = (char *)filter->stage;
+        what.reason = (char *)filter->reason;
+        what.image = (char *)filter->image;
+    }
     Pm__Wire__Message request = pm_wire_retry(&what);
     return call_counted(client, &request, timeout_ms, count);
 }

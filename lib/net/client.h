@@ -1,4 +1,5 @@
-/* Requests from the command line to a broker: submit, status, cancel, retry, query.
+/* Requests from the command line to a broker: submit, status, cancel, retry, query, pause and so
+ * on.
  *
  * One thread uses it. A call is sent again when the connection breaks in the middle (a broker that
  * restarts); every request may be repeated: a submission by its request id, the others by what
@@ -11,6 +12,7 @@
 #include <stdint.h>
 
 #include "lib/base/rows.h"
+#include "lib/base/terms.h"
 #include "lib/net/link.h"
 
 typedef struct pm_client pm_client;
@@ -56,14 +58,36 @@ typedef struct pm_accepted {
     uint64_t run;
     bool existed; /* the run was known: it goes on */
     uint64_t items, items_open, results_reused;
+    pm_run_terms terms; /* what the run has, new or not */
 } pm_accepted;
 
-/* Submit a run. `foreground`: hint that somebody waits. */
+/* Submit a run. `terms` (NULL: all zero): of a new one; a known one keeps its own. `foreground`:
+ * hint that somebody waits. */
 pm_status pm_client_submit(pm_client *client, const pm_run_spec *spec, const pm_data_set *data_set,
-                           bool foreground, int timeout_ms, pm_accepted *out);
+                           const pm_run_terms *terms, bool foreground, int timeout_ms,
+                           pm_accepted *out);
 /* run 0: all runs. fini *answer; answer->body->status. */
 pm_status pm_client_status(pm_client *client, uint64_t run, int timeout_ms, pm_message *answer);
 pm_status pm_client_cancel(pm_client *client, uint64_t run, int timeout_ms, uint64_t *count);
-pm_status pm_client_retry(pm_client *client, uint64_t run, int timeout_ms, uint64_t *count);
+
+/* Which failed results; NULL: any. */
+typedef struct pm_retry_filter {
+    const char *stage, *reason;
+    const char *image; /* GLOB over the paths */
+} pm_retry_filter;
+
+/* *count: results that are to be computed again. `filter` NULL: all that failed. */
+pm_status pm_client_retry(pm_client *client, uint64_t run, const pm_retry_filter *filter,
+                          int timeout_ms, uint64_t *count);
+/* *count: 1 where something changed, 0 where it was so already. */
+pm_status pm_client_pause(pm_client *client, uint64_t run, bool paused, int timeout_ms,
+                          uint64_t *count);
+pm_status pm_client_prioritize(pm_client *client, uint64_t run, int priority, int timeout_ms,
+                               uint64_t *count);
+/* max_workers 0: any number. */
+pm_status pm_client_limit(pm_client *client, uint64_t run, uint32_t max_workers, int timeout_ms,
+                          uint64_t *count);
+/* `who`: a worker's name (host:pid), a host, or "all"; *count: those asked to go. */
+pm_status pm_client_drain(pm_client *client, const char *who, int timeout_ms, uint64_t *count);
 
 #endif

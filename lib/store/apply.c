@@ -32,6 +32,7 @@ static void clear_answer(pm_op *op) {
         op->run.run = NULL;
         op->run.count = 0;
         break;
+    case PM_OP_TERMS: op->terms.changed = false; break;
     case PM_OP_WORKER_SEEN: op->worker.worker_id = 0; break;
     case PM_OP_STATISTICS:
         op->statistics.statistics_id = 0;
@@ -50,6 +51,7 @@ static pm_status apply(pm_store *store, pm_op *op) {
     case PM_OP_CANCEL: return pm_apply_cancel(store, &op->run);
     case PM_OP_FINISH: return pm_apply_finish(store, &op->run);
     case PM_OP_RETRY: return pm_apply_retry(store, &op->run);
+    case PM_OP_TERMS: return pm_apply_terms(store, &op->terms);
     case PM_OP_REFRESH: return pm_apply_refresh(store, &op->run);
     case PM_OP_WORKER_SEEN: return pm_apply_worker(store, &op->worker);
     case PM_OP_STATISTICS: return pm_apply_statistics(store, &op->statistics);

@@ -125,6 +125,11 @@ pm_status pm_failure_insert(pm_store *store, uint64_t run_id, uint64_t item, pm_
 pm_status pm_tasks_make(pm_store *store, uint64_t run_id, bool redo_errors, pm_task_list *made,
                         uint64_t *items_open, uint64_t *results_open);
 
+/* What people changed of a run. PM_E_NOT_FOUND. */
+pm_status pm_terms_read(pm_store *store, uint64_t run_id, pm_run_terms *out);
+/* PM_E_USAGE: out of range. */
+pm_status pm_terms_check(const pm_run_terms *terms);
+
 /* Find or make the model of the specification's first configuration. */
 pm_status pm_model_put(pm_store *store, const pm_run_spec *spec, int64_t *model_id);
 /* Find or make a convolution of a model. PM_E_PROTOCOL: it is there with other channels. */
@@ -164,6 +169,7 @@ pm_status pm_apply_poison(pm_store *store, pm_op_crash *op);
 pm_status pm_apply_cancel(pm_store *store, pm_op_run *op);
 pm_status pm_apply_finish(pm_store *store, pm_op_run *op);
 pm_status pm_apply_retry(pm_store *store, pm_op_run *op);
+pm_status pm_apply_terms(pm_store *store, pm_op_terms *op);
 pm_status pm_apply_refresh(pm_store *store, pm_op_run *op);
 pm_status pm_apply_worker(pm_store *store, pm_op_worker *op);
 pm_status pm_apply_statistics(pm_store *store, pm_op_statistics *op);

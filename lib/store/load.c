@@ -191,6 +191,7 @@ pm_status pm_store_load_run(pm_store *store, uint64_t run_id, pm_run_row *out) {
     pm_run_row run = {0};
     int64_t data_set_id = 0;
     pm_status status = read_run(store, run_id, &run, &data_set_id);
+    if (!status) status = pm_terms_read(store, run_id, &run.terms);
     if (!status) status = read_configs(store, run_id, &run.spec);
     if (!status) status = read_items(store, data_set_id, run.items, &run.data_set);
     if (!status) status = read_class_names(store, data_set_id, &run.data_set);

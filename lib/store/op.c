@@ -84,10 +84,14 @@ void pm_op_free(pm_op **op) {
     case PM_OP_FINISH:
     case PM_OP_RETRY:
     case PM_OP_REFRESH:
+        free(o->run.stage);
+        free(o->run.reason);
+        free(o->run.image);
         pm_task_list_fini(&o->run.made);
         if (o->run.run) pm_run_row_fini(o->run.run);
         free(o->run.run);
         break;
+    case PM_OP_TERMS:
     case PM_OP_WORKER_SEEN:
     case PM_OP_STATISTICS: break;
     }

@@ -40,10 +40,12 @@ static pm_status write_channels(pm_store *store, uint64_t run_id) {
 }
 
 static pm_status end_run(pm_store *store, pm_op_run *op, pm_run_state state, int64_t dropped) {
-    pm_status status = pm_db_run(
-        store, "UPDATE run SET state = ?2, items_dropped = ?3, finished_ms = ?4 WHERE run_id = ?1",
-        PM_BINDS(pm_id(op->run_id), pm_text(state_names[state]), pm_int(dropped),
-                 pm_int(pm_clock_wall_ms())));
+    pm_status status =
+        pm_db_run(store,
+                  "UPDATE run SET state = ?2, items_dropped = ?3, finished_ms = ?4, paused = 0"
+                  " WHERE run_id = ?1",
+                  PM_BINDS(pm_id(op->run_id), pm_text(state_names[state]), pm_int(dropped),
+                           pm_int(pm_clock_wall_ms())));
     op->state = state;
     return status ? status : write_channels(store, op->run_id);
 }
@@ -102,12 +104,16 @@ pm_status pm_apply_retry(pm_store *store, pm_op_run *op) {
                            "   AND r.error IS NOT NULL"
                            "  CROSS JOIN data_set_item AS i ON i.image_id = r.image_id"
                            "   AND i.data_set_id = run.data_set_id"
-                           "  WHERE run.run_id = ?1)",
-                           PM_BINDS(pm_id(op->run_id)));
+                           "  WHERE run.run_id = ?1 AND (?2 IS NULL OR r.stage = ?2)"
+                           "   AND (?3 IS NULL OR r.reason = ?3)"
+                           "   AND (?4 IS NULL OR i.path GLOB ?4))",
+                           PM_BINDS(pm_id(op->run_id), pm_text(op->stage), pm_text(op->reason),
+                                    pm_text(op->image)));
     if (status) return status;
     op->count = (uint64_t)sqlite3_changes64(store->db);
     if (op->count == 0) return PM_OK;
-    status = pm_tasks_make(store, op->run_id, true, &op->made, &items, &results);
+    /* Errors that did not match stay, and are no work. */
+    status = pm_tasks_make(store, op->run_id, false, &op->made, &items, &results);
     if (!status && (op->state == PM_RUN_DONE || op->state == PM_RUN_CANCELLED)) {
         op->state = PM_RUN_QUEUED;
         status = pm_db_run(store,
@@ -120,6 +126,59 @@ pm_status pm_apply_retry(pm_store *store, pm_op_run *op) {
     if (!op->run) return pm_fail(PM_E_MEMORY, "no memory for a run");
     return pm_store_load_run(store, op->run_id, op->run);
 }
+
+/* ---- terms ---- */
+
+pm_status pm_terms_check(const pm_run_terms *terms) {
+    if (terms->priority < -PM_PRIORITY_MOST || terms->priority > PM_PRIORITY_MOST)
+        return pm_fail(PM_E_USAGE, "a priority is within -%d .. %d, not %d", PM_PRIORITY_MOST,
+                       PM_PRIORITY_MOST, terms->priority);
+    return PM_OK;
+}
+
+pm_status pm_terms_read(pm_store *store, uint64_t run_id, pm_run_terms *out) {
+    sqlite3_stmt *statement = NULL;
+    bool row = false;
+    pm_status status =
+        pm_db_begin(store, "SELECT priority, paused, max_workers FROM run WHERE run_id = ?1",
+                    PM_BINDS(pm_id(run_id)), &statement);
+    if (status) return status;
+    status = pm_db_step(store, statement, &row);
+    if (!status && row)
+        *out = (pm_run_terms){.priority = sqlite3_column_int(statement, 0),
+                              .paused = sqlite3_column_int(statement, 1) != 0,
+                              .max_workers = (uint32_t)sqlite3_column_int64(statement, 2)};
+    pm_db_end(statement);
+    if (status || row) return status;
+    return pm_fail(PM_E_NOT_FOUND, "there is no run %llu", (unsigned long long)run_id);
+}
+
+pm_status pm_apply_terms(pm_store *store, pm_op_terms *op) {
+    pm_run_terms had;
+    pm_run_state state;
+    pm_status status = read_state(store, op->run_id, &state);
+    if (status) return status;
+    if (state == PM_RUN_DONE || state == PM_RUN_CANCELLED)
+        return pm_fail(PM_E_USAGE, "run %llu is %s already", (unsigned long long)op->run_id,
+                       state_names[state]);
+    status = pm_terms_read(store, op->run_id, &had);
+    if (status) return status;
+    pm_run_terms *now = &op->terms;
+    if (!op->set_priority) now->priority = had.priority;
+    if (!op->set_paused) now->paused = had.paused;
+    if (!op->set_max_workers) now->max_workers = had.max_workers;
+    op->changed = now->priority != had.priority || now->paused != had.paused ||
+                  now->max_workers != had.max_workers;
+    status = pm_terms_check(now);
+    if (status || !op->changed) return status;
+    return pm_db_run(store,
+                     "UPDATE run SET priority = ?2, paused = ?3, max_workers = ?4"
+                     " WHERE run_id = ?1",
+                     PM_BINDS(pm_id(op->run_id), pm_int(now->priority), pm_int(now->paused),
+                              pm_int(now->max_workers)));
+}
+
+/* ---- workers ---- */
 
 pm_status pm_apply_worker(pm_store *store, pm_op_worker *op) {
     char instance[33], name[96];

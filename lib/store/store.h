@@ -15,6 +15,7 @@
 
 #include "lib/base/hash.h"
 #include "lib/base/status.h"
+#include "lib/base/terms.h"
 #include "lib/spec/spec.h"
 #include "lib/stats/perturbation.h"
 
@@ -62,6 +63,7 @@ void pm_task_list_fini(pm_task_list *list);
 typedef struct pm_run_row {
     uint64_t run_id;
     pm_run_state state;
+    pm_run_terms terms;
     bool foreground;
     pm_run_spec spec;
     pm_data_set data_set;                     /* root as submitted */
@@ -89,6 +91,7 @@ typedef enum pm_op_kind {
     PM_OP_CANCEL,
     PM_OP_FINISH,
     PM_OP_RETRY,
+    PM_OP_TERMS,
     PM_OP_REFRESH,
     PM_OP_WORKER_SEEN,
     PM_OP_STATISTICS
@@ -103,7 +106,8 @@ typedef struct pm_op_submit {
     pm_data_set *data_set; /* heap, owned by the op */
     char engine_version[32];
     bool foreground;
-    size_t task_items; /* items a task; 0: 64 / configurations, within 1 .. 16 */
+    size_t task_items;  /* items a task; 0: 64 / configurations, within 1 .. 16 */
+    pm_run_terms terms; /* of a new run; answer: what the run has, new or not */
     /* answer */
     uint64_t run_id;
     bool existed;
@@ -182,16 +186,26 @@ typedef struct pm_op_crash {
 
 /* CANCEL drops the run's tasks and keeps its results. FINISH marks it done and writes the plain
  * channel_gradient rows; PM_E_STALE while it has tasks. REFRESH only writes those rows. RETRY
- * deletes the run's error results and makes tasks of them: count says how many results, made the
- * tasks, run the whole run (NULL if count is 0). PM_E_NOT_FOUND for all. */
+ * deletes the run's error results, or those that match, and makes tasks of them: count says how
+ * many results, made the tasks, run the whole run (NULL if count is 0). PM_E_NOT_FOUND for all. */
 typedef struct pm_op_run {
     uint64_t run_id;
+    char *stage, *reason, *image; /* RETRY: only errors with these, image a GLOB; NULL: any */
     /* answer */
     pm_run_state state;
     uint64_t count; /* CANCEL: tasks dropped; RETRY: error results deleted */
     pm_task_list made;
     pm_run_row *run;
 } pm_op_run;
+
+/* Other terms for a run that has not ended. PM_E_NOT_FOUND; PM_E_USAGE: it has ended, or values out
+ * of range. */
+typedef struct pm_op_terms {
+    uint64_t run_id;
+    bool set_priority, set_paused, set_max_workers; /* which of `terms` */
+    pm_run_terms terms;                             /* answer: all that it has now */
+    bool changed;                                   /* answer: it was otherwise before */
+} pm_op_terms;
 
 /* A worker process, known by its 16 random bytes; last_seen is written each time. */
 typedef struct pm_op_worker {
@@ -256,6 +270,7 @@ typedef struct pm_op {
         pm_op_record record;
         pm_op_crash crash; /* SET_ASIDE, CRASHED, POISON */
         pm_op_run run;     /* CANCEL, FINISH, RETRY, REFRESH */
+        pm_op_terms terms;
         pm_op_worker worker;
         pm_op_statistics statistics;
     };

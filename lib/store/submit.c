@@ -243,6 +243,8 @@ static pm_status check(const pm_op_submit *op) {
         return pm_fail(PM_E_USAGE, "a run needs at least one configuration");
     if (op->data_set->count == 0) return pm_fail(PM_E_USAGE, "the data set has no images");
     if (!op->engine_version[0]) return pm_fail(PM_E_USAGE, "a run needs an engine version");
+    pm_status terms = pm_terms_check(&op->terms);
+    if (terms) return terms;
     for (size_t i = 0; i < spec->config_count; i++) {
         const pm_config *config = &spec->configs[i];
         pm_status status = pm_config_check(config);
@@ -305,9 +307,9 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
             "INSERT INTO run (request_id, name, model_id, data_set_id, statistics_id,"
             " engine_version, channels, heat_maps, data_root, weights_path, statistics_path,"
             " foreground, task_items, results_reused, state, items_dropped, submitted_ms,"
-            " evaluation, baseline_path, baseline_bytes) VALUES"
+            " evaluation, baseline_path, baseline_bytes, priority, paused, max_workers) VALUES"
             " (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, 'queued', 0, ?14, ?15,"
-            " ?16, ?17)",
+            " ?16, ?17, ?18, ?19, ?20)",
             PM_BINDS(pm_text(request), pm_text(spec->name), pm_int(model_id), pm_int(data_set_id),
                      pm_int_if(masked != NULL, statistics_id), pm_text(op->engine_version),
                      pm_text(pm_channels_name(spec->channels)),
@@ -315,8 +317,9 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
                      pm_text(op->data_set->root ? op->data_set->root : ""),
                      pm_text(spec->weights_path), pm_text(spec->statistics_path),
                      pm_int(op->foreground), pm_id(task_items(op)), pm_int(pm_clock_wall_ms()),
-                     pm_text(evaluation), pm_text(spec->baseline_path),
-                     pm_id(spec->baseline_size)));
+                     pm_text(evaluation), pm_text(spec->baseline_path), pm_id(spec->baseline_size),
+                     pm_int(op->terms.priority), pm_int(op->terms.paused),
+                     pm_int(op->terms.max_workers)));
     op->run_id = (uint64_t)inserted(store);
     return status ? status : put_configurations(store, op, model_id);
 }
@@ -393,6 +396,7 @@ pm_status pm_apply_submit(pm_store *store, pm_op_submit *op) {
     pm_status status = check(op);
     if (!status) status = find_run(store, op, request);
     if (!status) status = op->existed ? check_same(store, op) : insert_run(store, op, request);
+    if (!status && op->existed) status = pm_terms_read(store, op->run_id, &op->terms);
     if (status) return status;
     op->items = op->data_set->count;
     if (op->existed && (op->state == PM_RUN_QUEUED || op->state == PM_RUN_RUNNING))

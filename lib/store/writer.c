@@ -74,7 +74,7 @@ static size_t op_bytes(const pm_op *op) {
 
 /* Refused while the disk is full: what would bring new work. */
 static bool is_new_work(const pm_op *op) {
-    return op->kind == PM_OP_SUBMIT || op->kind == PM_OP_RETRY;
+    return op->kind == PM_OP_SUBMIT || op->kind == PM_OP_RETRY || op->kind == PM_OP_TERMS;
 }
 
 /* ---- rings, under the lock ---- */

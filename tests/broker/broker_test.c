@@ -199,7 +199,7 @@ static void item_that_kills_workers_becomes_one_error_row(void **state) {
     progress(s, accepted.run, &done, &failed);
     assert_int_equal(done, 3);
     assert_int_equal(failed, 1);
-    assert_int_equal(pm_client_retry(s->client, accepted.run, WAIT_MS, &count), PM_OK);
+    assert_int_equal(pm_client_retry(s->client, accepted.run, NULL, WAIT_MS, &count), PM_OK);
     assert_int_equal(count, 1);
     worker_credit(&next, 1);
     do_task(&next);

@@ -147,7 +147,8 @@ pm_accepted submit(scene *s, size_t items, const char *name) {
         all[i] = (pm_item){.path = paths[i], .size_bytes = 5, .label = -1};
         all[i].sha256 = pm_sha256_of(paths[i], strlen(paths[i]));
     }
-    pm_status status = pm_client_submit(s->client, &spec, &set, false, WAIT_MS, &accepted);
+    pm_status status =
+        pm_client_submit(s->client, &spec, &set, &s->terms, false, WAIT_MS, &accepted);
     if (status) print_error("%s\n", pm_error_text());
     assert_int_equal(status, PM_OK);
     return accepted;

@@ -20,6 +20,7 @@ typedef struct scene {
     int lifeline; /* our end */
     pm_client *client;
     const char *evaluation; /* of what is submitted, canonical; NULL: none */
+    pm_run_terms terms;     /* likewise */
     const char *baseline;   /* a photograph's bytes, kept in the folder as "baseline"; NULL: none */
 } scene;
 

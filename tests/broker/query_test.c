@@ -354,7 +354,8 @@ static void submit_much(scene *s, int number) {
         items[i] = (pm_item){.path = paths[i], .size_bytes = 5, .label = -1};
         items[i].sha256 = pm_sha256_of(paths[i], PATH);
     }
-    assert_int_equal(pm_client_submit(s->client, &spec, &set, false, WAIT_MS, &accepted), PM_OK);
+    assert_int_equal(pm_client_submit(s->client, &spec, &set, NULL, false, WAIT_MS, &accepted),
+                     PM_OK);
 }
 
 static void wal_grows_under_a_long_question_and_shrinks_behind_it(void **state) {

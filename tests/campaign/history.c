@@ -68,6 +68,7 @@ static void begin(history *h, const pm_op *op) {
     case PM_OP_POISON: f->crashes[r] = 0; break;
     case PM_OP_SET_ASIDE:
     case PM_OP_CRASHED:
+    case PM_OP_TERMS:
     case PM_OP_REFRESH:
     case PM_OP_WORKER_SEEN:
     case PM_OP_STATISTICS: break;
@@ -98,6 +99,7 @@ static void answered(history *h, const pm_op *op) {
     case PM_OP_CANCEL:
     case PM_OP_FINISH: f->runs[r] = fact_of(op->run.state); break;
     case PM_OP_RETRY:
+    case PM_OP_TERMS:
     case PM_OP_REFRESH:
     case PM_OP_WORKER_SEEN:
     case PM_OP_STATISTICS: break;

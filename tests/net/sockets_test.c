@@ -312,7 +312,7 @@ static void client_gets_answers_to_its_requests(void **state) {
     assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_OK);
     assert_int_equal(pm_client_cancel(client, 1, PATIENCE_MS, &count), PM_OK);
     assert_int_equal(count, 3);
-    assert_int_equal(pm_client_retry(client, 1, PATIENCE_MS, &count), PM_E_NOT_FOUND);
+    assert_int_equal(pm_client_retry(client, 1, NULL, PATIENCE_MS, &count), PM_E_NOT_FOUND);
     assert_string_equal(pm_error_text(), "because");
     pm_client_free(&client);
     stop_broker(&b);
@@ -388,7 +388,7 @@ static void submission_carries_its_items(void **state) {
     pm_accepted accepted = {0};
     start_broker(&b, f);
     assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_OK);
-    assert_int_equal(pm_client_submit(client, &spec, &data_set, true, PATIENCE_MS, &accepted),
+    assert_int_equal(pm_client_submit(client, &spec, &data_set, NULL, true, PATIENCE_MS, &accepted),
                      PM_OK);
     assert_int_equal(accepted.run, 42);
     assert_int_equal(accepted.items, 2);
