@@ -86,12 +86,14 @@ static pm_status apply_in_savepoint(pm_store *store, pm_op *op) {
 }
 
 pm_status pm_store_apply(pm_store *store, pm_op *const *ops, size_t count) {
-    pm_status status = pm_db_run(store, "BEGIN IMMEDIATE", NULL, 0);
+    pm_status status = store->damaged ? pm_fail(store->damaged, "%s", store->damage) : PM_OK;
+    if (!status) status = pm_db_run(store, "BEGIN IMMEDIATE", NULL, 0);
     for (size_t i = 0; i < count && !status; i++) status = apply_in_savepoint(store, ops[i]);
     if (!status) status = pm_accumulators_flush(store);
     if (!status) status = pm_db_run(store, "COMMIT", NULL, 0);
     if (!status) {
         pm_accumulators_trim(store);
+        pm_db_checkpoint(store, false);
         return PM_OK;
     }
     char text[256];

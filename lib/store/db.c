@@ -2,6 +2,7 @@
 #include "lib/store/db.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,6 +43,17 @@ pm_status pm_db_exec(sqlite3 *db, const char *sql) {
     errno = 0;
     int code = sqlite3_exec(db, sql, NULL, NULL, NULL);
     return code == SQLITE_OK ? PM_OK : pm_db_fail(db, code, "database");
+}
+
+void pm_db_checkpoint(pm_store *store, bool always) {
+    if (store->damaged || (!always && store->log_pages < PM_CHECKPOINT_PAGES)) return;
+    errno = 0;
+    int code = sqlite3_wal_checkpoint_v2(store->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    if (code == SQLITE_OK) return;
+    pm_status status = pm_db_fail(store->db, code, "checkpoint");
+    if (status == PM_E_FULL || status == PM_E_BUSY || status == PM_E_MEMORY) return;
+    store->damaged = status;
+    snprintf(store->damage, sizeof store->damage, "%s", pm_error_text());
 }
 
 static pm_status prepare(pm_store *store, const char *sql, sqlite3_stmt **out) {

@@ -12,7 +12,11 @@
 #include "lib/store/query.h"
 #include "lib/store/store.h"
 
-enum { PM_APPLICATION_ID = 0x504D494C, PM_STATEMENTS_MAX = 128 }; /* "PMIL" */
+enum {
+    PM_APPLICATION_ID = 0x504D494C, /* "PMIL" */
+    PM_STATEMENTS_MAX = 128,
+    PM_CHECKPOINT_PAGES = 1000 /* in the log; SQLite's own default */
+};
 
 typedef struct pm_migration {
     const char *name, *sql;
@@ -32,6 +36,9 @@ struct pm_store {
     sqlite3 *db;
     char *path, *lock_path;
     int lock_fd;
+    int log_pages;     /* in the -wal file after the last commit */
+    pm_status damaged; /* a checkpoint met an I/O error: nothing is committed any more */
+    char damage[256];
     size_t statement_count;
     struct {
         const char *sql; /* the literal itself is the key */
@@ -89,6 +96,10 @@ pm_status pm_db_get(pm_store *store, const char *sql, const pm_bind *binds, size
 
 #define PM_BINDS(...)                                                                              \
     (const pm_bind[]){__VA_ARGS__}, sizeof((const pm_bind[]){__VA_ARGS__}) / sizeof(pm_bind)
+
+/* Move what is in the log into the database, where that is long enough (`always`: in any case). A
+ * full disk or a reader in the way only leaves it in the log; an I/O error is kept in `damaged`. */
+void pm_db_checkpoint(pm_store *store, bool always);
 
 /* Several statements without binds: migrations, pragmas, BEGIN. */
 pm_status pm_db_exec(sqlite3 *db, const char *sql);

@@ -136,6 +136,14 @@ static pm_status identify(pm_store *store, int *version) {
     return PM_OK;
 }
 
+/* In place of SQLite's own checkpoints after a commit, whose errors nobody is told of. */
+static int count_log(void *user, sqlite3 *db, const char *name, int pages) {
+    (void)db;
+    (void)name;
+    ((pm_store *)user)->log_pages = pages;
+    return SQLITE_OK;
+}
+
 static pm_status set_up(pm_store *store) {
     int version = 0;
     int code = sqlite3_open_v2(store->path, &store->db,
@@ -149,6 +157,7 @@ static pm_status set_up(pm_store *store) {
                        strerror(sqlite3_system_errno(store->db)));
     }
     sqlite3_busy_timeout(store->db, BUSY_MS);
+    sqlite3_wal_hook(store->db, count_log, store);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(store->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     if (sqlite3_db_readonly(store->db, "main") == 1)
@@ -219,6 +228,7 @@ pm_status pm_store_close(pm_store **store) {
                                          "PRAGMA journal_mode=DELETE");
     if (status)
         status = pm_fail_in(status, "%s stays in several files (keep -wal beside it)", s->path);
+    if (!status && s->damaged) status = pm_fail(s->damaged, "%s", s->damage);
     sqlite3_close(s->db);
     s->db = NULL;
     unlink(s->lock_path);

@@ -200,7 +200,7 @@ static void *write_groups(void *user) {
             if (last_try) break;
             last_try = !pause_a_while(w, status);
             /* Room in the -wal file may come from moving pages into the database. */
-            sqlite3_wal_checkpoint_v2(w->store->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+            pm_db_checkpoint(w->store, true);
         }
         if (status == PM_E_FULL || status == PM_E_BUSY) {
             give_up(w, status, PM_WRITER_PAUSED);

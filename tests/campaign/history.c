@@ -110,7 +110,8 @@ static pm_status commit(history *h, pm_store *store, group *g) {
     pm_status status;
     for (size_t i = 0; i < g->count; i++) begin(h, g->ops[i]);
     tell(h);
-    while ((status = pm_store_apply(store, g->ops, g->count)) == PM_E_FULL && h->patient) h->full++;
+    do status = pm_store_apply(store, g->ops, g->count);
+    while (status == PM_E_FULL && h->room && h->room(h->user));
     if (status) return status;
     for (size_t i = 0; i < g->count; i++) {
         pm_op *op = g->ops[i];
@@ -185,7 +186,7 @@ static pm_status record(history *h, pm_store *store, size_t run, uint64_t id, si
             bool bad = flawed && item == BAD_ITEM;
             pm_op *op = (bad ? record_error_op : record_op)(&plans[run], task, item);
             op->cookie = (void *)(uintptr_t)run;
-            fatten(op);
+            if (!h->small) fatten(op);
             g.ops[g.count++] = op;
             most--;
             if (g.count < want && most) continue;

@@ -21,9 +21,10 @@ typedef struct facts {
 typedef struct history {
     luck luck;
     bool straight; /* nothing goes wrong: the shortest way to the end */
-    bool patient;  /* an apply without room is tried again at once */
+    bool small;    /* no fat heat maps: the log never grows to its checkpoint */
     facts facts;
-    uint64_t full; /* applies that were refused for room */
+    /* An apply found no room: try again? NULL: no. */
+    bool (*room)(void *user);
     /* Whenever `facts` changes; may be NULL. */
     void (*told)(void *user, const facts *facts);
     void *user;

@@ -2,8 +2,7 @@
 #ifndef TESTS_CAMPAIGN_TRACE_H
 #define TESTS_CAMPAIGN_TRACE_H
 
-#include <sqlite3.h>
-
+#include "tests/campaign/shim_vfs.h"
 #include "tests/campaign/trace_vfs.h"
 
 enum { TRACE_NODES = 64, TRACE_SECTOR = 512 };
@@ -30,11 +29,11 @@ typedef struct event {
 typedef struct file_node {
     char name[32];
     bool linked;
+    bool dir_sync; /* its name is not on disk before its first sync */
 } file_node;
 
 struct trace {
     bool lies; /* says that it synced */
-    sqlite3_vfs vfs, *real;
     size_t event_count, event_capacity, node_count, answer_count;
     event *events;
     file_node nodes[TRACE_NODES];
