@@ -10,6 +10,8 @@
 #include "broker/reasons.h"
 #include "lib/base/log.h"
 
+enum { SLICE_ITEMS = 4000 }; /* of a submission, in one transaction: about a tenth of a second */
+
 static void *copy_request(const pm_peer *peer, uint32_t number) {
     pm_request *request = malloc(sizeof *request);
     if (request) *request = (pm_request){.peer = *peer, .number = number};
@@ -114,6 +116,7 @@ static pm_status make_submit(pm_broker *b, const pm_message *message, pm_op *op)
     out->terms.priority = submit->priority;
     out->terms.max_workers = submit->max_workers;
     out->task_items = b->options.task_items;
+    out->slice_items = SLICE_ITEMS;
     return PM_OK;
 }
 

@@ -29,13 +29,13 @@ static void pause_line(pm_foreground *f) {
     pm_progress_show(&f->progress, &state, pm_clock_ms());
 }
 
-/* A broker that is killed is started again only between calls, so they are kept short; a large
- * submission that takes longer is asked for again with more patience (the same id: the same run).
- */
+/* A broker that is killed is started again only between calls, so they are kept short (20,000
+ * images a second are put in); a submission that takes longer is asked for again with more patience
+ * (the same id: the same run). */
 static pm_status submit(pm_foreground *f) {
     pm_accepted accepted;
     pm_run_terms terms;
-    int timeout_ms = CALL_MS;
+    int timeout_ms = CALL_MS + (int)(f->data_set->count / 20);
     pm_status read = pm_job_terms(f->options, &terms);
     if (read) return read;
     for (;;) {

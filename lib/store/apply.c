@@ -13,7 +13,7 @@ static void clear_answer(pm_op *op) {
         pm_task_list_fini(&op->submit.made);
         op->submit.run_id = op->submit.items = op->submit.items_open = 0;
         op->submit.results_reused = 0;
-        op->submit.existed = false;
+        op->submit.existed = op->submit.unfinished = false;
         break;
     case PM_OP_RECORD: op->record.task_done = false; break;
     case PM_OP_SET_ASIDE:
@@ -59,6 +59,22 @@ static pm_status apply(pm_store *store, pm_op *op) {
     return pm_fail(PM_E_INTERNAL, "no operation %d", (int)op->kind);
 }
 
+/* Slices that an earlier transaction took in, of a submission that is refused after all. */
+static pm_status forget_slices(pm_store *store, pm_op *op) {
+    if (op->kind != PM_OP_SUBMIT || !op->submit.data_set_id) return PM_OK;
+    const int64_t id = op->submit.data_set_id;
+    bool used = false;
+    int64_t run = 0;
+    pm_status status = pm_db_get(store, "SELECT run_id FROM run WHERE data_set_id = ?1 LIMIT 1",
+                                 PM_BINDS(pm_int(id)), &run, &used);
+    if (status || used) return status;
+    status =
+        pm_db_run(store, "DELETE FROM data_set_item WHERE data_set_id = ?1", PM_BINDS(pm_int(id)));
+    return status ? status
+                  : pm_db_run(store, "DELETE FROM data_set WHERE data_set_id = ?1",
+                              PM_BINDS(pm_int(id)));
+}
+
 /* What ends the whole group rather than one op: the disk, the file, or a transaction that SQLite
  * has already rolled back. */
 static bool ends_group(pm_store *store, pm_status status) {
@@ -82,6 +98,7 @@ static pm_status apply_in_savepoint(pm_store *store, pm_op *op) {
     snprintf(op->text, sizeof op->text, "%s", text);
     pm_accumulators_drop(store, false);
     status = pm_db_run(store, "ROLLBACK TO op", NULL, 0);
+    if (!status) status = forget_slices(store, op);
     return status ? status : pm_db_run(store, "RELEASE op", NULL, 0);
 }
 
@@ -102,6 +119,7 @@ pm_status pm_store_apply(pm_store *store, pm_op *const *ops, size_t count) {
     pm_accumulators_drop(store, true);
     for (size_t i = 0; i < count; i++) {
         clear_answer(ops[i]);
+        if (ops[i]->kind == PM_OP_SUBMIT) ops[i]->submit.data_set_id = 0; /* may be rolled back */
         ops[i]->status = status;
         snprintf(ops[i]->text, sizeof ops[i]->text, "%s", text);
     }

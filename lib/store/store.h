@@ -108,7 +108,12 @@ typedef struct pm_op_submit {
     bool foreground;
     size_t task_items;  /* items a task; 0: 64 / configurations, within 1 .. 16 */
     pm_run_terms terms; /* of a new run; answer: what the run has, new or not */
+    /* New items that one transaction may take; 0: any number. A large data set then comes in
+     * several, so that the results of others are not held up for as long as all of it takes. */
+    size_t slice_items;
+    int64_t data_set_id; /* private: of the slices that are in; 0: none yet */
     /* answer */
+    bool unfinished; /* apply it again for the next slice; nothing below holds yet */
     uint64_t run_id;
     bool existed;
     pm_run_state state;

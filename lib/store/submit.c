@@ -88,8 +88,10 @@ static pm_status put_image(pm_store *store, const pm_item *item, int64_t *id) {
     return status;
 }
 
-static pm_status put_items(pm_store *store, const pm_data_set *set, int64_t id) {
-    for (size_t i = 0; i < set->count; i++) {
+/* Items [first, end) of the data set. */
+static pm_status put_items(pm_store *store, const pm_data_set *set, int64_t id, size_t first,
+                           size_t end) {
+    for (size_t i = first; i < end; i++) {
         int64_t image_id = 0;
         pm_status status = put_image(store, &set->items[i], &image_id);
         if (!status)
@@ -118,22 +120,43 @@ static pm_status put_class_names(pm_store *store, const pm_data_set *set, int64_
     return status;
 }
 
-static pm_status put_data_set(pm_store *store, const pm_data_set *set, int64_t *id) {
+static pm_status find_data_set(pm_store *store, const pm_data_set *set, int64_t *id) {
     char hex[PM_SHA256_HEX_BYTES];
     bool found = false;
     pm_sha256 hash = pm_data_set_hash(set);
     pm_sha256_hex(&hash, hex);
     pm_status status = pm_db_get(store, "SELECT data_set_id FROM data_set WHERE sha256 = ?1",
                                  PM_BINDS(pm_text(hex)), id, &found);
-    if (!status && !found) {
-        status = pm_db_run(
-            store, "INSERT INTO data_set (sha256, name, root, items) VALUES (?1, ?2, ?3, ?4)",
-            PM_BINDS(pm_text(hex), pm_text(set->name ? set->name : ""),
-                     pm_text(set->root ? set->root : ""), pm_id(set->count)));
-        *id = inserted(store);
-        if (!status) status = put_items(store, set, *id);
-    }
-    return status ? status : put_class_names(store, set, *id);
+    if (status || found) return status;
+    status =
+        pm_db_run(store, "INSERT INTO data_set (sha256, name, root, items) VALUES (?1, ?2, ?3, ?4)",
+                  PM_BINDS(pm_text(hex), pm_text(set->name ? set->name : ""),
+                           pm_text(set->root ? set->root : ""), pm_id(set->count)));
+    *id = inserted(store);
+    return status;
+}
+
+/* A data set is known by the hash of all its items, so one that a kill cut short is gone on with.
+ */
+static pm_status put_data_set(pm_store *store, pm_op_submit *op, int64_t *id) {
+    const pm_data_set *set = op->data_set;
+    int64_t last = -1;
+    bool any = false;
+    pm_status status = PM_OK;
+    *id = op->data_set_id;
+    if (!*id) status = find_data_set(store, set, id);
+    if (!status)
+        status = pm_db_get(store, "SELECT max(item) FROM data_set_item WHERE data_set_id = ?1",
+                           PM_BINDS(pm_int(*id)), &last, &any);
+    if (status) return status;
+    const size_t first = any ? (size_t)last + 1 : 0;
+    size_t end = set->count;
+    op->unfinished = op->slice_items && first < end && end - first > op->slice_items;
+    if (op->unfinished) end = first + op->slice_items;
+    status = put_items(store, set, *id, first, end);
+    if (status) return status;
+    op->data_set_id = *id;
+    return op->unfinished ? PM_OK : put_class_names(store, set, *id);
 }
 
 /* ---- configurations ---- */
@@ -300,7 +323,8 @@ static pm_status insert_run(pm_store *store, pm_op_submit *op, const char *reque
         if (spec->configs[i].attribution.mask != PM_MASK_OFF) masked = &spec->configs[i];
     pm_status status = pm_model_put(store, spec, &model_id);
     if (!status && masked) status = put_statistics(store, spec, masked, model_id, &statistics_id);
-    if (!status) status = put_data_set(store, op->data_set, &data_set_id);
+    if (!status) status = put_data_set(store, op, &data_set_id);
+    if (!status && op->unfinished) return PM_OK;
     if (!status)
         status = pm_db_run(
             store,
@@ -396,7 +420,8 @@ pm_status pm_apply_submit(pm_store *store, pm_op_submit *op) {
     pm_status status = check(op);
     if (!status) status = find_run(store, op, request);
     if (!status) status = op->existed ? check_same(store, op) : insert_run(store, op, request);
-    if (!status && op->existed) status = pm_terms_read(store, op->run_id, &op->terms);
+    if (status || op->unfinished) return status;
+    if (op->existed) status = pm_terms_read(store, op->run_id, &op->terms);
     if (status) return status;
     op->items = op->data_set->count;
     if (op->existed && (op->state == PM_RUN_QUEUED || op->state == PM_RUN_RUNNING))

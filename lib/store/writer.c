@@ -116,14 +116,20 @@ static void add_us(struct timespec *at, int64_t us) {
     at->tv_nsec = ns % 1000000000;
 }
 
-/* Wait for a first op, then a little for others. False: stop, and nothing is left. */
+static bool is_unfinished(const pm_op *op) {
+    return op->kind == PM_OP_SUBMIT && op->status == PM_OK && op->submit.unfinished;
+}
+
+/* Wait for a first op, then a little for others; submissions whose next slice is due wait for
+ * nothing. False: stop, and nothing is left. */
 static bool gather(pm_writer *w) {
     pthread_mutex_lock(&w->lock);
-    while (w->pending.count == 0 && !w->stop) pthread_cond_wait(&w->wake, &w->lock);
+    const bool carried = w->group_count > 0;
+    while (!carried && w->pending.count == 0 && !w->stop) pthread_cond_wait(&w->wake, &w->lock);
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     add_us(&until, w->limits.group_us);
-    while (w->pending.count < w->limits.group_max && !w->stop)
+    while (!carried && w->pending.count < w->limits.group_max && !w->stop)
         if (pthread_cond_timedwait(&w->wake, &w->lock, &until) == ETIMEDOUT) break;
     pm_op *op;
     while (w->group_count < w->limits.group_max && (op = pop(w, &w->pending)))
@@ -132,10 +138,24 @@ static bool gather(pm_writer *w) {
     return w->group_count > 0;
 }
 
+/* All but submissions with slices to come. Those a stop cuts short: whoever asked asks again, and
+ * what is in is not put in twice. */
 static void hand_back_group(pm_writer *w) {
     pthread_mutex_lock(&w->lock);
-    for (size_t i = 0; i < w->group_count; i++) give_back(w, w->group[i]);
-    w->group_count = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < w->group_count; i++) {
+        pm_op *op = w->group[i];
+        if (!is_unfinished(op)) {
+            give_back(w, op);
+        } else if (w->stop) {
+            op->status = PM_E_CANCELLED;
+            snprintf(op->text, sizeof op->text, "stopped before all of it was in");
+            give_back(w, op);
+        } else {
+            w->group[kept++] = op;
+        }
+    }
+    w->group_count = kept;
     if (w->state == PM_WRITER_PAUSED) {
         w->state = PM_WRITER_RUNNING;
         notify(w);

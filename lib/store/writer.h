@@ -3,7 +3,8 @@
  * Use: pm_writer_put from the loop; poll pm_writer_fd for reading; when it is readable,
  * pm_writer_take until it gives NULL, then pm_writer_look. An op that comes back with PM_OK is on
  * disk; only then may anything be acknowledged. Ops come back in the order they were put (but for
- * those that a full disk refuses).
+ * those that a full disk refuses, and submissions in slices, which others pass; one that a stop
+ * cuts short comes back with PM_E_CANCELLED).
  *
  * Disk full: the group stays in the writer, which tries again every retry_ms; look() says PAUSED
  * and, later, RUNNING again. Submits and retries come back with PM_E_FULL meanwhile. Any other
