@@ -11,7 +11,8 @@
 
 /* Images that failed, by reason, with one example each. */
 static const char failures_sql[] =
-    "SELECT r.stage, r.reason, count(DISTINCT i.item) AS images, min(i.path), min(r.error)"
+    "SELECT r.stage, r.reason, count(DISTINCT i.item) AS images, min(i.path), min(r.error),"
+    " min(r.hint)"
     " FROM run JOIN run_configuration AS rc USING (run_id)"
     " JOIN result AS r ON r.configuration_id = rc.configuration_id AND r.error IS NOT NULL"
     " JOIN data_set_item AS i ON i.image_id = r.image_id AND i.data_set_id = run.data_set_id"
@@ -36,14 +37,16 @@ static pm_status print_failure(void *user, size_t count, const pm_value *v) {
     (void)count;
     printf("  %lld x %s: %s, for example %s\n", (long long)v[2].integer, v[0].text, v[1].text,
            v[4].text);
+    if (v[5].kind == PM_VALUE_TEXT) printf("    %s\n", v[5].text);
     return PM_OK;
 }
 
 static pm_status add_failure(void *user, size_t count, const pm_value *v) {
     (void)count;
-    json_array_append_new(user, json_pack("{s:s, s:s, s:I, s:s, s:s}", "stage", v[0].text, "reason",
-                                          v[1].text, "images", (json_int_t)v[2].integer, "image",
-                                          v[3].text, "error", v[4].text));
+    json_array_append_new(user, json_pack("{s:s, s:s, s:I, s:s, s:s, s:s?}", "stage", v[0].text,
+                                          "reason", v[1].text, "images", (json_int_t)v[2].integer,
+                                          "image", v[3].text, "error", v[4].text, "hint",
+                                          v[5].kind == PM_VALUE_TEXT ? v[5].text : NULL));
     return PM_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/base/clock.h"
+#include "lib/spec/failure.h"
 #include "lib/store/db.h"
 
 /* Where an item's results go. */
@@ -171,13 +172,14 @@ pm_status pm_failure_insert(pm_store *store, uint64_t run_id, uint64_t item, pm_
                             const char *text) {
     return pm_db_run(store,
                      "INSERT INTO failure (run_id, item, image_id, configuration_id, worker_id,"
-                     " stage, reason, text, at_ms)"
-                     " SELECT ?1, ?2, i.image_id, ?3, ?4, ?5, ?6, ?7, ?8"
+                     " stage, reason, text, at_ms, hint)"
+                     " SELECT ?1, ?2, i.image_id, ?3, ?4, ?5, ?6, ?7, ?8, ?9"
                      " FROM run JOIN data_set_item AS i USING (data_set_id)"
                      " WHERE run.run_id = ?1 AND i.item = ?2",
                      PM_BINDS(pm_id(run_id), pm_id(item), configuration,
                               pm_int_if(worker_id != 0, (int64_t)worker_id), pm_text(stage),
-                              pm_text(reason), pm_text(text), pm_int(pm_clock_wall_ms())));
+                              pm_text(reason), pm_text(text), pm_int(pm_clock_wall_ms()),
+                              pm_text(pm_failure_hint(stage, reason))));
 }
 
 static pm_status put_error(pm_store *store, const scene *s, const existing *was, const char *stage,
@@ -188,15 +190,17 @@ static pm_status put_error(pm_store *store, const scene *s, const existing *was,
     if (status || (was->any && !was->error)) return status;
     return pm_db_run(store,
                      "INSERT INTO result (configuration_id, image_id, run_id, worker_id,"
-                     " recorded_ms, channels_kept, heat_map_kept, stage, reason, error)"
-                     " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8)"
+                     " recorded_ms, channels_kept, heat_map_kept, stage, reason, error, hint)"
+                     " VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, ?6, ?7, ?8, ?9)"
                      " ON CONFLICT DO UPDATE SET run_id = excluded.run_id,"
                      " worker_id = excluded.worker_id, recorded_ms = excluded.recorded_ms,"
-                     " stage = excluded.stage, reason = excluded.reason, error = excluded.error",
+                     " stage = excluded.stage, reason = excluded.reason, error = excluded.error,"
+                     " hint = excluded.hint",
                      PM_BINDS(pm_int(was->configuration_id), pm_int(s->image_id),
                               pm_id(s->task.run_id),
                               pm_int_if(s->worker_id != 0, (int64_t)s->worker_id),
-                              pm_int(s->now_ms), pm_text(stage), pm_text(reason), pm_text(text)));
+                              pm_int(s->now_ms), pm_text(stage), pm_text(reason), pm_text(text),
+                              pm_text(pm_failure_hint(stage, reason))));
 }
 
 static pm_status put_numbers(pm_store *store, const scene *s, const existing *was,

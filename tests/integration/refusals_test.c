@@ -148,6 +148,7 @@ static void bad_photographs_are_error_rows(void **state) {
     pm_program_run(&program, line);
     if (program.code != 0) fail_msg("exit %d:\n%s%s", program.code, program.out, program.err);
     assert_non_null(strstr(program.out, "2 images failed"));
+    assert_non_null(strstr(program.out, "\n    the file is damaged or no photograph: "));
     assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM result"), IMAGES + 1);
     assert_int_equal(pm_ask_number(db, "SELECT count(*) FROM result WHERE stage = 'decode'"), 2);
     /* Once the photograph is whole another data set results; retry does the rows that failed. */

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "lib/spec/failure.h"
 #include "lib/spec/spec.h"
 
 static pm_config sample(void) {
@@ -432,6 +433,23 @@ static void request_id_has_an_evaluation_only_where_there_is_one(void **state) {
     id_is(&spec, "159dfdfecbfb13cccf0550a75cd1274ea62ba07b9702e5587b9105bed0f6f909");
 }
 
+static void every_failure_says_what_to_do(void **state) {
+    (void)state;
+    static const char *const stages[] = {"fetch", "decode", "preprocess", "compute", "crash", "?"};
+    static const char *const reasons[] = {"missing", "changed", "format",     "limit",
+                                          "memory",  "time",    "crash",      "forbidden",
+                                          "hang",    "SIGSEGV", "not-finite", ""};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        for (size_t k = 0; k < sizeof reasons / sizeof *reasons; k++) {
+            const char *hint = pm_failure_hint(stages[i], reasons[k]);
+            assert_true(strlen(hint) > 20 && strlen(hint) < 120);
+            assert_null(strchr(hint, '\n'));
+        }
+    assert_non_null(strstr(pm_failure_hint("fetch", "changed"), "submit again"));
+    assert_non_null(strstr(pm_failure_hint("decode", "limit"), "100 megapixels"));
+    assert_string_not_equal(pm_failure_hint("decode", "crash"), pm_failure_hint("crash", "crash"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(canonical_text_is_the_documented_one),
@@ -450,6 +468,7 @@ int main(void) {
         cmocka_unit_test(evaluation_longest_text_fits),
         cmocka_unit_test(evaluation_off_is_no_text),
         cmocka_unit_test(evaluation_refuses_what_it_cannot_mean),
+        cmocka_unit_test(every_failure_says_what_to_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,7 +100,10 @@ static void result_wide_has_the_agreed_columns(void **state) {
                                        "cam_layer",
                                        "boxes",
                                        "input",
-                                       "transform_input"};
+                                       "transform_input",
+                                       "stage",
+                                       "reason",
+                                       "hint"};
     seen out;
     pm_store *store = open_store(s);
     whole_run(store, &small);

@@ -507,6 +507,15 @@ static void crashing_item_is_set_aside_and_the_rest_stays(void **state) {
     assert_int_equal(ask(s, "SELECT items_done FROM run_progress"), 2);
     assert_int_equal(ask(s, "SELECT items_failed FROM run_progress"), 1);
     assert_int_equal(ask(s, "SELECT count(*) FROM failure WHERE stage = 'crash'"), 4 + 3);
+    /* Each with what to do about it. */
+    assert_int_equal(
+        ask(s, "SELECT count(*) FROM failure WHERE hint LIKE 'three workers crashed%'"), 4 + 3);
+    assert_int_equal(
+        ask(s, "SELECT count(*) FROM result_wide WHERE error IS NOT NULL AND hint LIKE '%retry%'"
+               " AND stage = 'crash' AND reason = 'SIGBUS'"),
+        3);
+    assert_int_equal(ask(s, "SELECT count(*) FROM result WHERE (error IS NULL) <> (hint IS NULL)"),
+                     0);
 }
 
 static void cancelled_run_goes_on_when_submitted_again(void **state) {
