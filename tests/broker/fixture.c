@@ -143,7 +143,7 @@ pm_accepted submit(scene *s, size_t items, const char *name) {
         assert_int_equal(pm_file_write(spec.baseline_path, s->baseline, spec.baseline_size), PM_OK);
     }
     for (size_t i = 0; i < items; i++) {
-        snprintf(paths[i], sizeof paths[i], "%zu.png", i);
+        snprintf(paths[i], sizeof paths[i], "%zu.png", s->first_image + i);
         all[i] = (pm_item){.path = paths[i], .size_bytes = 5, .label = -1};
         all[i].sha256 = pm_sha256_of(paths[i], strlen(paths[i]));
     }

@@ -19,6 +19,7 @@ typedef struct scene {
     pid_t broker;
     int lifeline; /* our end */
     pm_client *client;
+    size_t first_image;     /* of what is submitted */
     const char *evaluation; /* of what is submitted, canonical; NULL: none */
     pm_run_terms terms;     /* likewise */
     const char *baseline;   /* a photograph's bytes, kept in the folder as "baseline"; NULL: none */
