@@ -217,7 +217,9 @@ static pm_status handle(pm_scheduler *s, const pm_event *event) {
 pm_status pm_scheduler_step(pm_scheduler *s, const pm_event *event, int64_t now_ms,
                             const pm_action **actions, size_t *count) {
     s->action_count = 0;
-    if (now_ms > s->now_ms) s->now_ms = now_ms;
+    /* A step back of the clock is no step, and time goes on from there. */
+    if (now_ms > s->clock_ms) s->now_ms += now_ms - s->clock_ms;
+    s->clock_ms = now_ms;
     pm_status status = from_worker(event->kind) ? take_word(s, event) : PM_OK;
     if (status == PM_OK)
         status = handle(s, event);

@@ -126,7 +126,7 @@ typedef struct pm_ghost {
 struct pm_scheduler {
     pm_scheduler_options options;
     uint64_t token_counter;
-    int64_t now_ms;
+    int64_t now_ms, clock_ms; /* time that never steps back, and what the caller said last */
     pm_map runs, tasks, workers, instances;
     pm_turns turn;       /* runs with ready tasks that any worker may get */
     pm_turns alone_turn; /* the same with nothing ready but alone tasks */

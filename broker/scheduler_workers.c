@@ -179,10 +179,17 @@ static pm_status meet(pm_scheduler *s, const pm_event *event, pm_sched_worker **
     return PM_OK;
 }
 
+/* By its token: to know of an instance is not enough to be told the tokens of its leases. */
+static bool is_own(const pm_sched_task *task, const pm_sched_worker *worker,
+                   const pm_held_lease *held) {
+    return task->lease && task->lease->worker == worker &&
+           memcmp(&task->lease->token, &held->token, sizeof held->token) == 0;
+}
+
 static pm_sched_lease *adopt(pm_scheduler *s, pm_sched_worker *worker, const pm_held_lease *held) {
     pm_sched_task *task = pm_sched_task_find(s, held->task);
     if (!task || !task->run) return NULL;
-    if (task->lease && task->lease->worker == worker) return task->lease;
+    if (is_own(task, worker, held)) return task->lease;
     if (PM_PLANTED(14) && task->phase == PM_TASK_SETTLING)
         return pm_sched_lease_new(s, task, worker);
     if (task->phase != PM_TASK_READY || held->next > task->next) return NULL;
@@ -198,7 +205,7 @@ static void verdicts(pm_scheduler *s, pm_sched_worker *worker, const pm_event *e
     /* First what is its own already, so that what it no longer holds is out of the way. */
     for (size_t i = 0; i < event->lease_count; i++) {
         pm_sched_task *task = pm_sched_task_find(s, event->leases[i].task);
-        if (task && task->lease && task->lease->worker == worker) task->lease->listed = true;
+        if (task && is_own(task, worker, &event->leases[i])) task->lease->listed = true;
     }
     for (node = worker->leases.next; node != &worker->leases; node = next) {
         pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);

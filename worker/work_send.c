@@ -47,15 +47,16 @@ static void watch(pm_lease *lease) {
  * acknowledgements cannot hang. */
 static unsigned long progress_of(pm_work *work, pm_lease *lease) {
     switch (lease->state) {
-    case PM_LEASE_QUEUED: return atomic_load(&work->progress);
+    case PM_LEASE_QUEUED:
+        if (!lease->give_back) return atomic_load(&work->progress);
+        break;
     case PM_LEASE_RUNNING:
         if (PM_WORK_PLANTED(7)) atomic_fetch_add(&lease->progress, 1);
         return atomic_load(&lease->progress);
-    case PM_LEASE_COMPUTED:
-        if (PM_WORK_PLANTED(15)) return atomic_load(&lease->progress);
-        return atomic_fetch_add(&lease->progress, 1) + 1;
+    case PM_LEASE_COMPUTED: break;
     }
-    return 0;
+    if (PM_WORK_PLANTED(15)) return atomic_load(&lease->progress);
+    return atomic_fetch_add(&lease->progress, 1) + 1;
 }
 
 bool pm_work_is_stuck(pm_work *work, unsigned beats) {

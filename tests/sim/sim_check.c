@@ -6,11 +6,14 @@
 #include "broker/scheduler_state.h"
 #include "tests/sim/sim.h"
 
+enum { SILENCE_MS = 5500, CALM_MS = 120 * 1000 };
+
 /* Work is not tasks: a run of short ones may have many turns while one of long ones waits. */
 enum { SIM_PASSED_OVER = 60 };
 
 static sim_shadow_worker *shadow(sim *w, pm_worker_id conn) {
-    return &w->shadow[conn % SIM_SHADOW_WORKERS];
+    /* The latest connections of each owner are apart. */
+    return &w->shadow[(sim_conn_owner(conn) + 8 * (conn >> 16)) % SIM_SHADOW_WORKERS];
 }
 
 void sim_check_new_broker(sim *w) {
@@ -21,7 +24,8 @@ void sim_check_new_broker(sim *w) {
     memset(w->passed_over, 0, sizeof w->passed_over);
 }
 
-void sim_check_hello(sim *w, pm_worker_id conn) {
+/* A hello that took effect. */
+static void check_welcome(sim *w, pm_worker_id conn) {
     *shadow(w, conn) = (sim_shadow_worker){.conn = conn};
 }
 
@@ -42,6 +46,13 @@ static void check_token_new(sim *w, const pm_token *token) {
     }
     w->tokens[slot] = *token;
     if (++w->token_count > SIM_TOKENS / 2) sim_fail(w, "invariant 13: too many leases");
+}
+
+/* A token is told to nobody but its holder. */
+static void check_token_told(sim *w, const pm_action *a) {
+    const pm_worker_id holder = w->last_holder[a->task];
+    if (holder && sim_conn_owner(holder) != sim_conn_owner(a->worker))
+        sim_fail(w, "invariant 1: the token of task %" PRIu64 " is told to another", a->task);
 }
 
 /* A new lease, by TASK or by adoption. */
@@ -73,7 +84,7 @@ static void check_record(sim *w, const pm_action *a) {
         memcmp(&w->last_token[a->task], &a->token, sizeof a->token) != 0)
         sim_fail(w, "invariant 1: a record of task %" PRIu64 " by a token that is not the last",
                  a->task);
-    if (task->there && a->first != task->next + w->pending[a->task] && !w->store.finished_count)
+    if (task->there && a->first != task->next + w->pending[a->task] && !w->store.finished.count)
         sim_fail(w, "invariant 2: a record of item %" PRIu64 " of task %" PRIu64 " out of order",
                  a->first, a->task);
     w->pending[a->task]++;
@@ -97,13 +108,26 @@ static void moved(sim *w, const pm_action *welcome) {
     }
 }
 
+/* Once the network keeps order, so do results. */
+static void check_refused(sim *w, const pm_action *a) {
+    const bool honest = sim_conn_owner(a->worker) < w->worker_count;
+    if (honest && w->now_ms > CALM_MS && strcmp(a->reason, "order") == 0)
+        sim_fail(w, "invariant 2: item %" PRIu64 " of task %" PRIu64 " is sent out of order",
+                 a->first, a->task);
+}
+
 void sim_check_action(sim *w, const pm_action *a) {
     switch (a->kind) {
     case PM_ACTION_VERDICT:
         if (a->adopted && memcmp(&w->last_token[a->task], &a->token, sizeof a->token) != 0)
             check_lease(w, a);
+        else if (a->adopted)
+            check_token_told(w, a);
         break;
-    case PM_ACTION_WELCOME: moved(w, a); break;
+    case PM_ACTION_WELCOME:
+        check_welcome(w, a->worker);
+        moved(w, a);
+        break;
     case PM_ACTION_RUN_INFO:
         if (a->run <= SIM_RUNS) shadow(w, a->worker)->runs[a->run] = true;
         break;
@@ -125,8 +149,8 @@ void sim_check_action(sim *w, const pm_action *a) {
     case PM_ACTION_REVOKE:
     case PM_ACTION_HEARTBEAT:
     case PM_ACTION_DRAIN:
-    case PM_ACTION_LOST:
-    case PM_ACTION_LOG_REFUSED: break;
+    case PM_ACTION_LOST: break;
+    case PM_ACTION_LOG_REFUSED: check_refused(w, a); break;
     }
 }
 
@@ -318,25 +342,67 @@ void sim_check_state(sim *w, const pm_action *actions, size_t count) {
     }
 }
 
+/* A lease lives on by the token of its verdict, and without a verdict not at all. */
+void sim_check_settled(sim *w, const sim_worker *worker, const Pm__Wire__Welcome *welcome) {
+    for (const pm_lease *l = worker->work.leases; l; l = l->next) {
+        bool good = l->revoked;
+        for (size_t i = 0; i < welcome->n_leases && !good; i++)
+            good = welcome->leases[i]->task == l->task->task && welcome->leases[i]->has_token &&
+                   memcmp(welcome->leases[i]->token.data, l->token, PM_TOKEN_BYTES) == 0;
+        if (!good)
+            sim_fail(w, "worker %zu goes on with task %" PRIu64 " without its verdict",
+                     worker->index, l->task->task);
+    }
+}
+
+/* What a worker keeps is bounded by what it asked for and what the protocol allows. */
+void sim_check_worker(sim *w, sim_worker *worker) {
+    size_t leases = 0, live = 0, runs = 0;
+    const pm_work *work = &worker->work;
+    for (const pm_lease *l = work->leases; l; l = l->next) {
+        leases++;
+        live += !l->revoked;
+    }
+    for (const pm_run *run = work->runs; run; run = run->next) runs++;
+    if (work->window > worker->window_most) worker->window_most = work->window;
+    if (leases - live > worker->thread_count)
+        sim_fail(w, "invariant 13: worker %zu keeps %zu leases that are over", worker->index,
+                 leases - live);
+    /* A network that doubles credit may bring more tasks than were asked for; then none is open. */
+    if (work->credit_open && live + work->credit_open > worker->window_most)
+        sim_fail(w, "invariant 13: worker %zu holds %zu leases and %zu credit, its window is %zu",
+                 worker->index, live, work->credit_open, worker->window_most);
+    if (runs > PM_RUNS_KNOWN + leases)
+        sim_fail(w, "invariant 13: worker %zu knows %zu runs", worker->index, runs);
+    if (work->unrecorded_items > PM_UNRECORDED_ITEMS_MAX + 8 * worker->thread_count)
+        sim_fail(w, "invariant 13: worker %zu keeps %zu results", worker->index,
+                 work->unrecorded_items);
+}
+
 void sim_check_end(sim *w) {
     pm_scheduler_counts counts;
     pm_scheduler_count(w->scheduler, &counts);
     if (counts.runs || counts.tasks || counts.leased)
         sim_fail(w, "invariant 13: %zu runs, %zu tasks, %zu leases are left", counts.runs,
                  counts.tasks, counts.leased);
-    if (counts.workers > w->worker_count)
-        sim_fail(w, "invariant 13: %zu workers known, %zu are there", counts.workers,
-                 w->worker_count);
+    size_t most = w->worker_count;
+    /* Who ended without a word is known until its silence is noticed. */
+    for (size_t i = 0; i < w->worker_count; i++)
+        most += w->workers[i].ended_ms && w->now_ms - w->workers[i].ended_ms < SILENCE_MS;
+    if (counts.workers > most || counts.ghosts > PM_SCHEDULER_GHOSTS)
+        sim_fail(w, "invariant 13: %zu workers known, %zu are there", counts.workers, most);
     for (uint64_t i = 1; i <= w->run_count; i++) {
         const sim_run *run = &w->runs[i];
         if (run->state == SIM_RUN_CANCELLED) continue;
         for (uint64_t item = 0; item < run->items; item++) {
-            bool poison = run->poison_crash[item] || run->poison_hang[item];
-            uint32_t results = poison ? 0 : 1, errors = poison ? 1 : 0;
-            if (run->results[item] != results || run->errors[item] != errors)
+            const sim_item *row = &run->item[item];
+            bool poison = row->poison_crash || row->poison_hang;
+            /* A liar may be given poison, and has a result without computing. */
+            bool results = poison ? row->results == 0 : row->results == 1;
+            if (row->results + row->errors != 1 || (!results && !(poison && w->liar_count)))
                 sim_fail(w, "item %" PRIu64 " of run %" PRIu64 "%s has %u results and %u errors",
-                         item, i, poison ? " (poison)" : "", run->results[item], run->errors[item]);
-            if (run->results[item] && run->values[item] != sim_value(i, item))
+                         item, i, poison ? " (poison)" : "", row->results, row->errors);
+            if (row->results && row->value != sim_value(i, item))
                 sim_fail(w, "item %" PRIu64 " of run %" PRIu64 " has a wrong value", item, i);
         }
     }

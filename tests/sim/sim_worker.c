@@ -1,324 +1,209 @@
-/* Owns the simulated worker: what docs/PROTOCOL.md asks of one, and how it dies. */
+/* Owns the simulated worker's process: the real session on the fake network, its clock, how it dies
+ * and what its parent does then. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/sim/sim.h"
 
-enum {
-    BEAT_MS = 1000,
-    DEAF_MS = 5000,    /* nothing from the broker: say Hello again */
-    RESEND_MS = 3000,  /* a result without acknowledgement */
-    REJOIN_MS = 10000, /* nothing to do: say Hello again */
-    HELLO_MS = 1000
-};
+enum { BUSY_PER_MILLE = 2, HUNG_RESTART_MS = 500 };
 
-static sim_held *find_held(sim_worker *worker, uint64_t task) {
-    for (size_t i = 0; i < SIM_HELD; i++)
-        if (worker->held[i].used && worker->held[i].task == task) return &worker->held[i];
-    return NULL;
+int64_t sim_worker_now_ms(const sim_worker *worker) {
+    return worker->world->now_ms + worker->skew_ms;
 }
 
-static size_t held_count(const sim_worker *worker) {
-    size_t count = 0;
-    for (size_t i = 0; i < SIM_HELD; i++) count += worker->held[i].used;
-    return count;
+/* ---- what the session needs of the world ---- */
+
+static int64_t clock_us(void *user) { return 1000 * sim_worker_now_ms(user); }
+
+static pm_status do_connect(void *user) {
+    sim_worker *worker = user;
+    sim *w = worker->world;
+    worker->conn = sim_conn(worker->index, ++worker->connections);
+    sim_trace(w, "worker %zu connects as %llx", worker->index, (unsigned long long)worker->conn);
+    sim_count(w, SIM_N_CONNECTS);
+    if (w->on_connect) w->on_connect(w, worker->index);
+    return PM_OK;
 }
 
-static void send(sim *w, size_t index, sim_event *message) {
-    message->conn = w->workers[index].conn;
-    sim_send(w, message);
+static void do_disconnect(void *user) { ((sim_worker *)user)->conn = 0; }
+
+/* What a worker drops, by giving it back or because the task was leased anew, may still be blamed
+ * if it crashes before the broker knows. */
+static void note_dropped(sim *w, const sim_worker *worker, uint64_t task) {
+    for (const pm_lease *lease = worker->work.leases; lease; lease = lease->next)
+        if (!lease->revoked && lease->task->task == task) sim_threads_suspect(w, lease);
 }
 
-static void hello(sim *w, size_t index) {
+static pm_status do_send(void *user, const Pm__Wire__Message *message, const pm_bytes *frames,
+                         size_t frame_count) {
+    sim_worker *worker = user;
+    sim *w = worker->world;
+    (void)frames;
+    (void)frame_count;
+    if (!worker->conn) return pm_fail(PM_E_IO, "not connected");
+    if (w->faults && sim_chance(w, BUSY_PER_MILLE)) {
+        sim_count(w, SIM_N_BUSY);
+        return pm_fail(PM_E_BUSY, "the queue is full");
+    }
+    if (message->body_case == PM__WIRE__MESSAGE__BODY_TASK_RETURNED)
+        note_dropped(w, worker, message->task_returned->task);
+    sim_send(w, SIM_TO_BROKER, worker->conn, message);
+    return PM_OK;
+}
+
+static uint32_t do_dice(void *user) { return (uint32_t)sim_random(((sim_worker *)user)->world); }
+
+/* ---- its life ---- */
+
+static void set_instance(sim *w, sim_worker *worker) {
+    const pm_instance instance = sim_instance(++w->next_instance);
+    memcpy(worker->slots->instance, instance.bytes, sizeof instance.bytes);
+}
+
+void sim_worker_init(sim *w, size_t index, size_t threads) {
     sim_worker *worker = &w->workers[index];
-    sim_event m = {.kind = SIM_HELLO, .instance = worker->instance, .crashed = worker->crashed};
-    m.threads = (uint32_t)worker->thread_count;
-    m.crashed_instance = worker->crashed_instance;
-    m.reason = worker->crash_reason;
-    m.in_hand_count = worker->in_hand_count;
-    memcpy(m.in_hand, worker->in_hand, sizeof m.in_hand);
-    for (size_t i = 0; i < SIM_HELD; i++)
-        if (worker->held[i].used)
-            m.leases[m.count++] = (pm_held_lease){.task = worker->held[i].task,
-                                                  .next = worker->held[i].unacknowledged,
-                                                  .token = worker->held[i].token};
-    if (sim_chance(w, 500)) worker->conn = w->next_conn++; /* a new connection */
-    worker->welcome = false;
-    worker->hello_ms = worker->busy_ms = w->now_ms;
-    send(w, index, &m);
+    *worker = (sim_worker){.world = w, .index = index, .thread_count = threads};
+    worker->slots = calloc(1, sizeof *worker->slots);
+    worker->threads = calloc(threads, sizeof *worker->threads);
+    if (!worker->slots || !worker->threads) abort();
+    worker->woken_ms = INT64_MAX;
+    set_instance(w, worker);
 }
 
-void sim_worker_start(sim *w, size_t index) {
-    sim_worker *worker = &w->workers[index];
+static void start(sim *w, sim_worker *worker) {
+    const pm_work_clock clock = {.user = worker, .now_us = clock_us};
+    const pm_session_self self = {.broker = "sim",
+                                  .host_name = "sim",
+                                  .isa = "none",
+                                  .pid = (uint32_t)worker->index,
+                                  .threads = (uint32_t)worker->thread_count};
+    const pm_session_host host = {.user = worker,
+                                  .connect = do_connect,
+                                  .disconnect = do_disconnect,
+                                  .send = do_send,
+                                  .dice = do_dice};
+    sim_trace(w, "worker %zu starts", worker->index);
+    pm_work_init_plain(&worker->work, worker->slots, &clock);
+    pm_session_init(&worker->session, &worker->work, &self, &host);
+    memset(worker->threads, 0, worker->thread_count * sizeof *worker->threads);
+    memset(worker->loaded, 0, sizeof worker->loaded);
+    worker->drained_by_broker = false;
+    worker->window_most = worker->work.window;
     worker->alive = true;
-    worker->instance = sim_instance(++w->next_instance);
-    worker->conn = w->next_conn++;
-    worker->heard_ms = w->now_ms;
-    sim_trace(w, "worker %zu starts as %llu", index, (unsigned long long)worker->conn);
-    hello(w, index);
 }
 
-void sim_worker_die(sim *w, size_t index, int64_t restart_after_ms) {
+void sim_worker_fini(sim_worker *worker) {
+    if (worker->alive) pm_work_fini(&worker->work);
+    free(worker->slots);
+    free(worker->threads);
+}
+
+void sim_worker_die(sim *w, size_t index, const char *reason, int64_t restart_after_ms) {
     sim_worker *worker = &w->workers[index];
-    size_t threads = worker->thread_count;
-    *worker = (sim_worker){.thread_count = threads,
-                           .restart_ms = w->now_ms + restart_after_ms,
-                           .cut_until_ms = worker->cut_until_ms,
-                           .incarnation = worker->incarnation + 1};
-}
-
-/* For the truth: what is in hand now may rightly be blamed once. */
-static void suspect(sim *w, const sim_held *held) {
-    for (uint64_t item = held->unacknowledged; item < held->started_end; item++)
-        w->runs[held->run].suspect[item]++;
+    pm_work_fini(&worker->work);
+    worker->alive = false;
+    worker->conn = 0;
+    /* The parent's part. */
+    pm_slots_turn(worker->slots, reason);
+    set_instance(w, worker);
+    worker->ended_ms = w->now_ms;
+    worker->restart_ms = w->now_ms + restart_after_ms;
+    sim_worker_wake_at(w, index, worker->restart_ms);
 }
 
 void sim_worker_crash(sim *w, size_t index, const char *reason) {
     sim_worker *worker = &w->workers[index];
-    pm_instance instance = worker->instance;
-    pm_held_lease in_hand[SIM_HELD];
-    size_t count = 0;
-    bool told = sim_chance(w, 500); /* the parent saw what was in hand */
     sim_trace(w, "worker %zu crashes (%s)", index, reason);
-    for (size_t i = 0; i < SIM_HELD; i++)
-        if (worker->held[i].used) suspect(w, &worker->held[i]);
-    for (size_t i = 0; told && i < worker->thread_count; i++)
-        if (worker->threads[i].held && worker->threads[i].computing)
-            in_hand[count++] = (pm_held_lease){.task = worker->threads[i].held->task,
-                                               .next = worker->threads[i].held->todo,
-                                               .token = worker->threads[i].held->token};
-    sim_worker_die(w, index, 10 + (int64_t)sim_below(w, sim_chance(w, 300) ? 8000 : 500));
-    worker->crashed = true;
-    worker->crashed_instance = instance;
-    worker->crash_reason = reason;
-    worker->in_hand_count = count;
-    memcpy(worker->in_hand, in_hand, count * sizeof in_hand[0]);
+    sim_count(w, SIM_N_CRASHES);
+    for (const pm_lease *lease = worker->work.leases; lease; lease = lease->next)
+        sim_threads_suspect(w, lease);
+    sim_worker_die(w, index, reason, 10 + (int64_t)sim_below(w, sim_chance(w, 300) ? 8000 : 500));
 }
 
-void sim_worker_leave(sim *w, size_t index) {
+/* It said that it is done: drained, hung, or sent away. */
+static void end(sim *w, sim_worker *worker) {
+    const pm_status over = worker->session.over;
+    pm_session_farewell(&worker->session);
+    if (over == PM_E_TIMEOUT) {
+        const bool told = strstr(pm_error_text(), "another") != NULL;
+        sim_count(w, told ? SIM_N_HUNG_TOLD : SIM_N_HUNG_SELF);
+        sim_trace(w, "worker %zu ends: it hangs (%s)", worker->index, told ? "told" : "own watch");
+        sim_worker_die(w, worker->index, NULL, HUNG_RESTART_MS);
+        return;
+    }
+    if (over) {
+        sim_fail(w, "worker %zu is sent away: %s", worker->index, pm_error_text());
+        return;
+    }
+    sim_trace(w, "worker %zu has drained", worker->index);
+    if (pm_work_is_computing(&worker->work)) sim_count(w, SIM_N_LEFT_COMPUTING);
+    sim_worker_die(w, worker->index, NULL, 500 + (int64_t)sim_below(w, 4000));
+}
+
+void sim_worker_wake_at(sim *w, size_t index, int64_t at_ms) {
     sim_worker *worker = &w->workers[index];
-    sim_trace(w, "worker %zu leaves", index);
-    for (size_t i = 0; i < SIM_HELD; i++) {
-        sim_event m = {
-            .kind = SIM_RETURNED, .task = worker->held[i].task, .token = worker->held[i].token};
-        if (worker->held[i].used) send(w, index, &m);
+    if (at_ms < w->now_ms) at_ms = w->now_ms;
+    if (worker->woken_ms <= at_ms) return;
+    worker->woken_ms = at_ms;
+    sim_timer_of_life(w, SIM_WAKE, index, ++worker->wake_life, at_ms - w->now_ms);
+}
+
+/* Its turn: compute threads first, then the session, as the link thread would. */
+static void live(sim *w, sim_worker *worker) {
+    if (!sim_threads_run(w, worker)) return;
+    sim_memory_begin(w, w->worker_memory_every, SIM_N_WORKER_MEMORY);
+    pm_session_turn(&worker->session, sim_worker_now_ms(worker));
+    const bool done = pm_session_is_done(&worker->session, sim_worker_now_ms(worker));
+    sim_memory_end();
+    if (w->checks) sim_check_worker(w, worker);
+    if (done) {
+        end(w, worker);
+        return;
     }
-    sim_event bye = {.kind = SIM_GOODBYE};
-    send(w, index, &bye);
-    sim_worker_die(w, index, 500 + (int64_t)sim_below(w, 4000));
-}
-
-static void credit(sim *w, size_t index, uint32_t count) {
-    sim_event m = {.kind = SIM_CREDIT, .credit = count};
-    if (count) send(w, index, &m);
-}
-
-static void let_go(sim *w, size_t index, sim_held *held) {
-    sim_worker *worker = &w->workers[index];
-    for (size_t i = 0; i < worker->thread_count; i++)
-        if (worker->threads[i].held == held) worker->threads[i] = (sim_thread){.held = NULL};
-    *held = (sim_held){.used = false};
-    worker->busy_ms = w->now_ms;
-    if (worker->welcome) credit(w, index, 1);
-}
-
-static void send_started(sim *w, size_t index, const sim_held *held, uint64_t item) {
-    sim_event m = {.kind = SIM_STARTED, .task = held->task, .token = held->token, .ordinal = item};
-    send(w, index, &m);
-}
-
-static void send_result(sim *w, size_t index, sim_held *held, uint64_t item) {
-    sim_event m = {.kind = SIM_RESULT,
-                   .task = held->task,
-                   .token = held->token,
-                   .ordinal = item,
-                   .value = sim_value(held->run, item)};
-    held->sent_ms = w->now_ms;
-    send(w, index, &m);
-}
-
-/* A thread takes the next item of its task, or the next task that waits. */
-static void start_item(sim *w, size_t index, sim_thread *thread) {
-    sim_worker *worker = &w->workers[index];
-    if (thread->held && thread->held->todo >= thread->held->end) thread->held = NULL;
-    for (size_t i = 0; !thread->held && i < SIM_HELD; i++) {
-        if (!worker->held[i].used || !worker->held[i].queued) continue;
-        thread->held = &worker->held[i];
-        thread->held->queued = false;
-    }
-    if (!thread->held) return;
-    sim_held *held = thread->held;
-    thread->computing = true;
-    thread->ready_ms = w->now_ms + 20 + (int64_t)sim_below(w, 180);
-    send_started(w, index, held, held->todo);
-    /* The next one is decoded meanwhile. */
-    uint64_t ahead = held->todo + 1 < held->end && sim_chance(w, 300) ? 1 : 0;
-    if (ahead) send_started(w, index, held, held->todo + 1);
-    if (held->started_end < held->todo + 1 + ahead) held->started_end = held->todo + 1 + ahead;
-}
-
-/* False: the worker died of it. */
-static bool finish_item(sim *w, size_t index, sim_thread *thread) {
-    static const char *const reasons[] = {"SIGSEGV", "SIGABRT", "memory", "SIGBUS"};
-    sim_held *held = thread->held;
-    const sim_run *run = &w->runs[held->run];
-    if (run->poison_crash[held->todo]) {
-        sim_worker_crash(w, index, reasons[sim_below(w, 4)]);
-        return false;
-    }
-    if (run->poison_hang[held->todo]) {
-        sim_trace(w, "worker %zu hangs on item %llu of run %llu", index,
-                  (unsigned long long)held->todo, (unsigned long long)held->run);
-        thread->hung = true;
-        suspect(w, held);
-        return true;
-    }
-    thread->computing = false;
-    held->progress++;
-    send_result(w, index, held, held->todo++);
-    return true;
-}
-
-static void beat(sim *w, size_t index) {
-    sim_worker *worker = &w->workers[index];
-    sim_event m = {.kind = SIM_HEARTBEAT};
-    uint64_t all = 0;
-    for (size_t i = 0; i < SIM_HELD; i++) all += worker->held[i].progress;
-    for (size_t i = 0; i < SIM_HELD; i++) {
-        sim_held *held = &worker->held[i];
-        if (!held->used) continue;
-        /* Nothing left to compute: it cannot hang. */
-        if (held->todo >= held->end) held->progress++;
-        m.beats[m.count++] = (pm_beat){.task = held->task,
-                                       .token = held->token,
-                                       .progress = held->queued ? all : held->progress};
-    }
-    worker->beat_ms = w->now_ms;
-    send(w, index, &m);
-}
-
-static void resend(sim *w, size_t index) {
-    sim_worker *worker = &w->workers[index];
-    for (size_t i = 0; i < SIM_HELD; i++) {
-        sim_held *held = &worker->held[i];
-        if (!held->used || held->unacknowledged >= held->todo) continue;
-        if (w->now_ms - held->sent_ms < RESEND_MS) continue;
-        for (uint64_t item = held->unacknowledged; item < held->todo; item++)
-            send_result(w, index, held, item);
-    }
+    int64_t wait_ms = pm_session_wait_ms(&worker->session, sim_worker_now_ms(worker));
+    int64_t at_ms = w->now_ms + (wait_ms > 0 ? wait_ms : 1), due_ms = sim_threads_due_ms(worker);
+    sim_worker_wake_at(w, worker->index, due_ms < at_ms ? due_ms : at_ms);
 }
 
 void sim_worker_wake(sim *w, size_t index) {
     sim_worker *worker = &w->workers[index];
-    if (worker->stalled_until_ms > w->now_ms) return;
-    if (!worker->alive) {
-        if (worker->restart_ms <= w->now_ms) sim_worker_start(w, index);
-        return;
+    worker->woken_ms = INT64_MAX;
+    if (worker->stalled_until_ms > w->now_ms) {
+        sim_worker_wake_at(w, index, worker->stalled_until_ms);
+    } else if (!worker->alive && worker->restart_ms > w->now_ms) {
+        sim_worker_wake_at(w, index, worker->restart_ms);
+    } else {
+        if (!worker->alive) start(w, worker);
+        live(w, worker);
     }
-    for (size_t i = 0; i < worker->thread_count; i++) {
-        sim_thread *thread = &worker->threads[i];
-        if (thread->hung) continue;
-        if (thread->computing && thread->ready_ms > w->now_ms) continue;
-        if (thread->computing && !finish_item(w, index, thread)) return;
-        if (!thread->hung) start_item(w, index, thread);
-    }
-    bool deaf = w->now_ms - worker->heard_ms > DEAF_MS;
-    bool bored = worker->welcome && !held_count(worker) && w->now_ms - worker->busy_ms > REJOIN_MS;
-    if ((!worker->welcome || deaf || bored) && w->now_ms - worker->hello_ms >= HELLO_MS)
-        hello(w, index);
-    if (worker->welcome && w->now_ms - worker->beat_ms >= BEAT_MS) beat(w, index);
-    if (worker->welcome) resend(w, index);
 }
 
-static void take_task(sim *w, size_t index, const sim_event *m) {
-    sim_worker *worker = &w->workers[index];
-    sim_held *held = find_held(worker, m->task), *slot = NULL;
-    if (held && memcmp(&held->token, &m->token, sizeof m->token) == 0) return;
-    if (held) { /* two leases on one task: one is stale; say which one is dropped */
-        sim_event back = {.kind = SIM_RETURNED, .task = m->task, .token = held->token};
-        send(w, index, &back);
-        suspect(w, held);
-        let_go(w, index, held);
-    }
-    for (size_t i = 0; i < SIM_HELD && !slot; i++)
-        if (!worker->held[i].used) slot = &worker->held[i];
-    if (!slot || held_count(worker) > 2 * worker->thread_count) {
-        sim_event back = {.kind = SIM_RETURNED, .task = m->task, .token = m->token};
-        send(w, index, &back);
-        return;
-    }
-    *slot = (sim_held){.used = true,
-                       .queued = true,
-                       .task = m->task,
-                       .run = m->run,
-                       .token = m->token,
-                       .unacknowledged = m->first,
-                       .todo = m->first,
-                       .started_end = m->first,
-                       .end = m->end};
-    worker->busy_ms = w->now_ms;
+void sim_worker_hear(sim *w, const sim_event *event) {
+    sim_worker *worker = &w->workers[sim_conn_owner(event->conn)];
+    pm_message message = {0};
+    if (!worker->alive || worker->conn != event->conn) return;
+    if (pm_wire_unpack(event->bytes, event->size, &message.body) != PM_OK) abort();
+    const Pm__Wire__Message__BodyCase verb = message.body->body_case;
+    if (verb == PM__WIRE__MESSAGE__BODY_DRAIN) sim_count(w, SIM_N_BROKER_DRAINS);
+    if (verb == PM__WIRE__MESSAGE__BODY_TASK) note_dropped(w, worker, message.body->task->task);
+    const bool greeting = worker->session.state == PM_SESSION_GREETING;
+    Pm__Wire__Message *welcome = NULL;
+    if (w->checks && greeting && verb == PM__WIRE__MESSAGE__BODY_WELCOME &&
+        pm_wire_unpack(event->bytes, event->size, &welcome) != PM_OK)
+        abort();
+    sim_memory_begin(w, w->worker_memory_every, SIM_N_WORKER_MEMORY);
+    pm_session_hear(&worker->session, &message, sim_worker_now_ms(worker));
+    sim_memory_end();
+    if (welcome) sim_check_settled(w, worker, welcome->welcome);
+    pm_wire_free(&welcome);
+    /* It goes on with its turn at once, unless it is about to: a burst is one turn. */
+    sim_worker_wake_at(w, worker->index, w->now_ms);
 }
 
-static void welcome(sim *w, size_t index, const sim_event *m) {
+void sim_worker_lose(sim *w, size_t index) {
     sim_worker *worker = &w->workers[index];
-    if (worker->welcome) return; /* a second copy */
-    for (size_t i = 0; i < m->count; i++) {
-        const pm_held_lease *verdict = &m->leases[i];
-        sim_held *held = find_held(worker, verdict->task);
-        if (held && !verdict->next) {
-            let_go(w, index, held);
-        } else if (held) {
-            held->token = verdict->token;
-            for (uint64_t item = held->unacknowledged; item < held->todo; item++)
-                send_result(w, index, held, item);
-            for (uint64_t item = held->todo; item < held->started_end; item++)
-                send_started(w, index, held, item);
-        } else if (verdict->next) {
-            sim_event back = {.kind = SIM_RETURNED, .task = verdict->task, .token = verdict->token};
-            send(w, index, &back);
-        }
-    }
-    worker->welcome = true;
-    worker->crashed = false;
-    worker->in_hand_count = 0;
-    /* One in reserve, and now and then what short tasks ask for. */
-    size_t held = held_count(worker), most = worker->thread_count + 1;
-    if (sim_chance(w, 500)) most += 1 + sim_below(w, SIM_HELD - SIM_THREADS - 1);
-    credit(w, index, (uint32_t)(held < most ? most - held : 0));
-}
-
-static void revoked(sim *w, size_t index, const sim_event *m) {
-    sim_worker *worker = &w->workers[index];
-    sim_held *held = find_held(worker, m->task);
-    if (!held || memcmp(&held->token, &m->token, sizeof m->token) != 0) return;
-    for (size_t i = 0; i < worker->thread_count; i++) {
-        if (worker->threads[i].held != held || !worker->threads[i].hung) continue;
-        sim_trace(w, "worker %zu ends: it hangs in a task that was revoked", index);
-        sim_worker_die(w, index, 100 + (int64_t)sim_below(w, 2000));
-        return;
-    }
-    let_go(w, index, held);
-}
-
-void sim_worker_hear(sim *w, const sim_event *m) {
-    size_t index = 0;
-    while (index < w->worker_count && w->workers[index].conn != m->conn) index++;
-    if (index == w->worker_count) return;
-    sim_worker *worker = &w->workers[index];
-    if (!worker->alive || worker->stalled_until_ms > w->now_ms) return;
-    worker->heard_ms = w->now_ms;
-    if (m->kind == SIM_WELCOME) {
-        welcome(w, index, m);
-    } else if (m->kind == SIM_REFUSED) {
-        if (worker->welcome) hello(w, index);
-    } else if (m->kind == SIM_TASK) {
-        take_task(w, index, m);
-    } else if (m->kind == SIM_REVOKED) {
-        revoked(w, index, m);
-    } else if (m->kind == SIM_ACKNOWLEDGED) {
-        sim_held *held = find_held(worker, m->task);
-        /* Cumulative: items are recorded in order. */
-        if (held && m->ordinal >= held->unacknowledged && m->ordinal < held->todo)
-            held->unacknowledged = m->ordinal + 1;
-        if (held && held->unacknowledged >= held->end) let_go(w, index, held);
-    }
+    if (!worker->alive || !worker->conn) return;
+    sim_trace(w, "worker %zu loses its connection", index);
+    pm_session_lose(&worker->session, sim_worker_now_ms(worker));
+    sim_worker_wake_at(w, index, w->now_ms);
 }

@@ -1,26 +1,36 @@
-/* Owns the simulated world: the clock, the event heap, the network and its faults, the clients,
- * and the order of one history. */
-#include "tests/sim/sim.h"
-
+/* Owns the simulated world: its clock and dice, and the order of one history. */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/log.h"
 #include "lib/base/random.h"
+#include "tests/sim/sim.h"
+#include "worker/run.h"
 
 enum {
     FAULTS_MS = 60 * 1000,
-    DRAIN_MS = 900 * 1000,
+    DRAIN_MS = 1800 * 1000,
+    QUIET_MS = 25 * 1000, /* longer than anybody is stopped, and silence */
     TICK_MS = 100,
-    WAKE_MS = 40,
     STEPS_MAX = 4 * 1000 * 1000
 };
+
+const char *const sim_tally_texts[SIM_TALLY_COUNT] = {
+#define SIM_TALLY(name, text) text,
+    SIM_TALLIES(SIM_TALLY)
+#undef SIM_TALLY
+};
+
+static sim *current; /* whose log it is */
 
 uint64_t sim_random(sim *w) { return pm_splitmix64(w->random++ ^ (w->seed * 0x9E3779B97F4A7C15u)); }
 uint64_t sim_below(sim *w, uint64_t bound) { return sim_random(w) % bound; }
 bool sim_chance(sim *w, uint32_t per_mille) { return sim_below(w, 1000) < per_mille; }
 
-uint64_t sim_value(uint64_t run, uint64_t item) { return pm_splitmix64(run * 1000003 + item); }
+uint64_t sim_value(uint64_t run, uint64_t item) {
+    return pm_splitmix64(run * 1000003 + item) >> 12;
+}
 
 pm_instance sim_instance(uint64_t number) {
     pm_instance instance;
@@ -29,11 +39,17 @@ pm_instance sim_instance(uint64_t number) {
     return instance;
 }
 
+void sim_count(sim *w, sim_tally tally) { w->tally[tally]++; }
+
+static void trace_time(const sim *w) {
+    fprintf(w->trace, "%8lld.%03lld ", (long long)(w->now_ms / 1000),
+            (long long)(w->now_ms % 1000));
+}
+
 void sim_trace(sim *w, const char *format, ...) {
     va_list args;
     if (!w->trace) return;
-    fprintf(w->trace, "%8lld.%03lld ", (long long)(w->now_ms / 1000),
-            (long long)(w->now_ms % 1000));
+    trace_time(w);
     va_start(args, format);
     vfprintf(w->trace, format, args);
     va_end(args);
@@ -50,203 +66,125 @@ void sim_fail(sim *w, const char *format, ...) {
     sim_trace(w, "FAILED %s", w->failure);
 }
 
-/* ---- heap of events by (time, order) ---- */
-
-static bool before(const sim_event *a, const sim_event *b) {
-    return a->at_ms != b->at_ms ? a->at_ms < b->at_ms : a->order < b->order;
+/* What workers log belongs to the history. */
+void __wrap_pm_log(pm_log_level level, const char *event, const char *fields, ...);
+void __wrap_pm_log(pm_log_level level, const char *event, const char *fields, ...) {
+    va_list args;
+    (void)level;
+    if (!current) return;
+    if (strcmp(event, "worker.link.renew") == 0) sim_count(current, SIM_N_RENEWED);
+    if (!current->trace) return;
+    trace_time(current);
+    fprintf(current->trace, "     %s ", event);
+    va_start(args, fields);
+    vfprintf(current->trace, fields, args);
+    va_end(args);
+    fputc('\n', current->trace);
 }
 
-static void push(sim *w, const sim_event *event, int64_t delay_ms) {
-    if (w->heap_count == w->heap_capacity) {
-        w->heap_capacity = w->heap_capacity ? 2 * w->heap_capacity : 256;
-        w->heap = realloc(w->heap, w->heap_capacity * sizeof(sim_event *));
-        if (!w->heap) abort();
-    }
-    sim_event *copy = malloc(sizeof *copy);
-    if (!copy) abort();
-    *copy = *event;
-    copy->at_ms = w->now_ms + delay_ms;
-    copy->order = w->order++;
-    size_t at = w->heap_count++;
-    for (; at && before(copy, w->heap[(at - 1) / 2]); at = (at - 1) / 2)
-        w->heap[at] = w->heap[(at - 1) / 2];
-    w->heap[at] = copy;
+/* Runs are never made ready here: no engine. */
+void pm_run_ready_free(pm_run_ready **ready) { (void)ready; }
+
+/* ---- setting up ---- */
+
+static void add_run(sim_run *run, uint64_t items) {
+    run->items = items;
+    run->item = calloc(items, sizeof *run->item);
+    if (!run->item) abort();
+    run->task_items_most = 8;
+    run->together = 1;
+    run->item_ms = 100;
+    run->load_ms = 50;
+    run->outgoing_bytes = 1000;
 }
 
-static sim_event *pop(sim *w) {
-    sim_event *first = w->heap[0], *last = w->heap[--w->heap_count];
-    size_t at = 0;
-    for (;;) {
-        size_t child = 2 * at + 1;
-        if (child >= w->heap_count) break;
-        if (child + 1 < w->heap_count && before(w->heap[child + 1], w->heap[child])) child++;
-        if (!before(w->heap[child], last)) break;
-        w->heap[at] = w->heap[child];
-        at = child;
-    }
-    if (w->heap_count) w->heap[at] = last;
-    return first;
-}
-
-void sim_timer(sim *w, sim_kind kind, size_t worker, int64_t delay_ms) {
-    sim_event event = {.kind = kind, .worker = worker, .life = w->life};
-    push(w, &event, delay_ms);
-}
-
-void sim_send(sim *w, const sim_event *message) {
-    if (!w->faults) {
-        push(w, message, 1); /* in order */
-        return;
-    }
-    if (sim_chance(w, w->drop_per_mille)) {
-        sim_trace(w, "net drops kind %d task %llu", (int)message->kind,
-                  (unsigned long long)message->task);
-        return;
-    }
-    size_t copies = sim_chance(w, w->double_per_mille) ? 2 : 1;
-    for (size_t i = 0; i < copies; i++) {
-        int64_t delay = 1 + (int64_t)sim_below(w, 10);
-        if (sim_chance(w, w->late_per_mille)) delay += (int64_t)sim_below(w, 7000);
-        push(w, message, delay);
+static void draw_run(sim *w, sim_run *run) {
+    const bool is_long = sim_chance(w, 80); /* images that take longer than a lease */
+    add_run(run, 1 + sim_below(w, is_long ? 6 : SIM_ITEMS));
+    run->submit_ms = (int64_t)sim_below(w, FAULTS_MS / 2);
+    run->cancel_asked = sim_chance(w, 100);
+    run->cancel_ms = run->submit_ms + (int64_t)sim_below(w, 30000);
+    run->retry_asked = sim_chance(w, 200);
+    if (sim_chance(w, 500)) run->terms_ms = run->submit_ms + (int64_t)sim_below(w, 8000);
+    run->terms.priority = run->wanted.priority = (int)sim_below(w, 3) - 1;
+    run->together = sim_chance(w, 400) ? 2 + (size_t)sim_below(w, 7) : 1;
+    run->item_ms = is_long ? 9000 : 20 + (int64_t)sim_below(w, 150);
+    run->load_ms = 20 + (int64_t)sim_below(w, sim_chance(w, 100) ? 12000 : 1000);
+    if (sim_chance(w, 150)) run->outgoing_bytes = PM_UNRECORDED_BYTES_MAX / 4;
+    run->task_items_most = sim_chance(w, 300) ? 16 : 8;
+    for (uint64_t i = 0; i < run->items; i++) {
+        run->item[i].poison_crash = sim_chance(w, 25);
+        run->item[i].poison_hang = !run->item[i].poison_crash && sim_chance(w, 12);
     }
 }
 
-static bool cut(const sim *w, const sim_event *message) {
-    for (size_t i = 0; i < w->worker_count; i++)
-        if (w->workers[i].conn == message->conn && message->conn)
-            return w->workers[i].cut_until_ms > w->now_ms;
-    return false;
+static sim *world_new(uint64_t seed, size_t workers) {
+    sim *w = calloc(1, sizeof *w);
+    if (!w) abort();
+    w->seed = seed;
+    w->next_instance = seed * 1000;
+    w->worker_count = workers;
+    w->workers = calloc(workers, sizeof *w->workers);
+    if (!w->workers) abort();
+    w->scale.configurations = 1;
+    sim_memory_fails_every = 0;
+    current = w;
+    return w;
 }
 
-/* ---- clients: submit until acknowledged, sometimes cancel, retry or change terms ---- */
-
-/* Some runs are left alone; the others are paused, moved and capped while faults are on. */
-static void choose_terms(sim *w, sim_run *run) {
-    if (!run->terms_ms || run->terms_ms > w->now_ms) return;
-    run->terms_ms = w->now_ms + 500 + (int64_t)sim_below(w, 12000);
-    run->terms_asked++;
-    switch (sim_below(w, 3)) {
-    case 0: run->wanted.paused = !run->wanted.paused; break;
-    case 1: run->wanted.priority = (int)sim_below(w, 3) - 1; break;
-    case 2: run->wanted.max_workers = (uint32_t)sim_below(w, 4); break;
-    }
-}
-
-static void ask_terms(sim *w, uint64_t id) {
-    sim_run *run = &w->runs[id];
-    if (w->faults) choose_terms(w, run);
-    if (!run->acknowledged || run->terms_asked == run->terms_had) return;
-    sim_event message = {
-        .kind = SIM_TERMS, .run = id, .value = run->terms_asked, .terms = run->wanted};
-    sim_send(w, &message);
-}
-
-static void clients(sim *w) {
-    for (size_t i = 1; i <= w->run_count; i++) {
-        sim_run *run = &w->runs[i];
-        sim_event message = {.run = i};
-        if (run->submit_ms > w->now_ms) continue;
-        ask_terms(w, i);
-        if (run->cancel_asked && run->cancel_ms <= w->now_ms && run->acknowledged) {
-            message.kind = SIM_CANCEL;
-            if (!run->answered) sim_send(w, &message);
-        } else if (!run->acknowledged) {
-            message.kind = SIM_SUBMIT;
-            sim_send(w, &message);
-        } else if (run->retry_asked && run->state == SIM_RUN_DONE) {
-            message.kind = SIM_RETRY;
-            message.value = sim_below(w, 3); /* all errors, or those of every second item */
-            run->retry_asked = false;
-            sim_send(w, &message);
-        }
-    }
-    sim_timer(w, SIM_CLIENT, 0, 500);
-}
-
-static void answer(sim *w, const sim_event *event) {
-    sim_run *run = &w->runs[event->run];
-    if (event->first == SIM_SUBMIT) {
-        run->acknowledged = true;
-        if (run->state == SIM_RUN_NONE)
-            sim_fail(w,
-                     "invariant 3: submit of run %llu acknowledged, "
-                     "not committed",
-                     (unsigned long long)event->run);
-    } else if (event->first == SIM_CANCEL) {
-        run->answered = true;
-    } else if (event->first == SIM_TERMS && event->value > run->terms_had) {
-        run->terms_had = event->value;
-    }
-}
-
-/* ---- faults ---- */
-
-static void fault(sim *w) {
-    size_t index = (size_t)sim_below(w, w->worker_count);
-    sim_worker *worker = &w->workers[index];
-    if (!w->faults) return;
-    switch (sim_below(w, 10)) {
-    case 0: sim_broker_kill(w); break;
-    case 1: sim_memory_fails_every = 1 + (uint32_t)sim_below(w, 12); break;
-    case 2:
-        w->broker_skew_ms += (int64_t)sim_below(w, 60 * 1000);
-        sim_trace(w, "clock of the broker jumps to +%lld ms", (long long)w->broker_skew_ms);
-        break;
-    case 3:
-        if (worker->alive) {
-            sim_trace(w, "worker %zu is killed from outside", index);
-            sim_worker_die(w, index, 10 + (int64_t)sim_below(w, 8000));
-        }
-        break;
-    case 4:
-        worker->stalled_until_ms = w->now_ms + (int64_t)sim_below(w, 15000);
-        sim_trace(w, "worker %zu stalls", index);
-        break;
-    case 5:
-        worker->cut_until_ms = w->now_ms + (int64_t)sim_below(w, 20000);
-        sim_trace(w, "worker %zu is partitioned away", index);
-        break;
-    case 6:
-        if (worker->alive) sim_worker_leave(w, index);
-        break;
-    case 7: w->store.full_until_ms = w->now_ms + (int64_t)sim_below(w, 12000); break;
-    case 8: sim_memory_fails_every = 0; break;
-    case 9: w->drop_per_mille = (uint32_t)sim_below(w, 150); break;
-    }
-    sim_timer(w, SIM_FAULT, 0, 200 + (int64_t)sim_below(w, 4000));
-}
-
-static void setup(sim *w) {
-    w->faults = true;
+static sim *draw_world(uint64_t seed, FILE *trace) {
+    sim *w = world_new(seed, 1 + (size_t)(pm_splitmix64(seed) % SIM_WORKERS));
+    w->trace = trace;
+    w->faults = w->checks = true;
     w->drop_per_mille = (uint32_t)sim_below(w, 60);
     w->double_per_mille = (uint32_t)sim_below(w, 60);
     w->late_per_mille = (uint32_t)sim_below(w, 60);
-    w->next_conn = 1;
-    w->next_instance = w->seed * 1000;
-    w->worker_count = 1 + (size_t)sim_below(w, SIM_WORKERS);
     w->run_count = 1 + (size_t)sim_below(w, SIM_RUNS);
-    for (size_t i = 1; i <= w->run_count; i++) {
-        sim_run *run = &w->runs[i];
-        run->items = 1 + sim_below(w, SIM_ITEMS);
-        run->submit_ms = (int64_t)sim_below(w, FAULTS_MS / 2);
-        run->cancel_asked = sim_chance(w, 100);
-        run->cancel_ms = run->submit_ms + (int64_t)sim_below(w, 30000);
-        run->retry_asked = sim_chance(w, 200);
-        if (sim_chance(w, 500)) run->terms_ms = run->submit_ms + (int64_t)sim_below(w, 8000);
-        run->terms.priority = run->wanted.priority = (int)sim_below(w, 3) - 1;
-        for (uint64_t item = 0; item < run->items; item++) {
-            run->poison_crash[item] = sim_chance(w, 25);
-            run->poison_hang[item] = !run->poison_crash[item] && sim_chance(w, 12);
-        }
-    }
+    for (size_t i = 1; i <= w->run_count; i++) draw_run(w, &w->runs[i]);
     for (size_t i = 0; i < w->worker_count; i++) {
-        w->workers[i].thread_count = 1 + (size_t)sim_below(w, SIM_THREADS);
-        sim_timer(w, SIM_WAKE, i, (int64_t)sim_below(w, 1000));
+        sim_worker_init(w, i, 1 + (size_t)sim_below(w, SIM_THREADS));
+        sim_worker_wake_at(w, i, (int64_t)sim_below(w, 1000));
     }
+    w->liar_count = sim_chance(w, 300) ? 1 + (size_t)sim_below(w, SIM_LIARS) : 0;
+    for (size_t i = 0; i < w->liar_count; i++)
+        sim_timer(w, SIM_LIE, i, (int64_t)sim_below(w, 10000));
     sim_timer(w, SIM_CLIENT, 0, 1);
     sim_timer(w, SIM_FAULT, 0, (int64_t)sim_below(w, 3000));
     sim_broker_start(w);
+    return w;
 }
+
+sim *sim_fleet_new(uint64_t seed, const sim_scale *scale) {
+    sim *w = world_new(seed, scale->workers);
+    w->scale = *scale;
+    w->run_count = 1;
+    add_run(&w->runs[1], scale->items);
+    w->runs[1].item_ms = scale->item_ms;
+    w->runs[1].together = scale->together;
+    w->runs[1].load_ms = 1000;
+    for (size_t i = 0; i < w->worker_count; i++) {
+        sim_worker_init(w, i, scale->threads);
+        sim_worker_wake_at(w, i, (int64_t)sim_below(w, 5000));
+    }
+    sim_timer(w, SIM_CLIENT, 0, 1);
+    sim_broker_start(w);
+    return w;
+}
+
+void sim_free(sim **world) {
+    sim *w = *world;
+    while (w->heap_count) free(sim_pop(w));
+    free(w->heap);
+    for (size_t i = 0; i < w->worker_count; i++) sim_worker_fini(&w->workers[i]);
+    free(w->workers);
+    sim_store_free(w);
+    pm_scheduler_free(&w->scheduler);
+    free(w);
+    *world = NULL;
+    current = NULL;
+}
+
+/* ---- running ---- */
 
 static bool drained(const sim *w) {
     for (size_t i = 1; i <= w->run_count; i++) {
@@ -255,99 +193,112 @@ static bool drained(const sim *w) {
         if (!run->acknowledged || run->state == SIM_RUN_OPEN) return false;
         if (run->terms_asked != run->terms_had) return false;
     }
-    return w->store.queued == 0 && w->store.finished_count == 0;
+    /* Who hangs is to end. */
+    for (size_t i = 0; i < w->worker_count; i++)
+        for (size_t k = 0; k < w->workers[i].thread_count && w->workers[i].alive; k++)
+            if (w->workers[i].threads[k].state == SIM_THREAD_HUNG) return false;
+    return w->store.queue.count == 0 && w->store.finished.count == 0;
 }
 
-static void dispatch(sim *w, const sim_event *event) {
+static void fail_to_drain(sim *w) {
+    for (size_t i = 1; i <= w->run_count; i++) {
+        const sim_run *run = &w->runs[i];
+        sim_trace(w, "run %zu: state %d, %sacknowledged%s", i, (int)run->state,
+                  run->acknowledged ? "" : "not ",
+                  run->cancel_asked && !run->answered ? ", to be cancelled" : "");
+    }
+    sim_fail(w, "invariant 8: it does not drain");
+}
+
+/* A broker that is stopped does nothing, and goes on where it was. */
+static bool stopped(sim *w, const sim_event *event) {
+    int64_t left_ms = w->broker_stalled_until_ms - w->now_ms;
+    if (left_ms <= 0 || event->life != w->life) return false;
+    /* Its tick comes before or after what waits to be heard. */
+    if (event->kind == SIM_TICK) left_ms += (int64_t)sim_below(w, 2);
+    sim_timer(w, event->kind, 0, left_ms);
+    return true;
+}
+
+static void dispatch_broker(sim *w, const sim_event *event) {
+    if (event->life != w->life || stopped(w, event)) return;
+    if (event->kind == SIM_COMMIT) {
+        sim_store_commit(w);
+    } else if (event->kind == SIM_TAKE) {
+        sim_broker_take(w);
+    } else {
+        sim_broker_tick(w);
+        sim_timer(w, SIM_TICK, 0, TICK_MS);
+    }
+}
+
+static void dispatch_to_worker(sim *w, const sim_event *event) {
+    if (sim_conn_owner(event->conn) < w->worker_count)
+        sim_worker_hear(w, event);
+    else
+        sim_liar_hear(w, event);
+}
+
+/* Takes the event over. */
+static void dispatch(sim *w, sim_event *event) {
     switch (event->kind) {
-    case SIM_HELLO:
-    case SIM_CREDIT:
-    case SIM_HEARTBEAT:
-    case SIM_STARTED:
-    case SIM_RESULT:
-    case SIM_RETURNED:
-    case SIM_GOODBYE:
+    case SIM_TO_BROKER:
+        if (sim_arrives(w, &event)) sim_broker_hear(w, event);
+        break;
+    case SIM_TO_WORKER:
+        if (sim_arrives(w, &event)) dispatch_to_worker(w, event);
+        break;
     case SIM_SUBMIT:
     case SIM_CANCEL:
     case SIM_RETRY:
-    case SIM_TERMS:
-        if (!cut(w, event)) sim_broker_hear(w, event);
-        break;
-    case SIM_WELCOME:
-    case SIM_REFUSED:
-    case SIM_RUN_INFO:
-    case SIM_TASK:
-    case SIM_REVOKED:
-    case SIM_ACKNOWLEDGED:
-    case SIM_HEARTBEAT_BACK:
-    case SIM_DRAIN:
-        if (!cut(w, event)) sim_worker_hear(w, event);
-        break;
-    case SIM_ANSWER: answer(w, event); break;
+    case SIM_TERMS: sim_broker_hear_client(w, event); break;
+    case SIM_ANSWER: sim_clients_answer(w, event); break;
     case SIM_TICK:
-        if (event->life == w->life) {
-            sim_broker_tick(w);
-            sim_timer(w, SIM_TICK, 0, TICK_MS);
-        }
-        break;
-    case SIM_WAKE:
-        sim_worker_wake(w, event->worker);
-        sim_timer(w, SIM_WAKE, event->worker, WAKE_MS);
-        break;
-    case SIM_CLIENT: clients(w); break;
     case SIM_COMMIT:
-        if (event->life == w->life) sim_store_commit(w);
+    case SIM_TAKE: dispatch_broker(w, event); break;
+    case SIM_WAKE:
+        if (event->life == w->workers[event->worker].wake_life) sim_worker_wake(w, event->worker);
         break;
-    case SIM_TAKE:
-        if (event->life == w->life) sim_broker_take(w);
-        break;
-    case SIM_FAULT: fault(w); break;
+    case SIM_LOST: sim_worker_lose(w, event->worker); break;
+    case SIM_LIE: sim_liar_lie(w, event->worker); break;
+    case SIM_CLIENT: sim_clients(w); break;
+    case SIM_FAULT: sim_fault(w); break;
     case SIM_RESTART:
         if (event->life == w->life && w->killed) sim_broker_start(w);
         break;
     }
+    free(event);
 }
 
-static void calm(sim *w) {
-    sim_trace(w, "faults off");
-    w->faults = false;
-    w->store.full_until_ms = 0;
-    sim_memory_fails_every = 0;
-    for (size_t i = 0; i < w->worker_count; i++)
-        w->workers[i].stalled_until_ms = w->workers[i].cut_until_ms = 0;
-    for (size_t i = 1; i <= w->run_count; i++) {
-        w->runs[i].terms_asked += w->runs[i].wanted.paused;
-        w->runs[i].wanted.paused = false;
-    }
+static void step(sim *w) {
+    sim_event *event = sim_pop(w);
+    w->now_ms = event->at_ms;
+    w->steps++;
+    dispatch(w, event);
 }
 
-bool sim_history(uint64_t seed, FILE *trace, char failure[SIM_FAILURE_BYTES], uint64_t *steps) {
-    sim *w = calloc(1, sizeof *w);
-    if (!w) abort();
-    w->seed = seed;
-    w->trace = trace;
-    sim_memory_fails_every = sim_memory_calls = 0;
-    setup(w);
+void sim_run_until(sim *w, int64_t until_ms) {
+    current = w;
+    while (!w->failure[0] && w->heap_count && w->heap[0]->at_ms <= until_ms) step(w);
+    w->now_ms = until_ms;
+}
+
+void sim_history(uint64_t seed, FILE *trace, sim_outcome *out) {
+    sim *w = draw_world(seed, trace);
     int64_t quiet_ms = 0;
     while (!w->failure[0]) {
-        sim_event *event = pop(w);
-        w->now_ms = event->at_ms;
-        dispatch(w, event);
-        free(event);
-        if (w->faults && w->now_ms >= FAULTS_MS) calm(w);
-        if (!w->faults && drained(w) && !quiet_ms) quiet_ms = w->now_ms + 15 * 1000;
+        step(w);
+        if (w->faults && w->now_ms >= FAULTS_MS) sim_faults_off(w);
+        if (!w->faults && drained(w) && !quiet_ms) quiet_ms = w->now_ms + QUIET_MS;
         if (quiet_ms && !drained(w)) quiet_ms = 0; /* a late submit took it up again */
         if (quiet_ms && w->now_ms > quiet_ms) break;
-        if (w->now_ms > FAULTS_MS + DRAIN_MS) sim_fail(w, "invariant 8: it does not drain");
-        if (w->steps++ > STEPS_MAX) sim_fail(w, "invariant 13: too many steps");
+        if (w->now_ms > FAULTS_MS + DRAIN_MS) fail_to_drain(w);
+        if (w->steps > STEPS_MAX) sim_fail(w, "invariant 13: too many steps");
     }
     if (!w->failure[0]) sim_check_end(w);
-    memcpy(failure, w->failure, SIM_FAILURE_BYTES);
-    if (steps) *steps = w->steps;
-    while (w->heap_count) free(pop(w));
-    free(w->heap);
-    pm_scheduler_free(&w->scheduler);
-    bool held = !w->failure[0];
-    free(w);
-    return held;
+    out->held = !w->failure[0];
+    out->steps = w->steps;
+    memcpy(out->failure, w->failure, sizeof out->failure);
+    memcpy(out->tally, w->tally, sizeof out->tally);
+    sim_free(&w);
 }

@@ -1,4 +1,4 @@
-/* 500 histories in every build, and each planted mistake found. */
+/* 2,000 histories in every build, every fault seen in them, and each planted mistake found. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -7,36 +7,49 @@
 
 #include "tests/sim/sim.h"
 
-enum { SEEDS = 500, PLANTS = 20, PLANT_SEEDS = 400 };
+enum { SEEDS = 2000, PLANTS = 20, PLANT_SEEDS = 600 };
 
-extern int pm_scheduler_plant;
-int pm_scheduler_plant;
+extern int pm_scheduler_plant, pm_work_plant;
+int pm_scheduler_plant, pm_work_plant;
+
+/* The numbers of worker/work_private.h's plants that a history finds; 1 is the fleet's. */
+static const int work_plants[] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15};
 
 static void tell(uint64_t seed, const char *failure) {
     print_error("seed %llu: %s\nhistory: simulate --seed %llu --trace\n", (unsigned long long)seed,
                 failure, (unsigned long long)seed);
 }
 
-static void every_history_keeps_the_invariants_and_drains(void **state) {
+static void every_history_keeps_the_invariants_and_every_fault_fires(void **state) {
     (void)state;
-    char failure[SIM_FAILURE_BYTES];
-    size_t failed = 0;
+    sim_outcome outcome;
+    uint64_t tallies[SIM_TALLY_COUNT] = {0};
+    size_t failed = 0, unseen = 0;
     for (uint64_t seed = 1; seed <= SEEDS && failed < 5; seed++) {
-        if (sim_history(seed, NULL, failure, NULL)) continue;
-        tell(seed, failure);
+        sim_history(seed, NULL, &outcome);
+        for (size_t i = 0; i < SIM_TALLY_COUNT; i++) tallies[i] += outcome.tally[i];
+        if (outcome.held) continue;
+        tell(seed, outcome.failure);
         failed++;
     }
     assert_int_equal(failed, 0);
+    for (size_t i = 0; i < SIM_TALLY_COUNT; i++) {
+        if (tallies[i]) continue;
+        print_error("never seen: %s\n", sim_tally_texts[i]);
+        unseen++;
+    }
+    assert_int_equal(unseen, 0);
 }
 
 static void same_seed_gives_the_same_history(void **state) {
     (void)state;
-    char failure[SIM_FAILURE_BYTES], *text[2];
+    sim_outcome outcome;
+    char *text[2];
     size_t size[2];
     for (size_t i = 0; i < 2; i++) {
         FILE *trace = open_memstream(&text[i], &size[i]);
         assert_non_null(trace);
-        sim_history(77, trace, failure, NULL);
+        sim_history(77, trace, &outcome);
         fclose(trace);
     }
     assert_true(size[0] > 10000);
@@ -46,31 +59,46 @@ static void same_seed_gives_the_same_history(void **state) {
     free(text[1]);
 }
 
-static void simulator_catches_planted_bugs(void **state) {
+static bool is_found(const char *whose, int number) {
+    sim_outcome outcome = {.held = true};
+    uint64_t seed = 0;
+    while (seed < PLANT_SEEDS && outcome.held) sim_history(++seed, NULL, &outcome);
+    if (outcome.held)
+        print_error("%s %d is not found in %d histories\n", whose, number, PLANT_SEEDS);
+    else
+        print_message("%s %d: seed %llu: %s\n", whose, number, (unsigned long long)seed,
+                      outcome.failure);
+    return !outcome.held;
+}
+
+static void simulator_catches_mistakes_of_the_scheduler(void **state) {
     (void)state;
-    char failure[SIM_FAILURE_BYTES];
     size_t missed = 0;
-    for (pm_scheduler_plant = 1; pm_scheduler_plant <= PLANTS; pm_scheduler_plant++) {
-        uint64_t seed = 1;
-        while (seed <= PLANT_SEEDS && sim_history(seed, NULL, failure, NULL)) seed++;
-        if (seed <= PLANT_SEEDS) {
-            print_message("mistake %d: seed %llu: %s\n", pm_scheduler_plant,
-                          (unsigned long long)seed, failure);
-        } else {
-            print_error("mistake %d is not found in %d histories\n", pm_scheduler_plant,
-                        PLANT_SEEDS);
-            missed++;
-        }
+    for (int i = 1; i <= PLANTS; i++) {
+        pm_scheduler_plant = i;
+        missed += !is_found("scheduler's mistake", i);
     }
     pm_scheduler_plant = 0;
     assert_int_equal(missed, 0);
 }
 
+static void simulator_catches_mistakes_of_the_worker(void **state) {
+    (void)state;
+    size_t missed = 0;
+    for (size_t i = 0; i < sizeof work_plants / sizeof *work_plants; i++) {
+        pm_work_plant = work_plants[i];
+        missed += !is_found("worker's mistake", work_plants[i]);
+    }
+    pm_work_plant = 0;
+    assert_int_equal(missed, 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_history_keeps_the_invariants_and_drains),
+        cmocka_unit_test(every_history_keeps_the_invariants_and_every_fault_fires),
         cmocka_unit_test(same_seed_gives_the_same_history),
-        cmocka_unit_test(simulator_catches_planted_bugs),
+        cmocka_unit_test(simulator_catches_mistakes_of_the_scheduler),
+        cmocka_unit_test(simulator_catches_mistakes_of_the_worker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
