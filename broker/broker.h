@@ -7,6 +7,7 @@
 #include "broker/queries.h"
 #include "broker/runs.h"
 #include "broker/scheduler.h"
+#include "lib/base/log.h"
 #include "lib/net/router.h"
 #include "lib/store/writer.h"
 
@@ -16,8 +17,9 @@ typedef struct pm_broker_options {
     const char *db;
     const char *urls[PM_BROKER_URLS];
     size_t url_count;
-    bool insecure;
-    int lifeline_fd; /* -1: none; its end of file stops the broker */
+    pm_credentials credentials;
+    const char *allow; /* the list of keys; NULL: none */
+    int lifeline_fd;   /* -1: none; its end of file stops the broker */
     size_t task_items;
     int64_t lease_ms;
     int64_t query_ms; /* a question in SQL may take so long */
@@ -33,7 +35,8 @@ pm_status pm_broker_run(const pm_broker_options *options);
 typedef struct pm_seat {
     pm_map_node by_id;
     pm_link_node in_order;
-    char name[80]; /* host:pid */
+    uint64_t identity; /* whose key the Hello came by; only its words are taken */
+    char name[80];     /* host:pid */
     char isa[16], engine_version[32];
     uint64_t worker_id; /* in the database; 0: not known yet */
     uint64_t items_done;
@@ -81,6 +84,8 @@ typedef struct pm_broker {
     Pm__Wire__LeaseVerdict *verdicts[256]; /* collected until WELCOME */
     size_t verdict_count;
     uint8_t *chunk; /* [PM_CHUNK_BYTES] */
+    pm_log_budget refusals;
+    uint64_t allow_version; /* that all seats have been held against */
     pm_status fatal;
 } pm_broker;
 
@@ -108,6 +113,10 @@ void pm_broker_seat_count(pm_seat *seat); /* one item more */
 /* Items a second over about the last quarter of a minute. */
 double pm_broker_seat_rate(const pm_seat *seat);
 void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *message);
+/* It may say nothing any more: its leases end as if it had gone. */
+void pm_broker_dismiss_worker(pm_broker *b, const pm_peer *peer);
+/* Dismiss those whose key has left the list or has another role now. */
+void pm_broker_check_seats(pm_broker *b);
 void pm_broker_greet(pm_broker *b, pm_op *op); /* WORKER_SEEN came back */
 
 /* clients.c */

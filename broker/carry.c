@@ -265,15 +265,19 @@ static void send_plain(pm_broker *b, const pm_action *action) {
     pm_broker_send(b, &peer, &message, NULL, 0);
 }
 
+static const char *refusal_text(const char *reason) {
+    if (strcmp(reason, "hello") == 0) return "say hello first";
+    if (strcmp(reason, "role") == 0) return "that worker came with another key";
+    return "too many workers";
+}
+
 void pm_broker_carry_out(pm_broker *b, const pm_action *action) {
     pm_peer peer = pm_broker_worker_peer(action->worker);
     switch (action->kind) {
     case PM_ACTION_VERDICT: add_verdict(b, action); break;
     case PM_ACTION_WELCOME: welcome_worker(b, action->worker); break;
     case PM_ACTION_REFUSE:
-        pm_broker_refuse(
-            b, &peer, action->reason,
-            strcmp(action->reason, "hello") == 0 ? "say hello first" : "too many workers", 0);
+        pm_broker_refuse(b, &peer, action->reason, refusal_text(action->reason), 0);
         break;
     case PM_ACTION_RUN_INFO: send_run_info(b, action); break;
     case PM_ACTION_TASK: send_task(b, action); break;

@@ -141,6 +141,11 @@ static bool refuse_full(pm_broker *b, const pm_peer *peer, uint32_t number) {
 
 static void hear_submit(pm_broker *b, const pm_peer *peer, const pm_message *message) {
     uint32_t number = message->body->submit->request;
+    /* As nice(1) has it: everybody may stand back, to push in front of others is an admin's. */
+    if (peer->role != PM_ROLE_ADMIN && message->body->submit->priority > 0) {
+        pm_broker_refuse(b, peer, "role", "a priority above 0 needs a key with role admin", number);
+        return;
+    }
     if (refuse_full(b, peer, number)) return;
     pm_op *op = pm_op_new(PM_OP_SUBMIT);
     ask_store(b, peer, number, op, op ? make_submit(b, message, op) : PM_OK);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -57,13 +58,30 @@ void pm_broker_put(pm_broker *b, pm_op *op) {
     b->deferred_end = &later->next;
 }
 
+static void refuse_role(pm_broker *b, const pm_peer *peer, Pm__Wire__Message__BodyCase verb) {
+    char text[160];
+    size_t unsaid;
+    const char *port = peer->port == PM_PORT_WORKER ? "workers" : "clients";
+    if (pm_log_may(&b->refusals, &unsaid))
+        pm_log(PM_LOG_WARN, "message.refused",
+               "what=%s role=%s port=%s name=" PM_QUOTED " unsaid=%zu", pm_wire_name(verb),
+               pm_role_name(peer->role), port, pm_router_name(b->router, peer->identity), unsaid);
+    if (peer->role == PM_ROLE_NONE && peer->port == PM_PORT_WORKER)
+        pm_broker_dismiss_worker(b, peer);
+    else if (peer->role == PM_ROLE_NONE)
+        pm_queries_forget(b, peer);
+    if (peer->role == PM_ROLE_NONE)
+        snprintf(text, sizeof text, "the broker's list does not have this key as one for %s", port);
+    else
+        snprintf(text, sizeof text, "role %s may not ask for that", pm_role_name(peer->role));
+    pm_broker_refuse(b, peer, "role", text, 0);
+}
+
 static void hear(pm_broker *b, const pm_peer *peer, const pm_message *message) {
     Pm__Wire__Message__BodyCase verb = message->body->body_case;
     if (!pm_role_may(peer->role, verb)) {
-        pm_log(PM_LOG_WARN, "message.refused", "what=%s role=%s", pm_wire_name(verb),
-               pm_role_name(peer->role));
-        pm_broker_refuse(b, peer, "role", "this role may not say that", 0);
-    } else if (peer->role == PM_ROLE_WORKER) {
+        refuse_role(b, peer, verb);
+    } else if (peer->port == PM_PORT_WORKER) {
         pm_broker_hear_worker(b, peer, message);
     } else {
         pm_broker_hear_client(b, peer, message);
@@ -126,6 +144,7 @@ static pm_status serve(pm_broker *b, int signal_fd) {
         }
         pm_broker_take(b);
         put_deferred(b);
+        pm_broker_check_seats(b);
         if (messages) hear_all(b);
         pm_queries_serve(b);
         /* After the words that were waiting: a pause of ours must not look like their silence. */
@@ -160,10 +179,11 @@ static pm_status start_scheduler(pm_broker *b) {
 }
 
 static pm_status check_urls(const pm_broker_options *options) {
-    char address[PM_ENDPOINT_BYTES];
+    pm_endpoint endpoint;
     pm_status status = PM_OK;
     for (size_t i = 0; !status && i < options->url_count; i++)
-        status = pm_endpoint_resolve(options->urls[i], PM_ROLE_WORKER, options->insecure, address);
+        status =
+            pm_endpoint_resolve(options->urls[i], PM_PORT_WORKER, &options->credentials, &endpoint);
     return status;
 }
 
@@ -177,8 +197,10 @@ static pm_status start(pm_broker *b) {
     if (!status) status = pm_store_open(b->options.db, &b->store);
     if (!status) status = start_scheduler(b);
     if (!status) status = pm_router_new(&b->router);
+    if (!status && b->options.allow) status = pm_router_allow(b->router, b->options.allow);
     for (size_t i = 0; !status && i < b->options.url_count; i++)
-        status = pm_router_bind(b->router, b->options.urls[i], b->options.insecure);
+        status = pm_router_bind(b->router, b->options.urls[i], &b->options.credentials);
+    pm_credentials_wipe(&b->options.credentials);
     if (!status) status = pm_broker_recover(b);
     return status;
 }

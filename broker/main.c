@@ -26,6 +26,8 @@ enum {
 
 typedef struct arguments {
     pm_broker_options options;
+    const char *key;
+    bool insecure;
     pm_log_level level;
     pm_log_format format;
     bool answer; /* this is the process of one question */
@@ -34,7 +36,12 @@ typedef struct arguments {
 static const struct argp_option table[] = {
     {"db", 'd', "FILE", 0, "The database: queue and results (made if it is not there)", 0},
     {"listen", 'l', "URL", 0,
-     "Where to listen: ipc://PATH or tcp://127.0.0.1:PORT; may be repeated", 0},
+     "Where to listen: ipc://PATH or tcp://HOST:PORT (HOST may be * or an interface); may be "
+     "repeated",
+     0},
+    {"key", 'k', "FILE", 0, "The broker's secret key, for tcp; `parchmill keygen` makes it", 0},
+    {"allow", 'a', "FILE", 0,
+     "Whose keys may come: lines of ROLE KEY NAME; read again when it changes", 0},
     {"insecure", OPT_INSECURE, NULL, 0, "Allow tcp, unencrypted, on loopback addresses only", 0},
     {"log-format", OPT_LOG_FORMAT, "FORMAT", 0, "text or json (text)", 0},
     {"log-level", OPT_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (info)", 0},
@@ -85,7 +92,9 @@ static error_t parse(int key, char *text, struct argp_state *state) {
         if (o->url_count == PM_BROKER_URLS) usage("--listen: at most %d", PM_BROKER_URLS);
         o->urls[o->url_count++] = text;
         return 0;
-    case OPT_INSECURE: o->insecure = true; return 0;
+    case 'k': out->key = text; return 0;
+    case 'a': o->allow = text; return 0;
+    case OPT_INSECURE: out->insecure = true; return 0;
     case OPT_LOG_FORMAT:
         if (strcmp(text, "json") != 0 && strcmp(text, "text") != 0)
             usage("--log-format: '%s' is neither text nor json", text);
@@ -103,6 +112,7 @@ static error_t parse(int key, char *text, struct argp_state *state) {
     case ARGP_KEY_END:
         if (!o->db) usage("--db FILE is needed");
         if (!o->url_count && !out->answer) usage("--listen URL is needed");
+        if (!out->key != !o->allow) usage("--key FILE and --allow FILE go together");
         return 0;
     default: return ARGP_ERR_UNKNOWN;
     }
@@ -121,10 +131,12 @@ int main(int argc, char **argv) {
     if (argp_parse(&argp, argc, argv, 0, NULL, &given) != 0) return EXIT_USAGE;
     pm_log_setup(given.level, given.format);
     if (given.answer) return pm_answer_run(given.options.db);
-    pm_status status = pm_broker_run(&given.options);
+    pm_status status =
+        pm_credentials_for_broker(given.key, given.insecure, &given.options.credentials);
+    if (!status) status = pm_broker_run(&given.options);
+    pm_credentials_wipe(&given.options.credentials);
     if (!status) return EXIT_SUCCESS;
     fprintf(stderr, "parchmill-broker: %s\n", pm_error_text());
-    if (status == PM_E_USAGE || (status == PM_E_DENIED && !given.options.insecure))
-        return EXIT_USAGE;
+    if (status == PM_E_USAGE || status == PM_E_DENIED) return EXIT_USAGE;
     return status == PM_E_BUSY ? EXIT_BUSY : EXIT_FAILURE;
 }

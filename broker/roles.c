@@ -3,16 +3,23 @@
 
 #include <stddef.h>
 
-enum { CLIENT = 1 << PM_ROLE_CLIENT, WORKER = 1 << PM_ROLE_WORKER };
+enum {
+    WORKER = 1 << PM_ROLE_WORKER,
+    ADMIN = 1 << PM_ROLE_ADMIN,
+    CLIENT = 1 << PM_ROLE_CLIENT | ADMIN, /* an admin may all that a client may */
+    ANY = CLIENT | WORKER
+};
 
-/* Verbs that are not here (the broker's own, unknown ones) are nobody's. */
+/* Clients share the queue: each may cancel or retry any run, as each may see it. What acts on
+ * others' machines or on the order between runs is an admin's. Verbs that are not here (the
+ * broker's own, unknown ones) are nobody's. */
 static const struct {
     Pm__Wire__Message__BodyCase verb;
     int roles;
 } table[] = {
-    {PM__WIRE__MESSAGE__BODY_HELLO, CLIENT | WORKER},
-    {PM__WIRE__MESSAGE__BODY_HEARTBEAT, CLIENT | WORKER},
-    {PM__WIRE__MESSAGE__BODY_GOODBYE, CLIENT | WORKER},
+    {PM__WIRE__MESSAGE__BODY_HELLO, ANY},
+    {PM__WIRE__MESSAGE__BODY_HEARTBEAT, ANY},
+    {PM__WIRE__MESSAGE__BODY_GOODBYE, ANY},
     {PM__WIRE__MESSAGE__BODY_CREDIT, WORKER},
     {PM__WIRE__MESSAGE__BODY_ITEM_STARTED, WORKER},
     {PM__WIRE__MESSAGE__BODY_ITEM_RESULT, WORKER},
@@ -25,9 +32,9 @@ static const struct {
     {PM__WIRE__MESSAGE__BODY_QUERY, CLIENT},
     {PM__WIRE__MESSAGE__BODY_QUERY_MORE, CLIENT},
     {PM__WIRE__MESSAGE__BODY_PAUSE, CLIENT},
-    {PM__WIRE__MESSAGE__BODY_PRIORITIZE, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_PRIORITIZE, ADMIN},
     {PM__WIRE__MESSAGE__BODY_LIMIT, CLIENT},
-    {PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS, CLIENT},
+    {PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS, ADMIN},
 };
 
 bool pm_role_may(pm_role role, Pm__Wire__Message__BodyCase verb) {

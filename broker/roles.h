@@ -8,7 +8,7 @@
 #include "lib/net/endpoint.h"
 #include "lib/net/wire.h"
 
-/* False: refuse the message with reason "role". */
+/* False: refuse the message with reason "role". PM_ROLE_NONE may say nothing. */
 bool pm_role_may(pm_role role, Pm__Wire__Message__BodyCase verb);
 
 #endif

@@ -100,6 +100,7 @@ typedef struct pm_event {
     bool committed;       /* RECORDED, BLAMED; false: refused, nothing was written */
     uint32_t credit;      /* CREDIT: this many more */
     pm_instance instance; /* HELLO */
+    uint64_t identity;    /* HELLO: whose key the transport has seen; 0: there are no keys */
     uint32_t threads;     /* HELLO; 0 counts as 1 */
     bool crashed;         /* HELLO: crashed_instance died by its own fault */
     pm_instance crashed_instance;
@@ -126,7 +127,7 @@ typedef enum pm_action_kind {
     /* to a worker */
     PM_ACTION_VERDICT, /* on a lease held from before: `adopted` with `token`, or refused */
     PM_ACTION_WELCOME, /* with the verdicts in front of it */
-    PM_ACTION_REFUSE,  /* `reason`: "hello" (say it first), "full" */
+    PM_ACTION_REFUSE,  /* `reason`: "hello" (say it first), "full", "role" (another key's worker) */
     PM_ACTION_RUN_INFO,
     PM_ACTION_TASK, /* items [first, end) of `run` */
     PM_ACTION_REVOKE,

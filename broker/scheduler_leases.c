@@ -46,6 +46,8 @@ pm_sched_lease *pm_sched_lease_new(pm_scheduler *s, pm_sched_task *task, pm_sche
     }
     task->phase = PM_TASK_LEASED;
     task->lease = lease;
+    task->was_leased = true;
+    task->leased_by = worker->identity;
     task->run->leased++;
     worker->lease_count++;
     pm_list_push_back(&worker->leases, &lease->in_worker);

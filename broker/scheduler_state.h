@@ -70,6 +70,8 @@ typedef struct pm_sched_task {
     uint32_t pending; /* records that the store has not decided on */
     uint32_t crashes;
     bool alone, poisoned;
+    bool was_leased;    /* in this life of the broker */
+    uint64_t leased_by; /* identity of the last who held it, where was_leased */
     pm_task_phase phase;
 } pm_sched_task;
 
@@ -77,6 +79,7 @@ typedef struct pm_sched_worker {
     pm_map_node by_id, by_instance;
     pm_worker_id id;
     pm_instance instance;
+    uint64_t identity;
     pm_link_node word;   /* scheduler->words, oldest first */
     pm_link_node hunger; /* scheduler->idle, ->busy or ->served, where it may get a task */
     pm_list *waits;      /* which of them, or NULL */
@@ -118,6 +121,7 @@ typedef struct pm_ghost_item {
 
 typedef struct pm_ghost {
     pm_instance instance;
+    uint64_t identity;
     int64_t lost_ms;
     size_t item_count; /* leases held then; 0: unused */
     pm_ghost_item items[PM_GHOST_ITEMS];

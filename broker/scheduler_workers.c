@@ -45,7 +45,8 @@ static pm_status worker_end(pm_scheduler *s, pm_sched_worker *worker, const char
                             bool ghost) {
     pm_status status = pm_sched_reserve(s, 3 * worker->lease_count + 1);
     if (status != PM_OK) return status;
-    pm_ghost memory = {.instance = worker->instance, .lost_ms = s->now_ms};
+    pm_ghost memory = {
+        .instance = worker->instance, .identity = worker->identity, .lost_ms = s->now_ms};
     pm_link_node *node;
     worker->stopped = true;
     while ((node = pm_list_head(&worker->leases))) {
@@ -123,6 +124,9 @@ static pm_status crashed(pm_scheduler *s, const pm_event *event) {
     pm_sched_worker *worker = find_instance(s, &event->crashed_instance);
     pm_ghost *ghost = find_ghost(s, &event->crashed_instance);
     if (instance_equal(&event->instance, &event->crashed_instance)) return PM_OK;
+    /* Instances are no secret: only who has the same key is its parent. */
+    if (worker && worker->identity != event->identity) worker = NULL;
+    if (ghost && ghost->identity != event->identity) ghost = NULL;
     for (size_t i = 0; i < event->in_hand_count; i++) {
         if (worker)
             started_in_lease(worker, &event->in_hand[i]);
@@ -138,6 +142,7 @@ static pm_sched_worker *worker_new(pm_scheduler *s, const pm_event *event) {
     if (!worker) return NULL;
     worker->id = event->worker;
     worker->instance = event->instance;
+    worker->identity = event->identity;
     worker->threads = event->threads ? event->threads : 1;
     s->threads += worker->threads;
     pm_list_init(&worker->leases);
@@ -154,6 +159,13 @@ static pm_status meet(pm_scheduler *s, const pm_event *event, pm_sched_worker **
     pm_sched_worker *here = pm_sched_worker_find(s, event->worker);
     pm_sched_worker *same = find_instance(s, &event->instance);
     pm_status status = PM_OK;
+    if (same && same->identity != event->identity) {
+        pm_action *action = pm_sched_act(s, PM_ACTION_REFUSE);
+        action->worker = event->worker;
+        action->reason = "role";
+        *out = NULL;
+        return PM_OK;
+    }
     if (here && here != same) {
         status = worker_end(s, here, NULL, true);
         if (status != PM_OK) return status;
@@ -193,6 +205,8 @@ static pm_sched_lease *adopt(pm_scheduler *s, pm_sched_worker *worker, const pm_
     if (PM_PLANTED(14) && task->phase == PM_TASK_SETTLING)
         return pm_sched_lease_new(s, task, worker);
     if (task->phase != PM_TASK_READY || held->next > task->next) return NULL;
+    /* Somebody else held it; who did not says so with what it has overheard. */
+    if (task->was_leased && task->leased_by != worker->identity) return NULL;
     /* An alone task may be hung there already, and counted: it starts anew. */
     if (task->alone || worker->alone || !pm_sched_may_hold(task->run, worker)) return NULL;
     return pm_sched_lease_new(s, task, worker);
@@ -236,7 +250,7 @@ pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event) {
     status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 3);
     if (status != PM_OK) return status;
     pm_ghost *ghost = find_ghost(s, &event->instance);
-    if (ghost) ghost->item_count = 0;
+    if (ghost && ghost->identity == event->identity) ghost->item_count = 0;
     worker->last_word_ms = s->now_ms;
     pm_list_push_back(&s->words, &worker->word);
     worker->credit = 0;

@@ -11,18 +11,23 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 
-enum { ID_BYTES_MAX = 7, HELD_MAX = 4096, THREADS_MOST = 1024, RATE_MS = 15000 };
+enum { ID_BYTES = 5, KEYED_BIT = 2, HELD_MAX = 4096, THREADS_MOST = 1024, RATE_MS = 15000 };
 
+/* ZeroMQ's own ids are a zero byte and a number of 32 bits. With the number goes the socket, whose
+ * ids are its own. */
 pm_worker_id pm_broker_worker_id(const pm_peer *peer) {
-    pm_worker_id id = peer->id_size;
-    if (peer->id_size == 0 || peer->id_size > ID_BYTES_MAX) return 0;
-    for (size_t i = 0; i < peer->id_size; i++) id |= (pm_worker_id)peer->id[i] << (8 * (i + 1));
+    pm_worker_id id = 1 | (peer->keyed ? KEYED_BIT : 0);
+    if (peer->id_size != ID_BYTES || peer->id[0] != 0) return 0;
+    for (size_t i = 1; i < ID_BYTES; i++) id |= (pm_worker_id)peer->id[i] << (8 * i);
     return id;
 }
 
 pm_peer pm_broker_worker_peer(pm_worker_id id) {
-    pm_peer peer = {.role = PM_ROLE_WORKER, .id_size = (uint8_t)(id & 0xff)};
-    for (size_t i = 0; i < peer.id_size; i++) peer.id[i] = (uint8_t)(id >> (8 * (i + 1)));
+    pm_peer peer = {.role = PM_ROLE_WORKER,
+                    .port = PM_PORT_WORKER,
+                    .keyed = (id & KEYED_BIT) != 0,
+                    .id_size = ID_BYTES};
+    for (size_t i = 1; i < ID_BYTES; i++) peer.id[i] = (uint8_t)(id >> (8 * i));
     return peer;
 }
 
@@ -65,11 +70,12 @@ static bool read_token(const ProtobufCBinaryData *bytes, pm_token *out) {
 
 /* ---- hello ---- */
 
-static pm_greeting *read_hello(const Pm__Wire__Hello *hello, pm_worker_id id) {
+static pm_greeting *read_hello(const Pm__Wire__Hello *hello, pm_worker_id id, uint64_t identity) {
     size_t count = hello->n_leases + hello->n_in_hand;
     pm_greeting *out = calloc(1, sizeof *out + count * sizeof(pm_held_lease));
     if (!out) return NULL;
-    out->event = (pm_event){.kind = PM_EVENT_HELLO, .worker = id, .leases = out->held};
+    out->event =
+        (pm_event){.kind = PM_EVENT_HELLO, .worker = id, .identity = identity, .leases = out->held};
     memcpy(out->event.instance.bytes, hello->instance.data, sizeof out->event.instance.bytes);
     out->event.threads = hello->threads < THREADS_MOST ? hello->threads : THREADS_MOST;
     if (hello->has_crashed_instance && hello->crashed_instance.len == PM_INSTANCE_BYTES) {
@@ -97,13 +103,18 @@ static pm_greeting *read_hello(const Pm__Wire__Hello *hello, pm_worker_id id) {
     return out;
 }
 
-static pm_seat *take_seat(pm_broker *b, pm_worker_id id, const Pm__Wire__Hello *hello) {
+/* NULL: no room, or somebody else's seat: an id may be taken up again once its connection has
+ * gone, and until the silence is noticed the seat is still that worker's. */
+static pm_seat *take_seat(pm_broker *b, pm_worker_id id, uint64_t identity,
+                          const Pm__Wire__Hello *hello) {
     pm_seat *seat = pm_broker_seat(b, id);
+    if (seat && seat->identity != identity) return NULL;
     if (!seat) {
         if (b->seats.count >= 2 * PM_WORKERS_MAX) return NULL;
         seat = calloc(1, sizeof *seat);
         if (!seat) return NULL;
         seat->since_ms = seat->rate_ms = pm_clock_ms();
+        seat->identity = identity;
         pm_map_insert(&b->seats, id, &seat->by_id);
         pm_list_push_back(&b->seat_order, &seat->in_order);
     }
@@ -134,6 +145,13 @@ static void note_worker(pm_broker *b, const Pm__Wire__Hello *hello, pm_greeting 
     pm_broker_put(b, op);
 }
 
+static void feed_greeting(pm_broker *b, const pm_greeting *greeting) {
+    pm_broker_feed(b, &greeting->event);
+    const pm_seat *seat = pm_broker_seat(b, greeting->event.worker);
+    /* Refused by the scheduler: nothing will ever say LOST. */
+    if (seat && !seat->here) pm_broker_drop_seat(b, greeting->event.worker);
+}
+
 /* The welcome waits until the store knows the worker, so that its results name it. With a full
  * disk that may take long: then it does not wait. */
 static void hear_hello(pm_broker *b, const pm_peer *peer, pm_worker_id id,
@@ -158,15 +176,15 @@ static void hear_hello(pm_broker *b, const pm_peer *peer, pm_worker_id id,
         pm_broker_refuse(b, peer, "usage", "a hello with a malformed instance or too many leases",
                          0);
     } else {
-        pm_greeting *greeting = read_hello(hello, id);
-        pm_seat *seat = greeting ? take_seat(b, id, hello) : NULL;
+        pm_greeting *greeting = read_hello(hello, id, peer->identity);
+        pm_seat *seat = greeting ? take_seat(b, id, peer->identity, hello) : NULL;
         if (!seat) {
             free(greeting);
             pm_broker_refuse(b, peer, "full", "no room for another worker", 0);
             return;
         }
         if (seat->worker_id || b->paused[0]) {
-            pm_broker_feed(b, &greeting->event);
+            feed_greeting(b, greeting);
             free(greeting);
         } else if (!seat->waits) {
             seat->waits = true;
@@ -183,10 +201,7 @@ void pm_broker_greet(pm_broker *b, pm_op *op) {
     if (seat && seat->waits) {
         seat->waits = false;
         if (op->status == PM_OK) seat->worker_id = op->worker.worker_id;
-        pm_broker_feed(b, &greeting->event);
-        /* Refused by the scheduler: nothing will ever say LOST. */
-        if ((seat = pm_broker_seat(b, greeting->event.worker)) && !seat->here)
-            pm_broker_drop_seat(b, greeting->event.worker);
+        feed_greeting(b, greeting);
     }
     free(greeting);
     op->cookie = NULL;
@@ -269,6 +284,39 @@ static void hear_returned(pm_broker *b, pm_worker_id id, const Pm__Wire__TaskRet
     pm_broker_feed(b, &event);
 }
 
+/* ---- who is not wanted any more ---- */
+
+static void dismiss(pm_broker *b, const pm_seat *seat) {
+    pm_event bye = {.kind = PM_EVENT_GOODBYE, .worker = seat->by_id.key};
+    pm_log(PM_LOG_WARN, "worker.dismissed", "worker=" PM_QUOTED " reason=role", seat->name);
+    if (seat->here)
+        pm_broker_feed(b, &bye); /* LOST takes the seat away */
+    else
+        pm_broker_drop_seat(b, bye.worker); /* its greeting finds nobody */
+}
+
+void pm_broker_dismiss_worker(pm_broker *b, const pm_peer *peer) {
+    pm_worker_id id = pm_broker_worker_id(peer);
+    const pm_seat *seat = id ? pm_broker_seat(b, id) : NULL;
+    if (seat && seat->identity == peer->identity) dismiss(b, seat);
+}
+
+void pm_broker_check_seats(pm_broker *b) {
+    uint64_t version = pm_router_allow_version(b->router);
+    pm_link_node *next;
+    if (version == b->allow_version) return;
+    b->allow_version = version;
+    for (pm_link_node *node = b->seat_order.next; node != &b->seat_order; node = next) {
+        const pm_seat *seat = PM_OWNER(node, pm_seat, in_order);
+        pm_peer peer = pm_broker_worker_peer(seat->by_id.key);
+        next = node->next;
+        peer.identity = seat->identity;
+        if (pm_router_role(b->router, &peer) == PM_ROLE_WORKER) continue;
+        dismiss(b, seat);
+        pm_broker_refuse(b, &peer, "role", "the broker's list does not have this key any more", 0);
+    }
+}
+
 void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *message) {
     const Pm__Wire__Message *body = message->body;
     pm_worker_id id = pm_broker_worker_id(peer);
@@ -278,6 +326,14 @@ void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *
         pm_broker_refuse(b, peer, "usage", "a worker must not choose its routing id", 0);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_HELLO) {
         hear_hello(b, peer, id, body->hello);
+    } else if (seat && seat->identity != peer->identity) {
+        size_t unsaid;
+        if (pm_log_may(&b->refusals, &unsaid))
+            pm_log(PM_LOG_WARN, "message.refused",
+                   "what=%s reason=identity name=" PM_QUOTED " unsaid=%zu",
+                   pm_wire_name(body->body_case), pm_router_name(b->router, peer->identity),
+                   unsaid);
+        pm_broker_refuse(b, peer, "hello", "say hello first", 0);
     } else if (seat && seat->waits) {
         return; /* not welcome yet; it will say it again */
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_HEARTBEAT) {

@@ -35,6 +35,7 @@ enum {
     PM_CMD_FAILURES = 1 << 16,
     PM_CMD_WORKERS = 1 << 17,
     PM_CMD_DRAIN = 1 << 18,
+    PM_CMD_KEYGEN = 1 << 20,
 };
 
 typedef enum pm_option_id {
@@ -79,7 +80,12 @@ typedef enum pm_option_id {
     PM_OPT_SEED,
     PM_OPT_DB,
     PM_OPT_BROKER,
+    PM_OPT_KEY,
+    PM_OPT_BROKER_KEY,
     PM_OPT_INSECURE,
+    PM_OPT_ROLE,
+    PM_OPT_KEY_NAME,
+    PM_OPT_KEY_OUT,
     PM_OPT_WORKERS,
     PM_OPT_THREADS,
     PM_OPT_LIMIT,
@@ -90,6 +96,7 @@ typedef enum pm_option_id {
     PM_OPT_IMAGE,
     PM_OPT_NAME,
     PM_OPT_FORCE,
+    PM_OPT_KEY_FORCE,
     PM_OPT_SPEC,
     PM_OPT_DRY_RUN,
     PM_OPT_OUT,

@@ -158,8 +158,18 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
                        PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
                        PM_OPTION_ONE, where},
+    [PM_OPT_KEY] = {"key", "FILE", NULL,
+                    "tcp://: your secret key ($PARCHMILL_KEY, else "
+                    "~/.config/parchmill/client.key); `parchmill keygen` makes it.",
+                    PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                    PM_OPTION_ONE, where},
+    [PM_OPT_BROKER_KEY] = {"broker-key", "KEY", NULL,
+                           "tcp://: the broker's public key, a .pub file or the key itself "
+                           "($PARCHMILL_BROKER_KEY, else ~/.config/parchmill/broker.pub).",
+                           PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                           PM_OPTION_ONE, where},
     [PM_OPT_INSECURE] = {"insecure", NULL, NULL,
-                         "Allow tcp:// without encryption; this machine only (127.0.0.1).",
+                         "Allow tcp:// without keys and encryption; this machine only (127.0.0.1).",
                          PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
                          PM_OPTION_FLAG, where},
     [PM_OPT_OUT] = {"out", "FILE", NULL,
@@ -198,6 +208,20 @@ static const pm_option table[PM_OPT_COUNT] = {
          SPEC | STATS, PM_OPTION_ONE, what},
     [PM_OPT_FORCE] = {"force", NULL, NULL, "Give the name to these statistics, whatever has it.",
                       STATS, PM_OPTION_FLAG, what},
+    [PM_OPT_ROLE] = {"role", "ROLE", "client",
+                     "What the key is for: client (asks for runs), worker (computes), admin (a "
+                     "client that may do more), broker.",
+                     PM_CMD_KEYGEN, PM_OPTION_ONE, what},
+    [PM_OPT_KEY_NAME] = {"name", "NAME", NULL, "How the broker's list and log call it (USER@HOST).",
+                         PM_CMD_KEYGEN, PM_OPTION_ONE, what},
+    [PM_OPT_KEY_OUT] =
+        {"out", "PATH", NULL,
+         "Write PATH.key (secret) and PATH.pub (~/.config/parchmill/client, worker or "
+         "broker, by the role).",
+         PM_CMD_KEYGEN, PM_OPTION_ONE, where},
+    [PM_OPT_KEY_FORCE] = {"force", NULL, NULL,
+                          "Replace key files that are there; who has the old key is locked out.",
+                          PM_CMD_KEYGEN, PM_OPTION_FLAG, what},
     [PM_OPT_SPEC] = {"spec", "FILE", NULL,
                      "Options from a JSON object: keys are option names, lists are grids. The "
                      "command line wins.",

@@ -31,7 +31,7 @@ pm_status pm_place_rest(pm_place *place, int ms) {
 static pm_status open_private(pm_place *place, const volatile sig_atomic_t *stop) {
     const char *url = pm_supervisor_url(place->supervisor);
     for (;;) {
-        pm_status status = pm_client_open(url, false, OPEN_TRY_MS, &place->client);
+        pm_status status = pm_client_open(url, NULL, OPEN_TRY_MS, &place->client);
         if (status != PM_E_TIMEOUT && status != PM_E_IO) {
             if (!status) pm_supervisor_broker_ready(place->supervisor);
             return status;
@@ -42,15 +42,25 @@ static pm_status open_private(pm_place *place, const volatile sig_atomic_t *stop
     }
 }
 
+static pm_status open_standing(const pm_options *options, const char *url, pm_client **out) {
+    pm_credentials credentials;
+    pm_status status =
+        pm_credentials_for_peer(url, "client", pm_options_text(options, PM_OPT_KEY),
+                                pm_options_text(options, PM_OPT_BROKER_KEY),
+                                pm_options_flag(options, PM_OPT_INSECURE), &credentials);
+    if (status) return status;
+    status = pm_client_open(url, &credentials, STANDING_MS, out);
+    pm_credentials_wipe(&credentials);
+    return status;
+}
+
 pm_status pm_place_open(const pm_options *options, size_t workers, size_t threads,
                         const volatile sig_atomic_t *stop, pm_place *out) {
     const char *url = pm_options_text(options, PM_OPT_BROKER);
     *out = (pm_place){0};
     if (url && pm_options_given(options, PM_OPT_DB))
         return pm_fail(PM_E_USAGE, "--broker and --db are both given; the broker has the database");
-    if (url)
-        return pm_client_open(url, pm_options_flag(options, PM_OPT_INSECURE), STANDING_MS,
-                              &out->client);
+    if (url) return open_standing(options, url, &out->client);
     pm_status status =
         pm_supervisor_new(pm_options_text(options, PM_OPT_DB), workers, threads, &out->supervisor);
     return status ? status : open_private(out, stop);

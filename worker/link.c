@@ -12,12 +12,26 @@
 
 enum { GOODBYE_MS = 1000, MESSAGES_A_TURN = 64 };
 
-static pm_status do_connect(void *user) { return pm_link_connect(user); }
-static void do_disconnect(void *user) { pm_link_disconnect(user); }
+typedef struct wire {
+    pm_link *link;
+    pm_status unmet; /* why the two sides did not come together, as the log has it */
+} wire;
+
+static pm_status do_connect(void *user) { return pm_link_connect(((wire *)user)->link); }
+
+/* A key that is not in the broker's list may be put into it any moment: say so, and come again. */
+static void do_disconnect(void *user) {
+    wire *w = user;
+    pm_status unmet = pm_link_handshake(w->link);
+    if (unmet && unmet != w->unmet)
+        pm_log(PM_LOG_ERROR, "worker.link.unmet", "reason=" PM_QUOTED, pm_error_text());
+    w->unmet = unmet;
+    pm_link_disconnect(w->link);
+}
 
 static pm_status do_send(void *user, const Pm__Wire__Message *body, const pm_bytes *frames,
                          size_t frame_count) {
-    return pm_link_send(user, body, frames, frame_count);
+    return pm_link_send(((wire *)user)->link, body, frames, frame_count);
 }
 
 static uint32_t do_dice(void *user) {
@@ -69,8 +83,8 @@ pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, in
                              bool *left_computing) {
     char host_name[256] = "";
     pm_session s;
-    pm_link *link = NULL;
-    pm_status status = pm_link_new(options->url, PM_ROLE_WORKER, options->insecure, &link);
+    wire w = {.link = NULL};
+    pm_status status = pm_link_new(options->url, PM_ROLE_WORKER, &options->credentials, &w.link);
     if (status) return status;
     gethostname(host_name, sizeof host_name - 1);
     const pm_session_self self = {.broker = options->url,
@@ -78,15 +92,15 @@ pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, in
                                   .isa = isa_of_host(),
                                   .pid = (uint32_t)getpid(),
                                   .threads = (uint32_t)options->threads};
-    const pm_session_host host = {.user = link,
+    const pm_session_host host = {.user = &w,
                                   .connect = do_connect,
                                   .disconnect = do_disconnect,
                                   .send = do_send,
                                   .dice = do_dice};
     pm_session_init(&s, work, &self, &host);
-    while (!status && !pm_session_is_done(&s, pm_clock_ms())) status = turn(&s, link, signal_fd);
+    while (!status && !pm_session_is_done(&s, pm_clock_ms())) status = turn(&s, w.link, signal_fd);
     pm_session_farewell(&s);
     *left_computing = pm_work_is_computing(work);
-    pm_link_finish(&link, GOODBYE_MS);
+    pm_link_finish(&w.link, GOODBYE_MS);
     return status ? status : s.over;
 }

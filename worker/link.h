@@ -6,11 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/net/credentials.h"
 #include "worker/work.h"
 
 typedef struct pm_worker_options {
     const char *url;
-    bool insecure;
+    pm_credentials credentials;
     size_t threads;
 } pm_worker_options;
 

@@ -28,19 +28,37 @@ enum {
 
 typedef struct settings {
     pm_worker_options options;
+    const char *key, *broker_key;
+    bool insecure;
     char cache[PATH_BYTES];
     int lifeline, child; /* descriptors; -1: none */
     pm_log_level log_level;
     pm_log_format log_format;
 } settings;
 
-enum { KEY_INSECURE = 256, KEY_CACHE, KEY_LOG_FORMAT, KEY_LOG_LEVEL, KEY_LIFELINE, KEY_CHILD };
+enum {
+    KEY_INSECURE = 256,
+    KEY_CACHE,
+    KEY_BROKER_KEY,
+    KEY_LOG_FORMAT,
+    KEY_LOG_LEVEL,
+    KEY_LIFELINE,
+    KEY_CHILD
+};
 
 static const struct argp_option options_table[] = {
     {"broker", 'b', "URL", 0, "Where the broker listens: ipc://PATH or tcp://HOST:PORT", 0},
     {"threads", 't', "N", 0, "Compute threads, one a core (default: all cores)", 0},
     {"cache", KEY_CACHE, "DIR", 0,
      "Where fetched weights are kept (default: $XDG_CACHE_HOME/parchmill)", 0},
+    {"key", 'k', "FILE", 0,
+     "This worker's secret key, for tcp (default: $PARCHMILL_KEY, else "
+     "~/.config/parchmill/worker.key)",
+     0},
+    {"broker-key", KEY_BROKER_KEY, "KEY", 0,
+     "The broker's public key: a .pub file or the key itself (default: $PARCHMILL_BROKER_KEY, else "
+     "~/.config/parchmill/broker.pub)",
+     0},
     {"insecure", KEY_INSECURE, NULL, 0, "Allow tcp without encryption (loopback only)", 0},
     {"log-format", KEY_LOG_FORMAT, "FORMAT", 0, "text or json (default: text)", 0},
     {"log-level", KEY_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error (default: info)", 0},
@@ -102,7 +120,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state) {
     case 'b': s->options.url = text; break;
     case 't': status = parse_threads(text, &s->options.threads); break;
     case KEY_CACHE: status = set_cache(s, text); break;
-    case KEY_INSECURE: s->options.insecure = true; break;
+    case 'k': s->key = text; break;
+    case KEY_BROKER_KEY: s->broker_key = text; break;
+    case KEY_INSECURE: s->insecure = true; break;
     case KEY_LOG_FORMAT: status = parse_log_format(text, &s->log_format); break;
     case KEY_LOG_LEVEL: status = parse_log_level(text, &s->log_level); break;
     case KEY_LIFELINE: status = parse_fd("--lifeline", text, &s->lifeline); break;
@@ -195,7 +215,7 @@ static int run_parent(const settings *s, int argc, char **argv) {
     pm_link *probe = NULL;
     int exit_code = EXIT_FAILED;
     /* A URL that cannot be is better said once, here. */
-    pm_status status = pm_link_new(s->options.url, PM_ROLE_WORKER, s->options.insecure, &probe);
+    pm_status status = pm_link_new(s->options.url, PM_ROLE_WORKER, &s->options.credentials, &probe);
     pm_link_free(&probe);
     if (!status) status = pm_parent_run(argc, argv, s->lifeline, &exit_code);
     return status ? say_failure(status) : exit_code;
@@ -211,5 +231,10 @@ int main(int argc, char **argv) {
     error_t error = argp_parse(&argp, argc, argv, 0, NULL, &s);
     if (error) return say_failure(PM_E_USAGE);
     pm_log_setup(s.log_level, s.log_format);
-    return s.child >= 0 ? run_child(&s) : run_parent(&s, argc, argv);
+    pm_status status = pm_credentials_for_peer(s.options.url, "worker", s.key, s.broker_key,
+                                               s.insecure, &s.options.credentials);
+    if (status) return say_failure(status);
+    int code = s.child >= 0 ? run_child(&s) : run_parent(&s, argc, argv);
+    pm_credentials_wipe(&s.options.credentials);
+    return code;
 }

@@ -1,6 +1,8 @@
 /* Owns the log line. Knows nothing of what is logged. */
 #include "lib/base/log.h"
 
+#include "lib/base/clock.h"
+
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -109,4 +111,16 @@ void pm_log(pm_log_level level, const char *event, const char *fields, ...) {
     out.bytes[out.used++] = '\n';
     /* Nothing useful can be done when stderr is gone. */
     if (write(STDERR_FILENO, out.bytes, out.used) < 0) return;
+}
+
+bool pm_log_may(pm_log_budget *budget, size_t *unsaid) {
+    int64_t now_ms = pm_clock_ms();
+    *unsaid = 0;
+    if (!budget->window_ms || now_ms - budget->window_ms > PM_LOG_BUDGET_MS) {
+        *unsaid = budget->unsaid;
+        *budget = (pm_log_budget){.window_ms = now_ms};
+    }
+    if (budget->lines++ < PM_LOG_BUDGET_LINES) return true;
+    budget->unsaid++;
+    return false;
 }

@@ -8,7 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 
-enum { RETRY_MS = 100, HELLO_MS = 2000, GOODBYE_MS = 100 };
+enum { RETRY_MS = 100, HELLO_MS = 2000, GOODBYE_MS = 100, HANG_UPS_MAX = 5 };
 
 struct pm_client {
     char *url;
@@ -87,17 +87,23 @@ static pm_status try_hello(pm_client *client, int timeout_ms) {
     return status;
 }
 
+/* A broker that hangs up may be one that is just ending; one that does so again and again is not.
+ */
 static pm_status say_hello(pm_client *client, int64_t deadline_ms) {
-    for (;;) {
+    for (int hang_ups = 0;;) {
         int left = left_ms(deadline_ms);
         pm_status status = try_hello(client, left < HELLO_MS ? left : HELLO_MS);
         if (status != PM_E_TIMEOUT) return status;
-        if (left_ms(deadline_ms) == 0) return PM_E_TIMEOUT;
+        pm_status met = pm_link_handshake(client->link);
+        bool over = left_ms(deadline_ms) == 0;
+        if (met && (over || met != PM_E_MISMATCH || ++hang_ups == HANG_UPS_MAX)) return met;
+        if (over) return PM_E_TIMEOUT;
         if (pm_link_lost(client->link)) usleep(RETRY_MS * 1000);
     }
 }
 
-pm_status pm_client_open(const char *url, bool insecure, int timeout_ms, pm_client **out) {
+pm_status pm_client_open(const char *url, const pm_credentials *credentials, int timeout_ms,
+                         pm_client **out) {
     pm_status status = PM_OK;
     pm_client *client = calloc(1, sizeof *client);
     if (client) client->url = strdup(url);
@@ -106,7 +112,7 @@ pm_status pm_client_open(const char *url, bool insecure, int timeout_ms, pm_clie
         goto fail;
     }
     pm_random_bytes(client->instance, sizeof client->instance);
-    status = pm_link_new(url, PM_ROLE_CLIENT, insecure, &client->link);
+    status = pm_link_new(url, PM_ROLE_CLIENT, credentials, &client->link);
     if (status) goto fail;
     status = say_hello(client, pm_clock_ms() + timeout_ms);
     if (status == PM_E_TIMEOUT) status = no_answer(client, timeout_ms);

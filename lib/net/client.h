@@ -17,9 +17,12 @@
 
 typedef struct pm_client pm_client;
 
-/* Connect and say Hello. PM_E_TIMEOUT: nobody answered within timeout_ms; PM_E_MISMATCH: another
- * protocol version; PM_E_USAGE, PM_E_DENIED: the URL. */
-pm_status pm_client_open(const char *url, bool insecure, int timeout_ms, pm_client **out);
+/* Connect and say Hello. `credentials` are copied; NULL: none. PM_E_TIMEOUT: nobody answered within
+ * timeout_ms; PM_E_MISMATCH: another protocol version, or not the broker's key; PM_E_DENIED: the
+ * broker does not know our key, or the URL needs one; PM_E_PROTOCOL (pm_link_handshake);
+ * PM_E_USAGE: the URL. */
+pm_status pm_client_open(const char *url, const pm_credentials *credentials, int timeout_ms,
+                         pm_client **out);
 void pm_client_free(pm_client **client);
 
 /* Send a request (Submit, StatusRequest, Cancel, Retry or Query; its `request` number is set here)

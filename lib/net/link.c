@@ -12,22 +12,35 @@
 static atomic_ulong connections;
 
 struct pm_link {
-    char address[PM_ENDPOINT_BYTES];
-    pm_role role;
+    pm_endpoint endpoint;
+    pm_credentials credentials;
+    pm_port port;
     zsock_t *socket;
     zsock_t *monitor; /* PAIR that gets the socket's events */
     bool lost;
+    uint16_t failure; /* the event of a handshake that failed; 0: none */
+    uint32_t failure_value;
 };
 
-pm_status pm_link_new(const char *url, pm_role role, bool insecure, pm_link **out) {
-    char address[PM_ENDPOINT_BYTES];
-    pm_status status = pm_endpoint_resolve(url, role, insecure, address);
+enum {
+    HANDSHAKE_FAILED = ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                       ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL,
+    EVENTS = ZMQ_EVENT_DISCONNECTED | HANDSHAKE_FAILED
+};
+
+pm_status pm_link_new(const char *url, pm_role role, const pm_credentials *credentials,
+                      pm_link **out) {
+    pm_endpoint endpoint;
+    pm_status status = pm_endpoint_resolve(url, pm_role_port(role), credentials, &endpoint);
     if (status) return status;
+    if (endpoint.keyed && !credentials->broker_key[0])
+        return pm_fail(PM_E_USAGE, "%s: the broker's key is needed too: --broker-key", url);
     pm_socket_setup();
     pm_link *link = calloc(1, sizeof *link);
     if (!link) return pm_fail(PM_E_MEMORY, "link: no memory");
-    memcpy(link->address, address, sizeof address);
-    link->role = role;
+    link->endpoint = endpoint;
+    link->port = pm_role_port(role);
+    if (credentials) link->credentials = *credentials;
     *out = link;
     return PM_OK;
 }
@@ -41,6 +54,7 @@ void pm_link_disconnect(pm_link *link) {
 void pm_link_free(pm_link **link) {
     if (!*link) return;
     pm_link_disconnect(*link);
+    pm_credentials_wipe(&(*link)->credentials);
     free(*link);
     *link = NULL;
 }
@@ -54,39 +68,90 @@ pm_status pm_link_connect(pm_link *link) {
     char events[64];
     pm_link_disconnect(link);
     link->lost = false;
+    link->failure = 0;
     link->socket = zsock_new(ZMQ_DEALER);
     link->monitor = zsock_new(ZMQ_PAIR);
     if (!link->socket || !link->monitor) goto fail;
     pm_socket_limits(link->socket,
-                     link->role == PM_ROLE_WORKER ? PM_WORKER_FRAME_MAX : PM_ITEM_LIST_BYTES_MAX);
+                     link->port == PM_PORT_WORKER ? PM_WORKER_FRAME_MAX : PM_ITEM_LIST_BYTES_MAX);
     zsock_set_linger(link->monitor, 0);
     zsock_set_reconnect_ivl(link->socket, 50);
     zsock_set_reconnect_ivl_max(link->socket, 1000);
+    pm_socket_secure_client(link->socket, &link->endpoint, &link->credentials);
     /* Never used twice in a process: the name of a closed one may linger for a moment. */
     snprintf(events, sizeof events, "inproc://parchmill-link-%lu",
              atomic_fetch_add(&connections, 1));
-    if (zmq_socket_monitor(zsock_resolve(link->socket), events, ZMQ_EVENT_DISCONNECTED) != 0 ||
+    if (zmq_socket_monitor(zsock_resolve(link->socket), events, EVENTS) != 0 ||
         zmq_connect(zsock_resolve(link->monitor), events) != 0 ||
-        zmq_connect(zsock_resolve(link->socket), link->address) != 0)
+        zmq_connect(zsock_resolve(link->socket), link->endpoint.address) != 0)
         goto fail;
     return PM_OK;
 fail:;
     int error = errno;
     pm_link_disconnect(link);
-    return pm_fail(PM_E_IO, "%s: cannot connect: %s", link->address, zmq_strerror(error));
+    return pm_fail(PM_E_IO, "%s: cannot connect: %s", link->endpoint.address, zmq_strerror(error));
 }
 
 static bool is_open(const pm_link *link) { return link->socket != NULL; }
 
+/* An event is 2 bytes of what and 4 of a value, as the host has them; then the address. */
+static void take_event(pm_link *link, zmsg_t *event) {
+    zframe_t *frame = zmsg_first(event);
+    uint16_t what = 0;
+    uint32_t value = 0;
+    if (frame && zframe_size(frame) == sizeof what + sizeof value) {
+        memcpy(&what, zframe_data(frame), sizeof what);
+        memcpy(&value, zframe_data(frame) + sizeof what, sizeof value);
+    }
+    if (what & HANDSHAKE_FAILED) {
+        link->failure = what;
+        link->failure_value = value;
+    }
+    link->lost = true; /* each kind that is subscribed to means that */
+}
+
 bool pm_link_lost(pm_link *link) {
     if (!is_open(link)) return true;
     zmsg_t *event;
-    /* Any event is a disconnection: nothing else is subscribed. */
     while ((event = zmsg_recv_nowait(link->monitor))) {
+        take_event(link, event);
         zmsg_destroy(&event);
-        link->lost = true;
     }
     return link->lost;
+}
+
+static pm_status mechanism_mismatch(const pm_link *link) {
+    return link->endpoint.keyed
+               ? pm_fail(PM_E_PROTOCOL,
+                         "%s: the broker there has no key, and this program shows one; say "
+                         "--insecure if that is meant",
+                         link->endpoint.address)
+               : pm_fail(PM_E_PROTOCOL, "%s: the broker there asks for a key; leave --insecure out",
+                         link->endpoint.address);
+}
+
+pm_status pm_link_handshake(pm_link *link) {
+    const char *address = link->endpoint.address;
+    (void)pm_link_lost(link);
+    if (!link->failure) return PM_OK;
+    if (link->failure == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH)
+        return pm_fail(PM_E_DENIED,
+                       "%s: the broker does not know this key; have the line 'ROLE %s NAME' put "
+                       "into its list",
+                       address, link->credentials.public_key);
+    if (link->failure_value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH &&
+        link->failure == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        return mechanism_mismatch(link);
+    if (link->failure_value != ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC &&
+        link->failure == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL)
+        return pm_fail(PM_E_PROTOCOL, "%s: what listens there is no broker", address);
+    return link->endpoint.keyed
+               ? pm_fail(PM_E_MISMATCH,
+                         "%s: the broker there hangs up when it sees our message; is --broker-key "
+                         "its key?",
+                         address)
+               : pm_fail(PM_E_MISMATCH, "%s: what listens there hangs up; is it a broker?",
+                         address);
 }
 
 pm_status pm_link_wait(pm_link *link, pm_wait_fd *fds, size_t count, int timeout_ms,
@@ -101,9 +166,9 @@ pm_status pm_link_wait(pm_link *link, pm_wait_fd *fds, size_t count, int timeout
 
 pm_status pm_link_receive(pm_link *link, int timeout_ms, pm_message *message) {
     int64_t deadline_ms = pm_clock_ms() + timeout_ms;
-    if (!is_open(link)) return pm_fail(PM_E_IO, "%s: not connected", link->address);
+    if (!is_open(link)) return pm_fail(PM_E_IO, "%s: not connected", link->endpoint.address);
     for (;;) {
-        pm_status status = pm_socket_receive(link->socket, NULL, message);
+        pm_status status = pm_socket_receive(link->socket, NULL, NULL, message);
         if (status != PM_E_TIMEOUT) return status;
         int64_t left_ms = deadline_ms - pm_clock_ms();
         if (left_ms <= 0 || pm_link_lost(link)) return PM_E_TIMEOUT;
@@ -115,6 +180,6 @@ pm_status pm_link_receive(pm_link *link, int timeout_ms, pm_message *message) {
 
 pm_status pm_link_send(pm_link *link, const Pm__Wire__Message *body, const pm_bytes *frames,
                        size_t frame_count) {
-    if (!is_open(link)) return pm_fail(PM_E_IO, "%s: not connected", link->address);
+    if (!is_open(link)) return pm_fail(PM_E_IO, "%s: not connected", link->endpoint.address);
     return pm_socket_send(link->socket, NULL, body, frames, frame_count);
 }

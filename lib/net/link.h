@@ -15,8 +15,9 @@
 
 typedef struct pm_link pm_link;
 
-/* Checks the URL; connects nothing yet. */
-pm_status pm_link_new(const char *url, pm_role role, bool insecure, pm_link **out);
+/* Checks the URL; connects nothing yet. `credentials` are copied; NULL: none. */
+pm_status pm_link_new(const char *url, pm_role role, const pm_credentials *credentials,
+                      pm_link **out);
 void pm_link_free(pm_link **link);
 /* The same, but what was sent may take linger_ms more to leave, until the process exits. */
 void pm_link_finish(pm_link **link, int linger_ms);
@@ -30,6 +31,13 @@ void pm_link_disconnect(pm_link *link);
 
 /* True once the connection that was there has broken, until pm_link_connect. */
 bool pm_link_lost(pm_link *link);
+
+/* Whether the connection failed when the two sides met, since pm_link_connect, with one line on it:
+ * PM_E_DENIED: the broker does not know our key; PM_E_MISMATCH: it hung up, as one with another key
+ * than we expect does (or one that just ended); PM_E_PROTOCOL: one side has keys and the other has
+ * none, or no broker is there. PM_OK: nothing like that; where nothing ever arrives, nobody
+ * listens. */
+pm_status pm_link_handshake(pm_link *link);
 
 /* As pm_router_wait. A lost connection ends the wait too. */
 pm_status pm_link_wait(pm_link *link, pm_wait_fd *fds, size_t count, int timeout_ms,

@@ -1,9 +1,11 @@
-/* Everything between processes: messages, the broker's sockets, the peer's socket, client calls,
- * blobs. The only room that calls zmq_ and zsock_. */
+/* Everything between processes: messages, the broker's sockets, the peer's socket, keys and who is
+ * allowed, client calls, blobs. The only room that calls zmq_ and zsock_. */
 #ifndef PM_NET_H
 #define PM_NET_H
 
+#include "lib/net/allow.h"
 #include "lib/net/client.h"
+#include "lib/net/credentials.h"
 #include "lib/net/endpoint.h"
 #include "lib/net/fetch.h"
 #include "lib/net/link.h"

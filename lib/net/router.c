@@ -1,48 +1,72 @@
-/* Owns the broker's two ROUTER sockets. Knows nothing of runs, tasks or leases. */
+/* Owns the broker's ROUTER sockets, and who may do what on them. Knows nothing of runs, tasks or
+ * leases. */
 #include "lib/net/router.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/net/guard.h"
 #include "lib/net/socket.h"
 
 enum { ENDPOINTS_MAX = 8, CLOSE_MS = 1000 };
 
+/* Sockets with keys and without are apart: on one without, a peer may claim any User-Id. */
+enum { PLAIN, KEYED, WAYS };
+
 struct pm_router {
-    zsock_t *sockets[PM_ROLE_COUNT];
+    zsock_t *sockets[WAYS * PM_PORT_COUNT]; /* [way * PM_PORT_COUNT + port]; NULL: not in use */
+    pm_guard *guard;                        /* NULL: no list */
+    uint64_t allow_version;
     size_t file_count;
-    char files[ENDPOINTS_MAX * PM_ROLE_COUNT][PM_ENDPOINT_BYTES]; /* ipc:// that we listen at */
-    pm_role turn; /* the role that is asked first next time, so that none starves */
+    char files[ENDPOINTS_MAX * PM_PORT_COUNT][PM_ENDPOINT_BYTES]; /* ipc:// that we listen at */
+    size_t turn; /* the socket that is asked first next time, so that none starves */
 };
 
 bool pm_peer_equal(const pm_peer *a, const pm_peer *b) {
-    return a->role == b->role && a->id_size == b->id_size && memcmp(a->id, b->id, a->id_size) == 0;
+    return a->port == b->port && a->keyed == b->keyed && a->identity == b->identity &&
+           a->id_size == b->id_size && memcmp(a->id, b->id, a->id_size) == 0;
 }
 
-static size_t frame_bytes_max(pm_role role) {
-    return role == PM_ROLE_CLIENT ? PM_ITEM_LIST_BYTES_MAX : PM_WORKER_FRAME_MAX;
+static zsock_t **socket_at(pm_router *router, bool keyed, pm_port port) {
+    return &router->sockets[(size_t)(keyed ? KEYED : PLAIN) * PM_PORT_COUNT + port];
+}
+
+static size_t frame_bytes_max(pm_port port) {
+    return port == PM_PORT_CLIENT ? PM_ITEM_LIST_BYTES_MAX : PM_WORKER_FRAME_MAX;
+}
+
+static pm_status open_sockets(pm_router *router, bool keyed) {
+    for (pm_port port = 0; port < PM_PORT_COUNT; port++) {
+        zsock_t *made = *socket_at(router, keyed, port) = zsock_new(ZMQ_ROUTER);
+        if (!made) return pm_fail(PM_E_IO, "router: cannot make a socket: %s", zmq_strerror(errno));
+        pm_socket_limits(made, frame_bytes_max(port));
+        zsock_set_router_mandatory(made, 1);
+    }
+    return PM_OK;
 }
 
 pm_status pm_router_new(pm_router **out) {
     pm_socket_setup();
     pm_router *router = calloc(1, sizeof *router);
     if (!router) return pm_fail(PM_E_MEMORY, "router: no memory");
-    for (pm_role role = 0; role < PM_ROLE_COUNT; role++) {
-        router->sockets[role] = zsock_new(ZMQ_ROUTER);
-        if (!router->sockets[role]) {
-            pm_router_free(&router);
-            return pm_fail(PM_E_IO, "router: cannot make a socket: %s", zmq_strerror(errno));
-        }
-        pm_socket_limits(router->sockets[role], frame_bytes_max(role));
-        zsock_set_router_mandatory(router->sockets[role], 1);
-    }
-    *out = router;
-    return PM_OK;
+    pm_status status = open_sockets(router, false);
+    if (status)
+        pm_router_free(&router);
+    else
+        *out = router;
+    return status;
+}
+
+pm_status pm_router_allow(pm_router *router, const char *path) {
+    if (router->guard) return pm_fail(PM_E_USAGE, "%s: there is a list of keys already", path);
+    pm_status status = pm_guard_new(path, &router->guard);
+    return status ? status : open_sockets(router, true);
 }
 
 /* ZeroMQ unlinks a socket file that is there before it binds, also one that is in use. */
@@ -58,7 +82,8 @@ static bool ipc_is_served(const char *path) {
 
 void pm_router_free(pm_router **router) {
     if (!*router) return;
-    for (pm_role role = 0; role < PM_ROLE_COUNT; role++) zsock_destroy(&(*router)->sockets[role]);
+    for (size_t i = 0; i < WAYS * PM_PORT_COUNT; i++) zsock_destroy(&(*router)->sockets[i]);
+    pm_guard_free(&(*router)->guard);
     /* ZeroMQ closes in the background: wait, so that the next one can listen there at once. */
     int64_t until_ms = pm_clock_ms() + CLOSE_MS;
     for (size_t i = 0; i < (*router)->file_count; i++)
@@ -67,47 +92,106 @@ void pm_router_free(pm_router **router) {
     *router = NULL;
 }
 
-pm_status pm_router_bind(pm_router *router, const char *url, bool insecure) {
-    char addresses[PM_ROLE_COUNT][PM_ENDPOINT_BYTES];
-    if (router->file_count + PM_ROLE_COUNT > sizeof router->files / sizeof router->files[0])
+/* The socket files are ours alone, whatever the umask: who can open one is an admin. Nothing else
+ * of the process makes a file meanwhile. */
+static int bind_at(zsock_t *socket, const char *address) {
+    mode_t mask = umask(0177);
+    int result = zmq_bind(zsock_resolve(socket), address);
+    int error = errno;
+    umask(mask);
+    errno = error;
+    return result;
+}
+
+static bool is_ipc(const pm_endpoint *endpoint) {
+    return strncmp(endpoint->address, "ipc://", 6) == 0;
+}
+
+static pm_status resolve_all(const pm_router *router, const char *url,
+                             const pm_credentials *credentials,
+                             pm_endpoint endpoints[PM_PORT_COUNT]) {
+    if (router->file_count + PM_PORT_COUNT > sizeof router->files / sizeof router->files[0])
         return pm_fail(PM_E_LIMIT, "%s: more than %d places to listen at", url, ENDPOINTS_MAX);
-    for (pm_role role = 0; role < PM_ROLE_COUNT; role++) {
-        pm_status status = pm_endpoint_resolve(url, role, insecure, addresses[role]);
+    for (pm_port port = 0; port < PM_PORT_COUNT; port++) {
+        pm_status status = pm_endpoint_resolve(url, port, credentials, &endpoints[port]);
         if (status) return status;
-        if (strncmp(addresses[role], "ipc://", 6) == 0 && ipc_is_served(addresses[role] + 6))
+        if (is_ipc(&endpoints[port]) && ipc_is_served(endpoints[port].address + 6))
             return pm_fail(PM_E_BUSY, "%s: another broker listens there", url);
     }
-    for (pm_role role = 0; role < PM_ROLE_COUNT; role++) {
-        if (zmq_bind(zsock_resolve(router->sockets[role]), addresses[role]) == 0) {
-            if (strncmp(addresses[role], "ipc://", 6) == 0)
-                memcpy(router->files[router->file_count++], addresses[role], PM_ENDPOINT_BYTES);
+    if (endpoints[0].keyed && !router->guard)
+        return pm_fail(PM_E_USAGE, "%s: keys need a list of those allowed: --allow FILE", url);
+    return PM_OK;
+}
+
+pm_status pm_router_bind(pm_router *router, const char *url, const pm_credentials *credentials) {
+    pm_endpoint endpoints[PM_PORT_COUNT];
+    pm_status status = resolve_all(router, url, credentials, endpoints);
+    if (status) return status;
+    for (pm_port port = 0; port < PM_PORT_COUNT; port++) {
+        const pm_endpoint *at = &endpoints[port];
+        zsock_t *socket = *socket_at(router, at->keyed, port);
+        pm_socket_secure_server(socket, at, credentials);
+        if (bind_at(socket, at->address) == 0) {
+            if (is_ipc(at))
+                memcpy(router->files[router->file_count++], at->address, sizeof at->address);
             continue;
         }
         int error = errno;
-        if (role > 0) zmq_unbind(zsock_resolve(router->sockets[0]), addresses[0]);
+        if (port > 0)
+            zmq_unbind(zsock_resolve(*socket_at(router, at->keyed, 0)), endpoints[0].address);
         return pm_fail(error == EADDRINUSE ? PM_E_BUSY : PM_E_IO, "%s: cannot listen at %s: %s",
-                       url, addresses[role], zmq_strerror(error));
+                       url, at->address, zmq_strerror(error));
     }
     return PM_OK;
+}
+
+uint64_t pm_router_allow_version(const pm_router *router) { return router->allow_version; }
+
+pm_role pm_router_role(const pm_router *router, const pm_peer *peer) {
+    if (!peer->keyed) return peer->port == PM_PORT_WORKER ? PM_ROLE_WORKER : PM_ROLE_ADMIN;
+    const pm_allowed *allowed =
+        router->guard && peer->identity
+            ? pm_allow_find_identity(pm_guard_allow(router->guard), peer->identity)
+            : NULL;
+    if (!allowed || pm_role_port(allowed->role) != peer->port) return PM_ROLE_NONE;
+    return allowed->role;
+}
+
+const char *pm_router_name(const pm_router *router, uint64_t identity) {
+    const pm_allowed *allowed =
+        router->guard && identity ? pm_allow_find_identity(pm_guard_allow(router->guard), identity)
+                                  : NULL;
+    return allowed ? allowed->name : "";
 }
 
 pm_status pm_router_wait(pm_router *router, pm_wait_fd *fds, size_t count, int timeout_ms,
                          bool *messages) {
-    bool ready[PM_ROLE_COUNT] = {false};
-    pm_status status =
-        pm_socket_wait(router->sockets, PM_ROLE_COUNT, ready, fds, count, timeout_ms);
+    enum { ROUTERS = WAYS * PM_PORT_COUNT, GUARD = ROUTERS, ALL };
+    bool ready[ALL] = {false};
+    zsock_t *sockets[ALL] = {NULL};
+    memcpy(sockets, router->sockets, sizeof router->sockets);
+    if (router->guard) sockets[GUARD] = pm_guard_socket(router->guard);
+    pm_status status = pm_socket_wait(sockets, ALL, ready, fds, count, timeout_ms);
     if (status) return status;
-    *messages = ready[PM_ROLE_CLIENT] || ready[PM_ROLE_WORKER];
+    if (ready[GUARD]) pm_guard_serve(router->guard);
+    if (router->guard && pm_guard_refresh(router->guard, pm_clock_ms())) router->allow_version++;
+    *messages = false;
+    for (size_t i = 0; i < ROUTERS; i++) *messages |= ready[i];
     return PM_OK;
 }
 
 pm_status pm_router_receive(pm_router *router, pm_peer *peer, pm_message *message) {
-    for (int i = 0; i < PM_ROLE_COUNT; i++) {
-        pm_role role = router->turn;
-        router->turn = (pm_role)((router->turn + 1) % PM_ROLE_COUNT);
-        pm_peer from = {.role = role};
-        pm_status status = pm_socket_receive(router->sockets[role], &from, message);
+    for (size_t i = 0; i < WAYS * PM_PORT_COUNT; i++) {
+        size_t turn = router->turn;
+        char key[PM_KEY_BYTES] = "";
+        pm_peer from = {.port = (pm_port)(turn % PM_PORT_COUNT),
+                        .keyed = turn / PM_PORT_COUNT == KEYED};
+        router->turn = (turn + 1) % (WAYS * PM_PORT_COUNT);
+        if (!router->sockets[turn]) continue;
+        pm_status status = pm_socket_receive(router->sockets[turn], &from, key, message);
         if (status == PM_E_TIMEOUT) continue;
+        if (from.keyed && key[0]) from.identity = pm_key_identity(key);
+        from.role = pm_router_role(router, &from);
         *peer = from;
         return status;
     }
@@ -116,5 +200,7 @@ pm_status pm_router_receive(pm_router *router, pm_peer *peer, pm_message *messag
 
 pm_status pm_router_send(pm_router *router, const pm_peer *peer, const Pm__Wire__Message *body,
                          const pm_bytes *frames, size_t frame_count) {
-    return pm_socket_send(router->sockets[peer->role], peer, body, frames, frame_count);
+    zsock_t *socket = *socket_at(router, peer->keyed, peer->port);
+    if (!socket) return pm_fail(PM_E_NOT_FOUND, "message: nobody connects there");
+    return pm_socket_send(socket, peer, body, frames, frame_count);
 }

@@ -1,15 +1,21 @@
-/* The broker's side: one ROUTER for clients and one for workers, behind one object.
+/* The broker's side: ROUTERs for clients and for workers, with keys and without, behind one
+ * object.
  *
  *     pm_router_new(&router);
- *     pm_router_bind(router, "ipc:///run/parchmill.sock", false);      any number of times
+ *     pm_router_allow(router, "/etc/parchmill/allow");                 where a URL needs keys
+ *     pm_router_bind(router, "ipc:///run/parchmill.sock", NULL);       any number of times
  *     while (running) {
  *         pm_router_wait(router, waits, wait_count, timeout_ms, &any);
  *         while (pm_router_receive(router, &peer, &message) == PM_OK) { ...; pm_message_fini(); }
  *     }
  *
  * One thread uses it. Sending never blocks: a peer that is gone gives PM_E_NOT_FOUND, one whose
- * queue is full PM_E_BUSY, and the message is dropped. The role is the socket that the message
- * came in by: nothing that a peer writes can change it. */
+ * queue is full PM_E_BUSY, and the message is dropped.
+ *
+ * What a peer may do is found anew for every message, by the key that its connection has proven to
+ * have and by the socket that the message came in by; nothing that a peer writes can change it. On
+ * ipc:// and `insecure` tcp whoever gets in is admin at the clients' socket and worker at the
+ * workers'. */
 #ifndef PM_NET_ROUTER_H
 #define PM_NET_ROUTER_H
 
@@ -24,13 +30,19 @@ typedef struct pm_router pm_router;
 
 enum { PM_PEER_ID_BYTES = 255 };
 
-/* Who sent a message, as the transport knows it. A peer that reconnects is another peer. */
+/* Who sent a message, as the transport knows it. A peer that reconnects has another id and, where
+ * there are keys, the same identity. An id may be another's that has left: it says where to send an
+ * answer, and never who somebody is. */
 typedef struct pm_peer {
-    pm_role role;
+    pm_role role; /* what it may do now; NONE: its key has left the list, or is for other sockets */
+    pm_port port; /* the socket */
+    bool keyed;
+    uint64_t identity; /* whose key the connection has proven; 0: no keys here */
     uint8_t id_size;
     uint8_t id[PM_PEER_ID_BYTES];
 } pm_peer;
 
+/* The same connection of the same key. */
 bool pm_peer_equal(const pm_peer *a, const pm_peer *b);
 
 /* A file descriptor to wait for beside the sockets. */
@@ -42,9 +54,20 @@ typedef struct pm_wait_fd {
 pm_status pm_router_new(pm_router **out);
 void pm_router_free(pm_router **router);
 
-/* Listen at a URL, both roles. PM_E_USAGE, PM_E_DENIED (see endpoint.h), PM_E_BUSY: somebody
- * listens there already; PM_E_IO. */
-pm_status pm_router_bind(pm_router *router, const char *url, bool insecure);
+/* Whose keys may come (allow.h); before a URL that needs keys, once. The file is read again when it
+ * changes. PM_E_BUSY: another router of this process has a list. */
+pm_status pm_router_allow(pm_router *router, const char *path);
+
+/* Listen at a URL, both sockets. `credentials` NULL: none. PM_E_USAGE, PM_E_DENIED (see
+ * endpoint.h), PM_E_BUSY: somebody listens there already; PM_E_IO. */
+pm_status pm_router_bind(pm_router *router, const char *url, const pm_credentials *credentials);
+
+/* How often the list has been read anew: another number, and roles may be others. */
+uint64_t pm_router_allow_version(const pm_router *router);
+/* What this peer may do now: its `role` found anew. */
+pm_role pm_router_role(const pm_router *router, const pm_peer *peer);
+/* The name that the list has for an identity; "" for none. */
+const char *pm_router_name(const pm_router *router, uint64_t identity);
 
 /* Wait until a message or one of fds [count] is there, at most timeout_ms (-1: for ever). A signal
  * ends the wait early; that is PM_OK with nothing set. */

@@ -2,9 +2,14 @@
 #include "lib/net/socket.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+
+#include "lib/net/guard.h"
 
 enum {
     QUEUE_DEPTH = 1000, /* messages, each direction and peer */
@@ -32,6 +37,43 @@ void pm_socket_limits(zsock_t *socket, size_t frame_bytes_max) {
     zsock_set_rcvhwm(socket, QUEUE_DEPTH);
     zsock_set_heartbeat_ivl(socket, TRANSPORT_BEAT_MS);
     zsock_set_heartbeat_timeout(socket, TRANSPORT_SILENCE_MS);
+}
+
+void pm_socket_secure_server(zsock_t *socket, const pm_endpoint *endpoint,
+                             const pm_credentials *credentials) {
+    zsock_set_ipv6(socket, endpoint->ipv6);
+    if (!endpoint->keyed) return;
+    /* libzmq lets every key in where it finds nobody to ask (to forbid that is a draft option).
+     * Such a connection has no User-Id, and so no role. */
+    zsock_set_zap_domain(socket, PM_GUARD_DOMAIN);
+    zsock_set_curve_server(socket, 1);
+    zsock_set_curve_publickey(socket, credentials->public_key);
+    zsock_set_curve_secretkey(socket, credentials->secret_key);
+}
+
+/* A name that has only IPv6 addresses needs telling; one that has both is taken by IPv4, at which
+ * brokers listen unless their URL has an IPv6 address in it. */
+static bool needs_ipv6(const pm_endpoint *endpoint) {
+    struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM}, *found = NULL;
+    char host[PM_ENDPOINT_BYTES];
+    if (!endpoint->named) return endpoint->ipv6;
+    snprintf(host, sizeof host, "%s", endpoint->address + strlen("tcp://"));
+    *strrchr(host, ':') = '\0';
+    if (getaddrinfo(host, NULL, &hints, &found) != 0) {
+        hints.ai_family = AF_INET6;
+        if (getaddrinfo(host, NULL, &hints, &found) != 0) return false;
+    }
+    freeaddrinfo(found);
+    return hints.ai_family == AF_INET6;
+}
+
+void pm_socket_secure_client(zsock_t *socket, const pm_endpoint *endpoint,
+                             const pm_credentials *credentials) {
+    zsock_set_ipv6(socket, needs_ipv6(endpoint));
+    if (!endpoint->keyed) return;
+    zsock_set_curve_serverkey(socket, credentials->broker_key);
+    zsock_set_curve_publickey(socket, credentials->public_key);
+    zsock_set_curve_secretkey(socket, credentials->secret_key);
 }
 
 static pm_status send_frame(zsock_t *socket, const void *bytes, size_t size, bool more) {
@@ -127,7 +169,16 @@ static pm_status build(zmsg_t *from, pm_message *message) {
     return PM_OK;
 }
 
-pm_status pm_socket_receive(zsock_t *socket, pm_peer *peer, pm_message *message) {
+/* libzmq has it from our guard: a peer's own metadata cannot replace it on a keyed connection, but
+ * can make one up elsewhere, so only keyed sockets are asked (router.c). */
+static void take_key(zframe_t *frame, char key[PM_KEY_BYTES]) {
+    const char *proven = frame ? zframe_meta(frame, "User-Id") : NULL;
+    key[0] = '\0';
+    if (proven && strlen(proven) == PM_KEY_BYTES - 1) memcpy(key, proven, PM_KEY_BYTES);
+}
+
+pm_status pm_socket_receive(zsock_t *socket, pm_peer *peer, char key[PM_KEY_BYTES],
+                            pm_message *message) {
     zmsg_t *all = zmsg_new();
     bool over = false;
     pm_status status;
@@ -140,6 +191,8 @@ pm_status pm_socket_receive(zsock_t *socket, pm_peer *peer, pm_message *message)
         peer->id_size = (uint8_t)size; /* ZeroMQ allows 255 at most */
         if (size > 0) memcpy(peer->id, zframe_data(id), size);
         zframe_destroy(&id);
+        /* The id is the ROUTER's own; what came over the wire is behind it. */
+        take_key(zmsg_first(all), key);
     }
     if (over) {
         status = pm_fail(PM_E_LIMIT, "message: over %d frames or %d bytes", PM_FRAMES_MAX,
@@ -168,8 +221,8 @@ void pm_message_fini(pm_message *message) {
 
 pm_status pm_socket_wait(zsock_t *const *sockets, size_t socket_count, bool *ready, pm_wait_fd *fds,
                          size_t count, int timeout_ms) {
-    zmq_pollitem_t items[PM_SOCKET_WAIT_FDS_MAX + 4];
-    if (count > PM_SOCKET_WAIT_FDS_MAX || socket_count > 4)
+    zmq_pollitem_t items[PM_SOCKET_WAIT_FDS_MAX + PM_SOCKET_WAIT_SOCKETS_MAX];
+    if (count > PM_SOCKET_WAIT_FDS_MAX || socket_count > PM_SOCKET_WAIT_SOCKETS_MAX)
         return pm_fail(PM_E_LIMIT, "wait: %zu descriptors, the limit is %d", count,
                        PM_SOCKET_WAIT_FDS_MAX);
     memset(items, 0, sizeof items);

@@ -24,7 +24,10 @@ static void roles_say_only_their_verbs(void **state) {
     static const Pm__Wire__Message__BodyCase clients[] = {
         PM__WIRE__MESSAGE__BODY_SUBMIT, PM__WIRE__MESSAGE__BODY_STATUS_REQUEST,
         PM__WIRE__MESSAGE__BODY_CANCEL, PM__WIRE__MESSAGE__BODY_RETRY,
-        PM__WIRE__MESSAGE__BODY_QUERY,  PM__WIRE__MESSAGE__BODY_QUERY_MORE};
+        PM__WIRE__MESSAGE__BODY_QUERY,  PM__WIRE__MESSAGE__BODY_QUERY_MORE,
+        PM__WIRE__MESSAGE__BODY_PAUSE,  PM__WIRE__MESSAGE__BODY_LIMIT};
+    static const Pm__Wire__Message__BodyCase admins[] = {PM__WIRE__MESSAGE__BODY_PRIORITIZE,
+                                                         PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS};
     static const Pm__Wire__Message__BodyCase brokers[] = {
         PM__WIRE__MESSAGE__BODY_WELCOME,       PM__WIRE__MESSAGE__BODY_TASK,
         PM__WIRE__MESSAGE__BODY_RUN_INFO,      PM__WIRE__MESSAGE__BODY_ITEM_RECORDED,
@@ -36,16 +39,25 @@ static void roles_say_only_their_verbs(void **state) {
     for (size_t i = 0; i < sizeof workers / sizeof *workers; i++) {
         assert_true(pm_role_may(PM_ROLE_WORKER, workers[i]));
         assert_false(pm_role_may(PM_ROLE_CLIENT, workers[i]));
+        assert_false(pm_role_may(PM_ROLE_ADMIN, workers[i]));
     }
     for (size_t i = 0; i < sizeof clients / sizeof *clients; i++) {
         assert_true(pm_role_may(PM_ROLE_CLIENT, clients[i]));
+        assert_true(pm_role_may(PM_ROLE_ADMIN, clients[i]));
         assert_false(pm_role_may(PM_ROLE_WORKER, clients[i]));
+    }
+    for (size_t i = 0; i < sizeof admins / sizeof *admins; i++) {
+        assert_true(pm_role_may(PM_ROLE_ADMIN, admins[i]));
+        assert_false(pm_role_may(PM_ROLE_CLIENT, admins[i]));
+        assert_false(pm_role_may(PM_ROLE_WORKER, admins[i]));
     }
     for (size_t i = 0; i < sizeof brokers / sizeof *brokers; i++)
         for (pm_role role = 0; role < PM_ROLE_COUNT; role++)
             assert_false(pm_role_may(role, brokers[i]));
     for (pm_role role = 0; role < PM_ROLE_COUNT; role++)
         assert_true(pm_role_may(role, PM__WIRE__MESSAGE__BODY_HELLO));
+    for (Pm__Wire__Message__BodyCase verb = 0; verb < 256; verb++)
+        assert_false(pm_role_may(PM_ROLE_NONE, verb));
 }
 
 static void await_recorded(worker *w, uint64_t ordinal) {
@@ -302,7 +314,7 @@ static void abuse_leaves_the_broker_alive(void **state) {
     scene *s = *state;
     worker w = {0};
     pm_accepted accepted = submit(s, 2, "abuse");
-    assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, false, &w.link), PM_OK);
+    assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, NULL, &w.link), PM_OK);
     assert_int_equal(pm_link_connect(w.link), PM_OK);
     worker_credit(&w, 1); /* before hello */
     await_refusal(&w, "hello");

@@ -40,7 +40,7 @@ void spawn_broker(scene *s) {
 void start_broker(scene *s) {
     pm_client *client = NULL;
     spawn_broker(s);
-    assert_int_equal(pm_client_open(s->url, false, WAIT_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(s->url, NULL, WAIT_MS, &client), PM_OK);
     if (s->client)
         pm_client_free(&client);
     else
@@ -202,7 +202,7 @@ void worker_join(scene *s, worker *w, const worker *crashed) {
     if (!w->link) {
         *w = (worker){.link = NULL};
         pm_random_bytes(w->instance, sizeof w->instance);
-        assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, false, &w->link), PM_OK);
+        assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, NULL, &w->link), PM_OK);
         assert_int_equal(pm_link_connect(w->link), PM_OK);
     }
     hello.protocol = PM_PROTOCOL_VERSION;

@@ -75,7 +75,7 @@ static void ask_and_wait(pm_client *client, const char *sql, uint32_t credit, ui
 
 static pm_client *connect_client(scene *s) {
     pm_client *client = NULL;
-    assert_int_equal(pm_client_open(s->url, false, WAIT_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(s->url, NULL, WAIT_MS, &client), PM_OK);
     return client;
 }
 

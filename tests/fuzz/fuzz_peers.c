@@ -59,7 +59,7 @@ void __wrap_pm_log(pm_log_level level, const char *event, const char *fields, ..
 }
 
 static void note_token(const pm_peer *peer, const ProtobufCBinaryData *token) {
-    size_t who = peer->role == PM_ROLE_WORKER ? peer->id[0] : WORKERS;
+    size_t who = peer->port == PM_PORT_WORKER ? peer->id[1] : WORKERS;
     if (who <= WORKERS && token->len == PM_TOKEN_BYTES)
         memcpy(world->tokens[who], token->data, PM_TOKEN_BYTES);
 }
@@ -288,7 +288,7 @@ static void hear(const pm_peer *peer, const pm_message *message) {
     if (message->body->body_case == PM__WIRE__MESSAGE__BODY_HELLO)
         put_versions(message->body->hello);
     if (!pm_role_may(peer->role, message->body->body_case)) return;
-    if (peer->role == PM_ROLE_WORKER)
+    if (peer->port == PM_PORT_WORKER)
         pm_broker_hear_worker(&world->broker, peer, message);
     else
         pm_broker_hear_client(&world->broker, peer, message);
@@ -297,9 +297,10 @@ static void hear(const pm_peer *peer, const pm_message *message) {
 static void say(input *in) {
     pm_bytes frames[FRAMES_MAX];
     size_t who = number(in, 1) % (WORKERS + 1);
-    pm_peer peer = {.role = who < WORKERS ? PM_ROLE_WORKER : PM_ROLE_CLIENT, .id_size = 1};
+    pm_peer peer = {.role = who < WORKERS ? PM_ROLE_WORKER : PM_ROLE_ADMIN, .id_size = 5};
     pm_message message = {0};
-    peer.id[0] = (uint8_t)who;
+    peer.port = pm_role_port(peer.role);
+    peer.id[1] = (uint8_t)who; /* as ZeroMQ makes them: a zero, then a number */
     pm_bytes control = part(in, number(in, 2));
     put_token((uint8_t *)control.bytes, control.size, world->tokens[who]);
     message.frames = frames;

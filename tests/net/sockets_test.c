@@ -31,7 +31,7 @@ static int set_up(void **state) {
     assert_non_null(mkdtemp(f->folder));
     snprintf(f->url, sizeof f->url, "ipc://%s/s", f->folder);
     assert_int_equal(pm_router_new(&f->router), PM_OK);
-    assert_int_equal(pm_router_bind(f->router, f->url, false), PM_OK);
+    assert_int_equal(pm_router_bind(f->router, f->url, NULL), PM_OK);
     *state = f;
     return 0;
 }
@@ -62,7 +62,7 @@ static pm_status receive_soon(pm_router *router, pm_peer *peer, pm_message *mess
 
 static pm_link *link_to(fixture *f, pm_role role) {
     pm_link *link = NULL;
-    assert_int_equal(pm_link_new(f->url, role, false, &link), PM_OK);
+    assert_int_equal(pm_link_new(f->url, role, NULL, &link), PM_OK);
     assert_int_equal(pm_link_connect(link), PM_OK);
     return link;
 }
@@ -81,7 +81,10 @@ static void role_is_the_socket_it_came_by(void **state) {
         pm_message message;
         say_goodbye(link, NULL, 0);
         assert_int_equal(receive_soon(f->router, &peer, &message), PM_OK);
-        assert_int_equal(peer.role, role);
+        assert_int_equal(peer.port, pm_role_port(role));
+        /* Whoever may open the clients' socket file is the same user. */
+        assert_int_equal(peer.role, role == PM_ROLE_WORKER ? PM_ROLE_WORKER : PM_ROLE_ADMIN);
+        assert_int_equal(peer.identity, 0);
         assert_int_equal(message.body->body_case, PM__WIRE__MESSAGE__BODY_GOODBYE);
         pm_message_fini(&message);
         pm_link_free(&link);
@@ -119,7 +122,7 @@ static void bulk_frames_travel_in_order_both_ways(void **state) {
 
 static void unreachable_peer_is_an_error_not_a_wait(void **state) {
     fixture *f = *state;
-    pm_peer nobody = {.role = PM_ROLE_WORKER, .id_size = 5, .id = {0, 1, 2, 3, 4}};
+    pm_peer nobody = {.port = PM_PORT_WORKER, .id_size = 5, .id = {0, 1, 2, 3, 4}};
     Pm__Wire__Drain drain = PM__WIRE__DRAIN__INIT;
     Pm__Wire__Message message = pm_wire_drain(&drain);
     assert_int_equal(pm_router_send(f->router, &nobody, &message, NULL, 0), PM_E_NOT_FOUND);
@@ -169,7 +172,7 @@ static void second_router_at_the_same_place_is_refused(void **state) {
     fixture *f = *state;
     pm_router *second = NULL;
     assert_int_equal(pm_router_new(&second), PM_OK);
-    assert_int_equal(pm_router_bind(second, f->url, false), PM_E_BUSY);
+    assert_int_equal(pm_router_bind(second, f->url, NULL), PM_E_BUSY);
     pm_router_free(&second);
     /* The first is unharmed. */
     role_is_the_socket_it_came_by(state);
@@ -183,7 +186,7 @@ static void stale_socket_file_is_taken_over(void **state) {
     FILE *left = fopen(path, "w");
     if (left) fclose(left);
     assert_int_equal(pm_router_new(&f->router), PM_OK);
-    assert_int_equal(pm_router_bind(f->router, f->url, false), PM_OK);
+    assert_int_equal(pm_router_bind(f->router, f->url, NULL), PM_OK);
     role_is_the_socket_it_came_by(state);
 }
 
@@ -309,7 +312,7 @@ static void client_gets_answers_to_its_requests(void **state) {
     pm_client *client = NULL;
     uint64_t count = 0;
     start_broker(&b, f);
-    assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(f->url, NULL, PATIENCE_MS, &client), PM_OK);
     assert_int_equal(pm_client_cancel(client, 1, PATIENCE_MS, &count), PM_OK);
     assert_int_equal(count, 3);
     assert_int_equal(pm_client_retry(client, 1, NULL, PATIENCE_MS, &count), PM_E_NOT_FOUND);
@@ -324,7 +327,7 @@ static void client_says_hello_again_when_asked(void **state) {
     pm_client *client = NULL;
     uint64_t count = 0;
     start_broker(&b, f);
-    assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(f->url, NULL, PATIENCE_MS, &client), PM_OK);
     assert_int_equal(pm_client_cancel(client, 1, PATIENCE_MS, &count), PM_OK);
     assert_int_equal(count, 3);
     assert_int_equal(b.hellos, 2);
@@ -338,11 +341,11 @@ static void client_call_survives_a_broker_restart(void **state) {
     pm_client *client = NULL;
     uint64_t count = 0;
     start_broker(&b, f);
-    assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(f->url, NULL, PATIENCE_MS, &client), PM_OK);
     stop_broker(&b);
     pm_router_free(&f->router);
     assert_int_equal(pm_router_new(&f->router), PM_OK);
-    assert_int_equal(pm_router_bind(f->router, f->url, false), PM_OK);
+    assert_int_equal(pm_router_bind(f->router, f->url, NULL), PM_OK);
     start_broker(&b, f);
     assert_int_equal(pm_client_cancel(client, 1, PATIENCE_MS, &count), PM_OK);
     assert_int_equal(count, 3);
@@ -355,9 +358,9 @@ static void silent_or_missing_broker_gives_one_clear_line(void **state) {
     broker b = {.silent = true};
     pm_client *client = NULL;
     start_broker(&b, f);
-    assert_int_equal(pm_client_open(f->url, false, 200, &client), PM_E_TIMEOUT);
+    assert_int_equal(pm_client_open(f->url, NULL, 200, &client), PM_E_TIMEOUT);
     assert_non_null(strstr(pm_error_text(), "is parchmill-broker running?"));
-    assert_int_equal(pm_client_open("ipc:///tmp/parchmill-nobody", false, 200, &client),
+    assert_int_equal(pm_client_open("ipc:///tmp/parchmill-nobody", NULL, 200, &client),
                      PM_E_TIMEOUT);
     assert_null(client);
     stop_broker(&b);
@@ -368,7 +371,7 @@ static void other_protocol_version_is_refused(void **state) {
     broker b = {.protocol = PM_PROTOCOL_VERSION + 1};
     pm_client *client = NULL;
     start_broker(&b, f);
-    assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_E_MISMATCH);
+    assert_int_equal(pm_client_open(f->url, NULL, PATIENCE_MS, &client), PM_E_MISMATCH);
     stop_broker(&b);
 }
 
@@ -387,7 +390,7 @@ static void submission_carries_its_items(void **state) {
         .weights_path = "/w.pth", .classes = 10, .config_count = 1, .configs = &config};
     pm_accepted accepted = {0};
     start_broker(&b, f);
-    assert_int_equal(pm_client_open(f->url, false, PATIENCE_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(f->url, NULL, PATIENCE_MS, &client), PM_OK);
     assert_int_equal(pm_client_submit(client, &spec, &data_set, NULL, true, PATIENCE_MS, &accepted),
                      PM_OK);
     assert_int_equal(accepted.run, 42);

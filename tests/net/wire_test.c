@@ -202,21 +202,31 @@ static void malformed_items_are_refused(void **state) {
     expect_refused(spoil_box);
 }
 
+/* ---- endpoints ---- */
+
+static pm_status resolve(const char *url, pm_port port, const char *with, char *out) {
+    pm_credentials credentials = {.insecure = strcmp(with, "insecure") == 0};
+    pm_endpoint endpoint = {.keyed = false};
+    if (strcmp(with, "key") == 0) strcpy(credentials.secret_key, "any");
+    pm_status status = pm_endpoint_resolve(url, port, *with ? &credentials : NULL, &endpoint);
+    if (!status) {
+        strcpy(out, endpoint.address);
+        assert_int_equal(endpoint.keyed, strcmp(with, "key") == 0 && *url == 't');
+        assert_int_equal(endpoint.ipv6, strchr(url, '[') != NULL);
+    }
+    return status;
+}
+
 static void endpoints_follow_the_rule(void **state) {
     (void)state;
     char out[PM_ENDPOINT_BYTES], url[300];
-    assert_int_equal(pm_endpoint_resolve("ipc:///run/x", PM_ROLE_CLIENT, false, out), PM_OK);
-    assert_string_equal(out, "ipc:///run/x");
-    assert_int_equal(pm_endpoint_resolve("ipc:///run/x", PM_ROLE_WORKER, false, out), PM_OK);
-    assert_string_equal(out, "ipc:///run/x.w");
-    assert_int_equal(pm_endpoint_resolve("tcp://127.0.0.1:99", PM_ROLE_WORKER, true, out), PM_OK);
-    assert_string_equal(out, "tcp://127.0.0.1:100");
-    assert_int_equal(pm_endpoint_resolve("tcp://127.0.0.1:99", PM_ROLE_CLIENT, false, out),
-                     PM_E_DENIED);
-    assert_int_equal(pm_endpoint_resolve("tcp://10.0.0.1:99", PM_ROLE_CLIENT, true, out),
-                     PM_E_DENIED);
-    assert_int_equal(pm_endpoint_resolve("tcp://127.0.0.1.evil.org:99", PM_ROLE_CLIENT, true, out),
-                     PM_E_DENIED);
+    static const char *const with[] = {"", "insecure", "key"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(resolve("ipc:///run/x", PM_PORT_CLIENT, with[i], out), PM_OK);
+        assert_string_equal(out, "ipc:///run/x");
+        assert_int_equal(resolve("ipc:///run/x", PM_PORT_WORKER, with[i], out), PM_OK);
+        assert_string_equal(out, "ipc:///run/x.w");
+    }
     static const char *const bad[] = {"",
                                       "ipc://",
                                       "tcp://127.0.0.1",
@@ -225,16 +235,46 @@ static void endpoints_follow_the_rule(void **state) {
                                       "tcp://localhost:65535",
                                       "http://a:1",
                                       "tcp://localhost:x",
+                                      "tcp://a;b:5",
+                                      "tcp://::1:5",
+                                      "tcp://[::1:5",
+                                      "tcp://[a]:5",
+                                      "tcp://a/b:5",
                                       "ipc://@abstract"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_int_equal(pm_endpoint_resolve(bad[i], PM_ROLE_CLIENT, true, out), PM_E_USAGE);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_int_equal(resolve(bad[i], PM_PORT_CLIENT, "insecure", out), PM_E_USAGE);
+        assert_int_equal(resolve(bad[i], PM_PORT_CLIENT, "key", out), PM_E_USAGE);
+    }
     memset(url, 'a', sizeof url);
     memcpy(url, "ipc://", 6);
     url[6 + 105] = 0;
-    assert_int_equal(pm_endpoint_resolve(url, PM_ROLE_WORKER, false, out), PM_OK);
+    assert_int_equal(resolve(url, PM_PORT_WORKER, "", out), PM_OK);
     url[6 + 105] = 'a';
     url[6 + 106] = 0;
-    assert_int_equal(pm_endpoint_resolve(url, PM_ROLE_CLIENT, false, out), PM_E_USAGE);
+    assert_int_equal(resolve(url, PM_PORT_CLIENT, "", out), PM_E_USAGE);
+}
+
+static void tcp_goes_with_keys_or_insecure_on_loopback(void **state) {
+    (void)state;
+    char out[PM_ENDPOINT_BYTES];
+    static const char *const loopback[] = {"tcp://127.0.0.1:99", "tcp://localhost:99",
+                                           "tcp://127.3.2.1:99", "tcp://[::1]:99"};
+    static const char *const far[] = {"tcp://10.0.0.1:99",  "tcp://127.0.0.1.evil.org:99",
+                                      "tcp://0.0.0.0:99",   "tcp://*:99",
+                                      "tcp://[::]:99",      "tcp://eth0:99",
+                                      "tcp://[fe80::1]:99", "tcp://host.example:99"};
+    for (size_t i = 0; i < sizeof loopback / sizeof *loopback; i++) {
+        assert_int_equal(resolve(loopback[i], PM_PORT_CLIENT, "insecure", out), PM_OK);
+        assert_int_equal(resolve(loopback[i], PM_PORT_WORKER, "key", out), PM_OK);
+        assert_string_equal(strrchr(out, ':'), ":100");
+        assert_int_equal(resolve(loopback[i], PM_PORT_CLIENT, "", out), PM_E_DENIED);
+    }
+    for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
+        assert_int_equal(resolve(far[i], PM_PORT_CLIENT, "insecure", out), PM_E_DENIED);
+        assert_int_equal(resolve(far[i], PM_PORT_CLIENT, "", out), PM_E_DENIED);
+        assert_int_equal(resolve(far[i], PM_PORT_CLIENT, "key", out), PM_OK);
+        assert_string_equal(out, far[i]);
+    }
 }
 
 int main(void) {
@@ -249,6 +289,7 @@ int main(void) {
         cmocka_unit_test(item_list_survives_packing),
         cmocka_unit_test(malformed_items_are_refused),
         cmocka_unit_test(endpoints_follow_the_rule),
+        cmocka_unit_test(tcp_goes_with_keys_or_insecure_on_loopback),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,7 +73,7 @@ static void make_configuration(fixture *f) {
 
 void open_router(fixture *f) {
     assert_int_equal(pm_router_new(&f->router), PM_OK);
-    assert_int_equal(pm_router_bind(f->router, f->url, false), PM_OK);
+    assert_int_equal(pm_router_bind(f->router, f->url, NULL), PM_OK);
 }
 
 int set_up(void **state) {

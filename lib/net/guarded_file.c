@@ -1,0 +1,68 @@
+/* Owns the rule of who may touch a file that we trust. Knows nothing of what is in it. */
+#include "lib/net/guarded_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static pm_status check(const char *path, pm_guarded how, const struct stat *info) {
+    mode_t mode = info->st_mode;
+    if (!S_ISREG(mode)) return pm_fail(PM_E_FORMAT, "%s: not a regular file", path);
+    if (how == PM_GUARDED_OPEN) return PM_OK;
+    /* Root may read and write everything anyway. */
+    if (info->st_uid != geteuid() && info->st_uid != 0)
+        return pm_fail(PM_E_DENIED,
+                       "%s: belongs to another user (uid %u); it must be yours: copy it, and "
+                       "remove the other",
+                       path, (unsigned)info->st_uid);
+    if (how == PM_GUARDED_SECRET && mode & (S_IRWXG | S_IRWXO))
+        return pm_fail(PM_E_DENIED,
+                       "%s: mode %04o lets others at the secret key; run: chmod 600 '%s'", path,
+                       (unsigned)(mode & 07777), path);
+    if (mode & (S_IWGRP | S_IWOTH))
+        return pm_fail(PM_E_DENIED, "%s: mode %04o lets others change it; run: chmod go-w '%s'",
+                       path, (unsigned)(mode & 07777), path);
+    return PM_OK;
+}
+
+static pm_status read_text(int fd, const char *path, size_t limit_bytes, char **out) {
+    char *text = malloc(limit_bytes + 2);
+    size_t size = 0;
+    ssize_t n = 1;
+    if (!text) return pm_fail(PM_E_MEMORY, "%s: no memory", path);
+    /* One byte more than is allowed, to see whether there is one. */
+    while (n && size <= limit_bytes) {
+        n = read(fd, text + size, limit_bytes + 1 - size);
+        if (n < 0 && errno != EINTR) {
+            int error = errno;
+            free(text);
+            return pm_fail(PM_E_IO, "%s: %s", path, strerror(error));
+        }
+        if (n > 0) size += (size_t)n;
+    }
+    text[size] = '\0';
+    if (size > limit_bytes || strlen(text) != size) {
+        free(text);
+        return size > limit_bytes
+                   ? pm_fail(PM_E_LIMIT, "%s: more than %zu bytes", path, limit_bytes)
+                   : pm_fail(PM_E_FORMAT, "%s: not text", path);
+    }
+    *out = text;
+    return PM_OK;
+}
+
+pm_status pm_guarded_read(const char *path, pm_guarded how, size_t limit_bytes, char **out,
+                          struct stat *info) {
+    struct stat found;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
+    pm_status status = fstat(fd, &found) == 0 ? check(path, how, &found)
+                                              : pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
+    if (!status) status = read_text(fd, path, limit_bytes, out);
+    close(fd);
+    if (!status && info) *info = found;
+    return status;
+}
