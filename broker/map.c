@@ -54,6 +54,7 @@ void pm_map_insert(pm_map *map, uint64_t key, pm_map_node *node) {
     node->key = key;
     node->next = map->buckets[bucket];
     map->buckets[bucket] = node;
+    if (bucket < map->low) map->low = bucket;
     map->count++;
 }
 
@@ -66,9 +67,8 @@ void pm_map_remove(pm_map *map, pm_map_node *node) {
     map->count--;
 }
 
-pm_map_node *pm_map_any(const pm_map *map) {
+pm_map_node *pm_map_any(pm_map *map) {
     if (!map->count) return NULL;
-    for (size_t i = 0; i < map->bucket_count; i++)
-        if (map->buckets[i]) return map->buckets[i];
-    return NULL;
+    while (!map->buckets[map->low]) map->low++;
+    return map->buckets[map->low];
 }

@@ -16,6 +16,7 @@ typedef struct pm_map_node {
 typedef struct pm_map {
     pm_map_node **buckets; /* [bucket_count], a power of two */
     size_t bucket_count, count;
+    size_t low; /* the buckets below are empty */
 } pm_map;
 
 pm_status pm_map_init(pm_map *map);
@@ -27,6 +28,6 @@ void pm_map_insert(pm_map *map, uint64_t key, pm_map_node *node);
 /* The node must be there. */
 void pm_map_remove(pm_map *map, pm_map_node *node);
 /* Any one node, or NULL; for taking a map apart. */
-pm_map_node *pm_map_any(const pm_map *map);
+pm_map_node *pm_map_any(pm_map *map);
 
 #endif
