@@ -10,11 +10,12 @@
 #include "tools/source.h"
 
 static const char failures_sql[] =
-    "SELECT run, item, image, configurations, stage, reason, text, worker, at_ms FROM dead_letter"
+    "SELECT run, item, image, configurations, stage, reason, text, worker, at_ms, hint FROM "
+    "dead_letter"
     " WHERE (?1 = 0 OR run = ?1) AND (?2 IS NULL OR stage = ?2) AND (?3 IS NULL OR reason = ?3)"
     " AND (?4 IS NULL OR image GLOB ?4) ORDER BY run, item";
 
-enum { RUN, ITEM, IMAGE, CONFIGURATIONS, STAGE, REASON, TEXT, WORKER, AT_MS };
+enum { RUN, ITEM, IMAGE, CONFIGURATIONS, STAGE, REASON, TEXT, WORKER, AT_MS, HINT };
 
 typedef struct listing {
     json_t *json; /* NULL: text */
@@ -32,30 +33,35 @@ static void time_of(int64_t wall_ms, char out[32]) {
     if (gmtime_r(&seconds, &parts)) strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &parts);
 }
 
+static json_t *json_of(const pm_value *value) {
+    return value->kind == PM_VALUE_TEXT ? json_string(value->text) : json_null();
+}
+
+static pm_status put_json(listing *list, const pm_value *v, const char *when) {
+    json_t *row =
+        json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s}", "run",
+                  (json_int_t)v[RUN].integer, "item", (json_int_t)v[ITEM].integer, "image",
+                  json_of(&v[IMAGE]), "configurations", json_of(&v[CONFIGURATIONS]), "stage",
+                  json_of(&v[STAGE]), "reason", json_of(&v[REASON]), "text", json_of(&v[TEXT]),
+                  "hint", json_of(&v[HINT]), "worker", json_of(&v[WORKER]), "at", when);
+    if (row && json_array_append_new(list->json, row) == 0) return PM_OK;
+    /* A path or text that is no UTF-8 has no JSON: that row cannot be told. */
+    return pm_fail(PM_E_FORMAT, "item %" PRId64 " of run %" PRId64 " has no JSON form",
+                   v[ITEM].integer, v[RUN].integer);
+}
+
 static pm_status take_row(void *user, size_t count, const pm_value *v) {
     listing *list = user;
     char when[32];
     (void)count;
     list->count++;
     time_of(v[AT_MS].integer, when);
-    if (list->json) {
-        json_t *row = json_pack(
-            "{s:I, s:I, s:s, s:s, s:s, s:s, s:s, s:o, s:s}", "run", (json_int_t)v[RUN].integer,
-            "item", (json_int_t)v[ITEM].integer, "image", text_of(&v[IMAGE]), "configurations",
-            text_of(&v[CONFIGURATIONS]), "stage", text_of(&v[STAGE]), "reason", text_of(&v[REASON]),
-            "text", text_of(&v[TEXT]), "worker",
-            v[WORKER].kind == PM_VALUE_TEXT ? json_string(v[WORKER].text) : json_null(), "at",
-            when);
-        /* A path or text that is no UTF-8 has no JSON: that row cannot be told. */
-        if (!row || json_array_append_new(list->json, row) != 0)
-            return pm_fail(PM_E_FORMAT, "item %" PRId64 " of run %" PRId64 " has no JSON form",
-                           v[ITEM].integer, v[RUN].integer);
-        return PM_OK;
-    }
+    if (list->json) return put_json(list, v, when);
     printf("run %" PRId64 " item %" PRId64 " %s: %s/%s, configurations %s: %s (%s%s%s)\n",
            v[RUN].integer, v[ITEM].integer, text_of(&v[IMAGE]), text_of(&v[STAGE]),
            text_of(&v[REASON]), text_of(&v[CONFIGURATIONS]), text_of(&v[TEXT]), when,
            v[WORKER].kind == PM_VALUE_TEXT ? " at " : "", text_of(&v[WORKER]));
+    if (v[HINT].kind == PM_VALUE_TEXT) printf("  %s\n", v[HINT].text);
     return PM_OK;
 }
 

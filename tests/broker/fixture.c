@@ -118,37 +118,45 @@ bool log_has(const scene *s, const char *text) {
 
 /* ---- the client ---- */
 
-pm_accepted submit(scene *s, size_t items, const char *name) {
-    pm_config config = {.arch = "resnet18", .resize = 256, .crop = 224};
-    pm_run_spec spec = {.classes = 1000, .config_count = 1, .configs = &config};
-    pm_item all[ITEMS_MAX] = {0};
-    char paths[ITEMS_MAX][16];
-    pm_data_set set = {.root = s->folder, .name = (char *)"set", .count = items, .items = all};
-    pm_accepted accepted;
-    snprintf(spec.name, sizeof spec.name, "%s", name);
-    snprintf(spec.weights_path, sizeof spec.weights_path, "%s/weights", s->folder);
-    spec.weights_size = 10;
+void make_submission(scene *s, size_t items, const char *name, submission *out) {
+    *out = (submission){
+        .config = {.arch = "resnet18", .resize = 256, .crop = 224},
+        .spec = {.classes = 1000, .config_count = 1, .configs = &out->config},
+        .set = {.root = s->folder, .name = (char *)"set", .count = items, .items = out->items}};
+    pm_config *config = &out->config;
+    pm_run_spec *spec = &out->spec;
+    snprintf(spec->name, sizeof spec->name, "%s", name);
+    snprintf(spec->weights_path, sizeof spec->weights_path, "%s/weights", s->folder);
+    spec->weights_size = 10;
     if (s->evaluation)
-        assert_int_equal(pm_evaluation_parse(s->evaluation, &spec.evaluation), PM_OK);
-    config.weights = pm_sha256_of("0123456789", 10);
-    config.std[0] = config.std[1] = config.std[2] = 1;
-    config.target_rule = PM_TARGET_RULE_TOP;
-    pm_attribution_defaults(&config.attribution);
+        assert_int_equal(pm_evaluation_parse(s->evaluation, &spec->evaluation), PM_OK);
+    config->weights = pm_sha256_of("0123456789", 10);
+    config->std[0] = config->std[1] = config->std[2] = 1;
+    config->target_rule = PM_TARGET_RULE_TOP;
+    pm_attribution_defaults(&config->attribution);
     if (s->baseline) {
-        config.attribution.method = PM_METHOD_IG;
-        config.attribution.baseline = PM_BASELINE_IMAGE;
-        spec.baseline_size = strlen(s->baseline);
-        config.baseline_image = pm_sha256_of(s->baseline, spec.baseline_size);
-        snprintf(spec.baseline_path, sizeof spec.baseline_path, "%s/baseline", s->folder);
-        assert_int_equal(pm_file_write(spec.baseline_path, s->baseline, spec.baseline_size), PM_OK);
+        config->attribution.method = PM_METHOD_IG;
+        config->attribution.baseline = PM_BASELINE_IMAGE;
+        spec->baseline_size = strlen(s->baseline);
+        config->baseline_image = pm_sha256_of(s->baseline, spec->baseline_size);
+        snprintf(spec->baseline_path, sizeof spec->baseline_path, "%s/baseline", s->folder);
+        assert_int_equal(pm_file_write(spec->baseline_path, s->baseline, spec->baseline_size),
+                         PM_OK);
     }
     for (size_t i = 0; i < items; i++) {
-        snprintf(paths[i], sizeof paths[i], "%zu.png", s->first_image + i);
-        all[i] = (pm_item){.path = paths[i], .size_bytes = 5, .label = -1};
-        all[i].sha256 = pm_sha256_of(paths[i], strlen(paths[i]));
+        char *path = out->paths[i];
+        snprintf(path, sizeof out->paths[i], "%zu.png", s->first_image + i);
+        out->items[i] = (pm_item){.path = path, .size_bytes = 5, .label = -1};
+        out->items[i].sha256 = pm_sha256_of(path, strlen(path));
     }
+}
+
+pm_accepted submit(scene *s, size_t items, const char *name) {
+    submission what;
+    pm_accepted accepted;
+    make_submission(s, items, name, &what);
     pm_status status =
-        pm_client_submit(s->client, &spec, &set, &s->terms, false, WAIT_MS, &accepted);
+        pm_client_submit(s->client, &what.spec, &what.set, &s->terms, false, WAIT_MS, &accepted);
     if (status) print_error("%s\n", pm_error_text());
     assert_int_equal(status, PM_OK);
     return accepted;

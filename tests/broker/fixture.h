@@ -33,6 +33,15 @@ void start_broker(scene *s);
 void kill_broker(scene *s);
 /* Wait for the end; the exit code, or -1 for a signal. */
 int await_broker(scene *s);
+/* A run of `items` images with one configuration; it points into itself and the scene. */
+typedef struct submission {
+    pm_config config;
+    pm_run_spec spec;
+    pm_item items[ITEMS_MAX];
+    char paths[ITEMS_MAX][16];
+    pm_data_set set;
+} submission;
+void make_submission(scene *s, size_t items, const char *name, submission *out);
 /* Submit a run of `items` images with one configuration. */
 pm_accepted submit(scene *s, size_t items, const char *name);
 /* Wait until the run is in this state. */

@@ -17,8 +17,8 @@
 
 enum { WORKERS = 4, THREADS = 2, RUNS = 4, HELD = 64, NEVER_MS = 1 << 30, TICK_MS = 5 };
 
-extern int pm_scheduler_plant;
-int pm_scheduler_plant;
+extern int pm_scheduler_plant, pm_work_plant;
+int pm_scheduler_plant, pm_work_plant;
 
 typedef struct held {
     uint64_t run, task, next, end;
