@@ -46,6 +46,7 @@ typedef struct pm_seat {
     uint32_t threads;
     bool here;  /* welcomed */
     bool waits; /* its Hello waits for the store to know it */
+    bool deaf;  /* does not read what it is sent: to be sent away */
 } pm_seat;
 
 /* A client's request on its way through the store. */
@@ -86,6 +87,7 @@ typedef struct pm_broker {
     uint8_t *chunk; /* [PM_CHUNK_BYTES] */
     pm_log_budget refusals;
     uint64_t allow_version; /* that all seats have been held against */
+    bool deaf;              /* some seat is */
     pm_status fatal;
 } pm_broker;
 
@@ -98,6 +100,8 @@ void pm_broker_die(pm_broker *b, pm_status status);
 void pm_broker_carry_out(pm_broker *b, const pm_action *action);
 void pm_broker_send(pm_broker *b, const pm_peer *peer, const Pm__Wire__Message *message,
                     const pm_bytes *frames, size_t frame_count);
+/* Workers whose queue was full are lost: what they hold goes to others. */
+void pm_broker_drop_deaf(pm_broker *b);
 /* `request` 0: none. */
 void pm_broker_refuse(pm_broker *b, const pm_peer *peer, const char *reason, const char *text,
                       uint32_t request);

@@ -8,11 +8,31 @@
 
 void pm_broker_send(pm_broker *b, const pm_peer *peer, const Pm__Wire__Message *message,
                     const pm_bytes *frames, size_t frame_count) {
+    static pm_log_budget gate;
     pm_status status = pm_router_send(b->router, peer, message, frames, frame_count);
     /* A peer that is gone is found out by its silence. */
-    if (status && status != PM_E_NOT_FOUND)
-        pm_log(PM_LOG_WARN, "message.dropped", "what=%s reason=" PM_QUOTED,
-               pm_wire_name(message->body_case), pm_error_text());
+    if (!status || status == PM_E_NOT_FOUND) return;
+    pm_log_seldom(&gate, PM_LOG_WARN, "message.dropped", "what=%s reason=" PM_QUOTED,
+                  pm_wire_name(message->body_case), pm_error_text());
+    pm_seat *seat = status == PM_E_BUSY && peer->port == PM_PORT_WORKER
+                        ? pm_broker_seat(b, pm_broker_worker_id(peer))
+                        : NULL;
+    if (seat) b->deaf = seat->deaf = true;
+}
+
+/* Not at once: this runs while the scheduler's actions are carried out. */
+void pm_broker_drop_deaf(pm_broker *b) {
+    if (!b->deaf) return;
+    b->deaf = false;
+    for (pm_link_node *node = b->seat_order.next, *next; node != &b->seat_order; node = next) {
+        pm_seat *seat = PM_OWNER(node, pm_seat, in_order);
+        pm_event gone = {.kind = PM_EVENT_GOODBYE, .worker = seat->by_id.key};
+        next = node->next;
+        if (!seat->deaf) continue;
+        seat->deaf = false;
+        pm_log(PM_LOG_WARN, "worker.deaf", "worker=" PM_QUOTED, seat->name);
+        pm_broker_feed(b, &gone);
+    }
 }
 
 void pm_broker_refuse(pm_broker *b, const pm_peer *peer, const char *reason, const char *text,
@@ -271,6 +291,13 @@ static const char *refusal_text(const char *reason) {
     return "too many workers";
 }
 
+static void log_refused(const pm_action *action) {
+    static pm_log_budget gate;
+    pm_log_seldom(&gate, PM_LOG_WARN, "result.refused",
+                  "task=%" PRIu64 " item=%" PRIu64 " reason=%s", action->task, action->first,
+                  action->reason);
+}
+
 void pm_broker_carry_out(pm_broker *b, const pm_action *action) {
     pm_peer peer = pm_broker_worker_peer(action->worker);
     switch (action->kind) {
@@ -289,9 +316,6 @@ void pm_broker_carry_out(pm_broker *b, const pm_action *action) {
     case PM_ACTION_BLAME: put_blame(b, action); break;
     case PM_ACTION_RUN_DONE: put_finish(b, action->run); break;
     case PM_ACTION_LOST: lose_worker(b, action->worker); break;
-    case PM_ACTION_LOG_REFUSED:
-        pm_log(PM_LOG_WARN, "result.refused", "task=%" PRIu64 " item=%" PRIu64 " reason=%s",
-               action->task, action->first, action->reason);
-        break;
+    case PM_ACTION_LOG_REFUSED: log_refused(action); break;
     }
 }

@@ -9,6 +9,7 @@
 #include "broker/broker.h"
 #include "broker/reasons.h"
 #include "lib/base/log.h"
+#include "lib/base/text.h"
 
 enum { SLICE_ITEMS = 4000 }; /* of a submission, in one transaction: about a tenth of a second */
 
@@ -26,15 +27,24 @@ static pm_status copy_hash(const ProtobufCBinaryData *bytes, const char *what, p
     return PM_OK;
 }
 
+/* Shown to people and stored as text. */
+static pm_status check_text(const char *text, const char *what) {
+    return pm_text_is_plain(text)
+               ? PM_OK
+               : pm_fail(PM_E_USAGE, "submit: the %s is not printable UTF-8; rename it", what);
+}
+
 static pm_status copy_text(const char *from, const char *what, char *out, size_t size) {
     if (snprintf(out, size, "%s", from ? from : "") >= (int)size)
         return pm_fail(PM_E_USAGE, "submit: the %s is longer than %zu bytes", what, size - 1);
-    return PM_OK;
+    return check_text(out, what);
 }
 
 /* What a worker opens below the data root must lie below it. */
 static pm_status check_item_path(const char *path) {
     const char *at = path;
+    pm_status status = check_text(path, "image path");
+    if (status) return status;
     if (!*path || *path == '/') return pm_fail(PM_E_USAGE, "submit: image path '%.200s'", path);
     while (*at) {
         size_t length = strcspn(at, "/");
@@ -78,7 +88,10 @@ static pm_status read_spec(const Pm__Wire__Submit *submit, pm_run_spec *spec) {
 static pm_status read_data_set(const Pm__Wire__Submit *submit, const pm_message *message,
                                pm_data_set *set) {
     if (message->frame_count != 1) return pm_fail(PM_E_USAGE, "submit: wants one bulk frame");
-    pm_status status = pm_wire_items_unpack(message->frames[0].bytes, message->frames[0].size, set);
+    pm_status status = check_text(submit->data_root, "data folder");
+    if (!status) status = check_text(submit->data_name, "data set's name");
+    if (!status)
+        status = pm_wire_items_unpack(message->frames[0].bytes, message->frames[0].size, set);
     if (status) return status;
     set->root = strdup(submit->data_root);
     set->name = strdup(submit->data_name);
@@ -88,6 +101,8 @@ static pm_status read_data_set(const Pm__Wire__Submit *submit, const pm_message 
     set->class_name_count = submit->n_class_names;
     for (size_t i = 0; i < submit->n_class_names; i++) {
         if (!submit->class_names[i][0]) continue;
+        status = check_text(submit->class_names[i], "name of a class");
+        if (status) return status;
         set->class_names[i] = strdup(submit->class_names[i]);
         if (!set->class_names[i]) return pm_fail(PM_E_MEMORY, "submit: out of memory");
     }

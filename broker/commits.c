@@ -117,9 +117,11 @@ static void recorded(pm_broker *b, pm_op *op) {
                       .task = record->task_id,
                       .ordinal = record->item,
                       .committed = op->status == PM_OK};
+    static pm_log_budget gate;
     if (op->status)
-        pm_log(PM_LOG_WARN, "result.refused", "task=%" PRIu64 " item=%" PRIu64 " reason=" PM_QUOTED,
-               record->task_id, record->item, op->text);
+        pm_log_seldom(&gate, PM_LOG_WARN, "result.refused",
+                      "task=%" PRIu64 " item=%" PRIu64 " reason=" PM_QUOTED, record->task_id,
+                      record->item, op->text);
     if (!op->status && task) {
         task->run->state = PM_RUN_RUNNING;
         task->run->items_open--;

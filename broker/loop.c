@@ -97,8 +97,8 @@ static void hear_all(pm_broker *b) {
         pm_status status = pm_router_receive(b->router, &peer, &message);
         if (status == PM_E_TIMEOUT) return;
         if (status == PM_E_PROTOCOL || status == PM_E_LIMIT) {
-            pm_log(PM_LOG_WARN, "message.refused", "role=%s reason=" PM_QUOTED,
-                   pm_role_name(peer.role), pm_error_text());
+            pm_log_seldom(&b->refusals, PM_LOG_WARN, "message.refused", "role=%s reason=" PM_QUOTED,
+                          pm_role_name(peer.role), pm_error_text());
             pm_broker_refuse(b, &peer, status == PM_E_LIMIT ? "limit" : "format", pm_error_text(),
                              0);
         } else if (status) {
@@ -149,6 +149,7 @@ static pm_status serve(pm_broker *b, int signal_fd) {
         pm_queries_serve(b);
         /* After the words that were waiting: a pause of ours must not look like their silence. */
         if (pm_clock_ms() >= next_tick_ms) {
+            pm_broker_drop_deaf(b);
             pm_broker_feed(b, &tick);
             next_tick_ms = pm_clock_ms() + TICK_MS;
         }

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/text.h"
+
 enum { LAYERS_MAX = 4096, CHANNELS_MAX = 1 << 24, TEXT_BYTES_MAX = 2048 };
 
 typedef struct frames {
@@ -41,8 +43,9 @@ static pm_status make_layers(const Pm__Wire__Result *from, pm_record_result *to,
                                  .scale_l = in->scale_l,
                                  .variance_before = in->variance_before,
                                  .variance_after = in->variance_after};
-        if (snprintf(out->name, sizeof out->name, "%s", in->name) >= (int)sizeof out->name)
-            return pm_fail(PM_E_PROTOCOL, "a layer's name is too long");
+        if (strlen(in->name) >= sizeof out->name || !pm_text_is_plain(in->name))
+            return pm_fail(PM_E_PROTOCOL, "a layer's name is too long, or not printable UTF-8");
+        strcpy(out->name, in->name);
         *channels += in->channels;
     }
     return PM_OK;
@@ -103,10 +106,18 @@ static pm_status make_activations(frames *left, const Pm__Wire__Result *from,
     return status;
 }
 
+/* Shown to people, stored as text. */
+static char *copy_clean(const char *text) {
+    size_t size = strnlen(text, TEXT_BYTES_MAX) + 1;
+    char *copy = malloc(size);
+    if (copy) pm_text_clean(text, copy, size);
+    return copy;
+}
+
 static pm_status make_failure(const Pm__Wire__Failure *from, pm_record_result *to) {
-    to->stage = strndup(from->stage, TEXT_BYTES_MAX);
-    to->reason = strndup(from->reason, TEXT_BYTES_MAX);
-    to->text = strndup(from->text, TEXT_BYTES_MAX);
+    to->stage = copy_clean(from->stage);
+    to->reason = copy_clean(from->reason);
+    to->text = copy_clean(from->text);
     return to->stage && to->reason && to->text ? PM_OK : no_memory();
 }
 
@@ -119,7 +130,7 @@ static pm_status make_values(const Pm__Wire__Result *from, pm_record_result *to)
     to->predicted = from->predicted;
     to->p_target = from->p_target;
     to->p_predicted = from->p_predicted;
-    snprintf(to->box_reason, sizeof to->box_reason, "%s", reason);
+    pm_text_clean(reason, to->box_reason, sizeof to->box_reason);
     to->mu_in = from->mu_in;
     to->mu_in_w = from->mu_in_w;
     to->mu_out = from->mu_out;

@@ -10,6 +10,7 @@
 #include "broker/records.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
+#include "lib/base/text.h"
 
 enum { ID_BYTES = 5, KEYED_BIT = 2, HELD_MAX = 4096, THREADS_MOST = 1024, RATE_MS = 15000 };
 
@@ -81,8 +82,8 @@ static pm_greeting *read_hello(const Pm__Wire__Hello *hello, pm_worker_id id, ui
     if (hello->has_crashed_instance && hello->crashed_instance.len == PM_INSTANCE_BYTES) {
         out->event.crashed = true;
         memcpy(out->event.crashed_instance.bytes, hello->crashed_instance.data, PM_INSTANCE_BYTES);
-        snprintf(out->reason, sizeof out->reason, "%s",
-                 hello->crash_reason ? hello->crash_reason : "crash");
+        pm_text_clean(hello->crash_reason ? hello->crash_reason : "crash", out->reason,
+                      sizeof out->reason);
         out->event.crash_reason = out->reason;
     }
     for (size_t i = 0; i < hello->n_leases; i++) {
@@ -118,12 +119,13 @@ static pm_seat *take_seat(pm_broker *b, pm_worker_id id, uint64_t identity,
         pm_map_insert(&b->seats, id, &seat->by_id);
         pm_list_push_back(&b->seat_order, &seat->in_order);
     }
-    snprintf(seat->name, sizeof seat->name, "%.60s:%u", hello->host ? hello->host : "?",
-             hello->pid);
+    char host[60];
+    pm_text_clean(hello->host ? hello->host : "?", host, sizeof host);
+    snprintf(seat->name, sizeof seat->name, "%s:%u", host, hello->pid);
     for (char *c = seat->name; *c; c++)
-        if ((unsigned char)*c < 0x21 || *c == '"') *c = '?';
-    snprintf(seat->isa, sizeof seat->isa, "%s", hello->isa ? hello->isa : "");
-    snprintf(seat->engine_version, sizeof seat->engine_version, "%s", hello->engine_version);
+        if (*c == ' ' || *c == '"') *c = '?';
+    pm_text_clean(hello->isa ? hello->isa : "", seat->isa, sizeof seat->isa);
+    pm_text_clean(hello->engine_version, seat->engine_version, sizeof seat->engine_version);
     seat->threads = hello->threads;
     return seat;
 }
@@ -136,8 +138,8 @@ static void note_worker(pm_broker *b, const Pm__Wire__Hello *hello, pm_greeting 
     }
     op->cookie = greeting;
     memcpy(op->worker.instance, hello->instance.data, sizeof op->worker.instance);
-    snprintf(op->worker.host, sizeof op->worker.host, "%s", hello->host ? hello->host : "?");
-    snprintf(op->worker.isa, sizeof op->worker.isa, "%s", hello->isa ? hello->isa : "");
+    pm_text_clean(hello->host ? hello->host : "?", op->worker.host, sizeof op->worker.host);
+    pm_text_clean(hello->isa ? hello->isa : "", op->worker.isa, sizeof op->worker.isa);
     snprintf(op->worker.engine_version, sizeof op->worker.engine_version, "%s",
              hello->engine_version);
     op->worker.pid = hello->pid;
@@ -227,7 +229,8 @@ static void hear_heartbeat(pm_broker *b, pm_worker_id id, const Pm__Wire__Heartb
 /* A worker that breaks the protocol would do so again with the next result: it is sent away. */
 static void send_away(pm_broker *b, const pm_peer *peer, pm_worker_id id) {
     pm_event bye = {.kind = PM_EVENT_GOODBYE, .worker = id};
-    pm_log(PM_LOG_ERROR, "worker.refused", "reason=" PM_QUOTED, pm_error_text());
+    static pm_log_budget gate;
+    pm_log_seldom(&gate, PM_LOG_ERROR, "worker.refused", "reason=" PM_QUOTED, pm_error_text());
     pm_broker_refuse(b, peer, "usage", pm_error_text(), 0);
     pm_broker_feed(b, &bye);
 }

@@ -42,7 +42,7 @@ static pm_status list_add(run_list *list, run_line **out) {
 }
 
 static void copy(char *out, size_t size, const char *text) {
-    snprintf(out, size, "%s", text ? text : "");
+    pm_text_clean(text ? text : "", out, size); /* a broker may say anything */
 }
 
 /* ---- from a broker ---- */

@@ -98,9 +98,12 @@ static size_t utf8_step(const char *text) {
 static pm_status printable(const char *text, size_t size, char **out) {
     char *copy = malloc(size + 4);
     if (!copy) return pm_fail(PM_E_MEMORY, "no memory for a cell");
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)text[i];
-        copy[i] = c < 32 || c == 127 ? ' ' : (char)c;
+    for (size_t i = 0, n; i < size; i += n) {
+        n = pm_utf8_size(text + i, size - i);
+        if (n)
+            memcpy(copy + i, text + i, n);
+        else
+            copy[i] = (unsigned char)text[i] < 32 ? ' ' : '?', n = 1;
     }
     copy[size] = '\0';
     size_t at = 0, columns = 0;

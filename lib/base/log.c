@@ -1,8 +1,6 @@
 /* Owns the log line. Knows nothing of what is logged. */
 #include "lib/base/log.h"
 
-#include "lib/base/clock.h"
-
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -10,6 +8,9 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/text.h"
 
 static pm_log_level least_level = PM_LOG_INFO;
 static pm_log_format line_format = PM_LOG_TEXT;
@@ -41,17 +42,29 @@ static void put_text(line *out, const char *text) {
     for (; *text; text++) put(out, *text);
 }
 
-static void put_json_byte(line *out, char byte) {
+/* One character of a text that others may have written, whole or not at all: control characters and
+ * what is not UTF-8 never reach a terminal. What stands for them: a blank, "?", or the escape. */
+static const char *put_character(line *out, const char *text) {
+    size_t n = pm_utf8_size(text, strnlen(text, 4));
+    if (n == 0)
+        put(out, (unsigned char)*text < 0x20 ? ' ' : '?');
+    else if (out->used + n + 1 < sizeof out->bytes)
+        for (size_t i = 0; i < n; i++) put(out, text[i]);
+    return text + (n ? n : 1);
+}
+
+static const char *put_json_character(line *out, const char *text) {
     char escaped[8];
-    if (byte == '"' || byte == '\\') {
+    if (*text == '"' || *text == '\\') {
         put(out, '\\');
-        put(out, byte);
-    } else if ((unsigned char)byte < 0x20) {
-        snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)(unsigned char)byte);
+        put(out, *text);
+    } else if ((unsigned char)*text < 0x20) {
+        snprintf(escaped, sizeof escaped, "\\u%04x", (unsigned)(unsigned char)*text);
         put_text(out, escaped);
     } else {
-        put(out, byte);
+        return put_character(out, text);
     }
+    return text + 1;
 }
 
 /* Turn `key=value key="a b"` into `,"key":"value","key":"a b"`. */
@@ -60,29 +73,26 @@ static void put_json_fields(line *out, const char *text) {
         while (*text == ' ') text++;
         if (!*text) return;
         put_text(out, ",\"");
-        while (*text && *text != '=' && *text != ' ') put_json_byte(out, *text++);
+        while (*text && *text != '=' && *text != ' ') text = put_json_character(out, text);
         put_text(out, "\":\"");
         if (*text == '=') text++;
         bool quoted = *text == '"';
         if (quoted) text++;
         /* A closing quote is one before a blank or the end: values may hold quotes themselves. */
         while (*text && !(quoted ? *text == '"' && (text[1] == ' ' || !text[1]) : *text == ' '))
-            put_json_byte(out, *text++);
+            text = put_json_character(out, text);
         if (quoted && *text) text++;
         put(out, '"');
     }
 }
 
-void pm_log(pm_log_level level, const char *event, const char *fields, ...) {
-    if (level < least_level) return;
+__attribute__((format(printf, 3, 0))) static void log_line(pm_log_level level, const char *event,
+                                                           const char *fields, va_list args) {
     char text[LINE_BYTES - 256], stamp[40];
     struct timespec now;
     struct tm utc;
     line out = {.used = 0};
-    va_list args;
-    va_start(args, fields);
     vsnprintf(text, sizeof text, fields, args);
-    va_end(args);
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     size_t n = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
@@ -106,11 +116,19 @@ void pm_log(pm_log_level level, const char *event, const char *fields, ...) {
         put(&out, ' ');
         put_text(&out, event);
         if (text[0]) put(&out, ' ');
-        for (const char *p = text; *p; p++) put(&out, (unsigned char)*p < 0x20 ? ' ' : *p);
+        for (const char *p = text; *p;) p = put_character(&out, p);
     }
     out.bytes[out.used++] = '\n';
     /* Nothing useful can be done when stderr is gone. */
     if (write(STDERR_FILENO, out.bytes, out.used) < 0) return;
+}
+
+void pm_log(pm_log_level level, const char *event, const char *fields, ...) {
+    va_list args;
+    if (level < least_level) return;
+    va_start(args, fields);
+    log_line(level, event, fields, args);
+    va_end(args);
 }
 
 bool pm_log_may(pm_log_budget *budget, size_t *unsaid) {
@@ -123,4 +141,16 @@ bool pm_log_may(pm_log_budget *budget, size_t *unsaid) {
     if (budget->lines++ < PM_LOG_BUDGET_LINES) return true;
     budget->unsaid++;
     return false;
+}
+
+void pm_log_seldom(pm_log_budget *budget, pm_log_level level, const char *event, const char *fields,
+                   ...) {
+    char longer[256]; /* fields are literals of ours */
+    size_t unsaid;
+    va_list args;
+    if (level < least_level || !pm_log_may(budget, &unsaid)) return;
+    snprintf(longer, sizeof longer, unsaid ? "%s unsaid=%zu" : "%s", fields, unsaid);
+    va_start(args, fields);
+    log_line(level, event, unsaid ? longer : fields, args);
+    va_end(args);
 }

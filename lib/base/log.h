@@ -31,6 +31,11 @@ enum { PM_LOG_BUDGET_LINES = 10, PM_LOG_BUDGET_MS = 60000 };
  * Not thread-safe. */
 bool pm_log_may(pm_log_budget *budget, size_t *unsaid);
 
+/* As pm_log, where the budget allows it. */
+__attribute__((format(printf, 4, 5))) void pm_log_seldom(pm_log_budget *budget, pm_log_level level,
+                                                         const char *event, const char *fields,
+                                                         ...);
+
 #define PM_QUOTED "\"%s\""
 
 #endif

@@ -44,6 +44,48 @@ pm_status pm_parse_double(const char *what, const char *text, double *out) {
     return PM_OK;
 }
 
+size_t pm_utf8_size(const char *at, size_t left) {
+    const uint8_t *s = (const uint8_t *)at;
+    if (left == 0) return 0;
+    if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7f ? 1 : 0;
+    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
+    if (s[0] < 0xc2 || s[0] > 0xf4 || n > left) return 0;
+    for (size_t i = 1; i < n; i++)
+        if ((s[i] & 0xc0) != 0x80) return 0;
+    if (s[0] == 0xc2 && s[1] < 0xa0) return 0; /* C1 controls */
+    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
+        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
+        return 0;
+    return n;
+}
+
+bool pm_text_is_plain(const char *text) {
+    size_t left = strlen(text);
+    while (left > 0) {
+        size_t n = pm_utf8_size(text, left);
+        if (n == 0) return false;
+        text += n;
+        left -= n;
+    }
+    return true;
+}
+
+void pm_text_clean(const char *text, char *out, size_t size) {
+    size_t used = 0;
+    for (size_t left = strlen(text); left > 0;) {
+        size_t n = pm_utf8_size(text, left), taken = n ? n : 1;
+        if (used + taken >= size) break;
+        if (n)
+            memcpy(out + used, text, n);
+        else
+            out[used] = '?';
+        used += taken;
+        text += taken;
+        left -= taken;
+    }
+    if (size > 0) out[used] = 0;
+}
+
 static pm_status reserve(pm_buffer *buffer, size_t more) {
     if (more > SIZE_MAX / 4 || buffer->size > SIZE_MAX / 4)
         return pm_fail(PM_E_LIMIT, "a buffer would pass %zu bytes", SIZE_MAX / 4);

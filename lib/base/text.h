@@ -1,7 +1,8 @@
-/* Strict numbers from text, and a growing byte buffer. */
+/* Strict numbers from text, text of others made harmless, and a growing byte buffer. */
 #ifndef PM_BASE_TEXT_H
 #define PM_BASE_TEXT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,6 +15,14 @@ pm_status pm_parse_double(const char *what, const char *text, double *out);
 
 /* With or without a sign, within least .. most. */
 pm_status pm_parse_int(const char *what, const char *text, int least, int most, int *out);
+
+/* Length of the UTF-8 sequence at `at` (RFC 3629), of which `left` bytes are there; 0 where it is
+ * malformed or a control character (C0, DEL, C1): what a terminal or a log could trip over. */
+size_t pm_utf8_size(const char *at, size_t left);
+/* Whether all of a text is such sequences. */
+bool pm_text_is_plain(const char *text);
+/* A copy of at most `size` - 1 bytes, '?' for every byte that is not plain, no sequence cut. */
+void pm_text_clean(const char *text, char *out, size_t size);
 
 /* A byte buffer that grows; zero-initialise, pm_buffer_fini to release. */
 typedef struct pm_buffer {

@@ -36,7 +36,9 @@ static pm_status refusal(const Pm__Wire__Refused *refused) {
     pm_status status = PM_E_PROTOCOL;
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
         if (strcmp(refused->reason, known[i].reason) == 0) status = known[i].status;
-    return pm_fail(status, "%s", refused->text[0] ? refused->text : refused->reason);
+    char text[512]; /* for a terminal: a broker may say anything */
+    pm_text_clean(refused->text[0] ? refused->text : refused->reason, text, sizeof text);
+    return pm_fail(status, "%s", text);
 }
 
 static pm_status no_answer(const pm_client *client, int timeout_ms) {

@@ -181,5 +181,5 @@ pm_status pm_link_receive(pm_link *link, int timeout_ms, pm_message *message) {
 pm_status pm_link_send(pm_link *link, const Pm__Wire__Message *body, const pm_bytes *frames,
                        size_t frame_count) {
     if (!is_open(link)) return pm_fail(PM_E_IO, "%s: not connected", link->endpoint.address);
-    return pm_socket_send(link->socket, NULL, body, frames, frame_count);
+    return pm_socket_send(link->socket, NULL, NULL, body, frames, frame_count);
 }

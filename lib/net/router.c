@@ -6,21 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/net/door.h"
 #include "lib/net/guard.h"
 #include "lib/net/socket.h"
 
-enum { ENDPOINTS_MAX = 8, CLOSE_MS = 1000 };
+enum { ENDPOINTS_MAX = 8, CLOSE_MS = 1000, BACKLOG = 1024 /* a fleet that comes at once */ };
 
 /* Sockets with keys and without are apart: on one without, a peer may claim any User-Id. */
 enum { PLAIN, KEYED, WAYS };
 
 struct pm_router {
     zsock_t *sockets[WAYS * PM_PORT_COUNT]; /* [way * PM_PORT_COUNT + port]; NULL: not in use */
+    pm_door *doors[WAYS * PM_PORT_COUNT];   /* likewise */
+    pm_outbox *outbox;                      /* of all of them */
     pm_guard *guard;                        /* NULL: no list */
     uint64_t allow_version;
     size_t file_count;
@@ -37,6 +39,10 @@ static zsock_t **socket_at(pm_router *router, bool keyed, pm_port port) {
     return &router->sockets[(size_t)(keyed ? KEYED : PLAIN) * PM_PORT_COUNT + port];
 }
 
+static pm_door **door_at(pm_router *router, bool keyed, pm_port port) {
+    return &router->doors[(size_t)(keyed ? KEYED : PLAIN) * PM_PORT_COUNT + port];
+}
+
 static size_t frame_bytes_max(pm_port port) {
     return port == PM_PORT_CLIENT ? PM_ITEM_LIST_BYTES_MAX : PM_WORKER_FRAME_MAX;
 }
@@ -46,7 +52,11 @@ static pm_status open_sockets(pm_router *router, bool keyed) {
         zsock_t *made = *socket_at(router, keyed, port) = zsock_new(ZMQ_ROUTER);
         if (!made) return pm_fail(PM_E_IO, "router: cannot make a socket: %s", zmq_strerror(errno));
         pm_socket_limits(made, frame_bytes_max(port));
+        zsock_set_rcvhwm(made, PM_ROUTER_RECEIVE_DEPTH);
+        zsock_set_backlog(made, BACKLOG);
         zsock_set_router_mandatory(made, 1);
+        pm_status status = pm_door_new(made, door_at(router, keyed, port));
+        if (status) return status;
     }
     return PM_OK;
 }
@@ -55,7 +65,8 @@ pm_status pm_router_new(pm_router **out) {
     pm_socket_setup();
     pm_router *router = calloc(1, sizeof *router);
     if (!router) return pm_fail(PM_E_MEMORY, "router: no memory");
-    pm_status status = open_sockets(router, false);
+    pm_status status = pm_outbox_new(&router->outbox);
+    if (!status) status = open_sockets(router, false);
     if (status)
         pm_router_free(&router);
     else
@@ -82,7 +93,11 @@ static bool ipc_is_served(const char *path) {
 
 void pm_router_free(pm_router **router) {
     if (!*router) return;
-    for (size_t i = 0; i < WAYS * PM_PORT_COUNT; i++) zsock_destroy(&(*router)->sockets[i]);
+    for (size_t i = 0; i < WAYS * PM_PORT_COUNT; i++) {
+        pm_door_free(&(*router)->doors[i]);
+        zsock_destroy(&(*router)->sockets[i]);
+    }
+    pm_outbox_free(&(*router)->outbox);
     pm_guard_free(&(*router)->guard);
     /* ZeroMQ closes in the background: wait, so that the next one can listen there at once. */
     int64_t until_ms = pm_clock_ms() + CLOSE_MS;
@@ -90,17 +105,6 @@ void pm_router_free(pm_router **router) {
         while (ipc_is_served((*router)->files[i] + 6) && pm_clock_ms() < until_ms) usleep(1000);
     free(*router);
     *router = NULL;
-}
-
-/* The socket files are ours alone, whatever the umask: who can open one is an admin. Nothing else
- * of the process makes a file meanwhile. */
-static int bind_at(zsock_t *socket, const char *address) {
-    mode_t mask = umask(0177);
-    int result = zmq_bind(zsock_resolve(socket), address);
-    int error = errno;
-    umask(mask);
-    errno = error;
-    return result;
 }
 
 static bool is_ipc(const pm_endpoint *endpoint) {
@@ -131,14 +135,13 @@ pm_status pm_router_bind(pm_router *router, const char *url, const pm_credential
         const pm_endpoint *at = &endpoints[port];
         zsock_t *socket = *socket_at(router, at->keyed, port);
         pm_socket_secure_server(socket, at, credentials);
-        if (bind_at(socket, at->address) == 0) {
+        int error = pm_door_listen(*door_at(router, at->keyed, port), at);
+        if (!error) {
             if (is_ipc(at))
                 memcpy(router->files[router->file_count++], at->address, sizeof at->address);
             continue;
         }
-        int error = errno;
-        if (port > 0)
-            zmq_unbind(zsock_resolve(*socket_at(router, at->keyed, 0)), endpoints[0].address);
+        if (port > 0) pm_door_leave(*door_at(router, at->keyed, 0), &endpoints[0]);
         return pm_fail(error == EADDRINUSE ? PM_E_BUSY : PM_E_IO, "%s: cannot listen at %s: %s",
                        url, at->address, zmq_strerror(error));
     }
@@ -170,6 +173,8 @@ pm_status pm_router_wait(pm_router *router, pm_wait_fd *fds, size_t count, int t
     bool ready[ALL] = {false};
     zsock_t *sockets[ALL] = {NULL};
     memcpy(sockets, router->sockets, sizeof router->sockets);
+    for (size_t i = 0; i < ROUTERS; i++)
+        if (router->doors[i]) pm_door_look(router->doors[i]);
     if (router->guard) sockets[GUARD] = pm_guard_socket(router->guard);
     pm_status status = pm_socket_wait(sockets, ALL, ready, fds, count, timeout_ms);
     if (status) return status;
@@ -202,5 +207,5 @@ pm_status pm_router_send(pm_router *router, const pm_peer *peer, const Pm__Wire_
                          const pm_bytes *frames, size_t frame_count) {
     zsock_t *socket = *socket_at(router, peer->keyed, peer->port);
     if (!socket) return pm_fail(PM_E_NOT_FOUND, "message: nobody connects there");
-    return pm_socket_send(socket, peer, body, frames, frame_count);
+    return pm_socket_send(socket, router->outbox, peer, body, frames, frame_count);
 }

@@ -10,7 +10,7 @@
  *     }
  *
  * One thread uses it. Sending never blocks: a peer that is gone gives PM_E_NOT_FOUND, one whose
- * queue is full PM_E_BUSY, and the message is dropped.
+ * queue is full, in messages or bytes, PM_E_BUSY, and the message is dropped.
  *
  * What a peer may do is found anew for every message, by the key that its connection has proven to
  * have and by the socket that the message came in by; nothing that a peer writes can change it. On

@@ -13,9 +13,9 @@
 
 enum {
     QUEUE_DEPTH = 1000, /* messages, each direction and peer */
-    HANDSHAKE_MS = 10000,
+    HANDSHAKE_MS = 5000,
     TRANSPORT_BEAT_MS = 2000, /* clears dead TCP; who is alive is decided by our own heartbeats */
-    TRANSPORT_SILENCE_MS = 10000,
+    TRANSPORT_SILENCE_MS = 6000,
 };
 
 static void setup(void) {
@@ -76,48 +76,54 @@ void pm_socket_secure_client(zsock_t *socket, const pm_endpoint *endpoint,
     zsock_set_curve_secretkey(socket, credentials->secret_key);
 }
 
-static pm_status send_frame(zsock_t *socket, const void *bytes, size_t size, bool more) {
-    zframe_t *frame = zframe_new(size ? bytes : NULL, size);
-    if (!frame) return pm_fail(PM_E_MEMORY, "message: no memory for a frame of %zu bytes", size);
+static pm_status send_frame(zsock_t *socket, pm_outbox_line *line, const void *bytes, size_t size,
+                            bool more) {
+    zmq_msg_t frame;
+    pm_status status = pm_outbox_frame(line, bytes, size, &frame);
+    if (status) return status;
     for (;;) {
-        if (zframe_send(&frame, socket, (more ? ZFRAME_MORE : 0) | ZFRAME_DONTWAIT) == 0)
+        if (zmq_msg_send(&frame, zsock_resolve(socket), (more ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >=
+            0)
             return PM_OK;
         if (errno != EINTR) break;
     }
     int error = errno;
-    zframe_destroy(&frame);
+    zmq_msg_close(&frame);
     if (error == EAGAIN) return pm_fail(PM_E_BUSY, "message: the peer's queue is full");
     if (error == EHOSTUNREACH) return pm_fail(PM_E_NOT_FOUND, "message: the peer is gone");
     return pm_fail(PM_E_IO, "message: %s", zmq_strerror(error));
 }
 
 static pm_status check_frames(const Pm__Wire__Message *body, const pm_bytes *frames,
-                              size_t frame_count) {
-    size_t total = 0;
+                              size_t frame_count, size_t *total) {
     if (frame_count > PM_FRAMES_MAX)
         return pm_fail(PM_E_LIMIT, "message %s: %zu frames, the limit is %d",
                        pm_wire_name(body->body_case), frame_count, PM_FRAMES_MAX);
     for (size_t i = 0; i < frame_count; i++) {
-        if (frames[i].size > PM_MESSAGE_BYTES_MAX - total)
+        if (frames[i].size > PM_MESSAGE_BYTES_MAX - *total)
             return pm_fail(PM_E_LIMIT, "message %s: over %d bytes", pm_wire_name(body->body_case),
                            PM_MESSAGE_BYTES_MAX);
-        total += frames[i].size;
+        *total += frames[i].size;
     }
     return PM_OK;
 }
 
-pm_status pm_socket_send(zsock_t *socket, const pm_peer *peer, const Pm__Wire__Message *body,
-                         const pm_bytes *frames, size_t frame_count) {
+pm_status pm_socket_send(zsock_t *socket, pm_outbox *outbox, const pm_peer *peer,
+                         const Pm__Wire__Message *body, const pm_bytes *frames,
+                         size_t frame_count) {
     pm_buffer control = {0};
-    pm_status status = check_frames(body, frames, frame_count);
+    pm_outbox_line *line = NULL;
+    size_t total = 0;
+    pm_status status = check_frames(body, frames, frame_count, &total);
     if (status) return status;
     status = pm_wire_pack(body, &control);
     if (status) return status;
+    if (outbox) status = pm_outbox_admit(outbox, peer, total + control.size, &line);
     /* ZeroMQ refuses a message at its first frame or takes all of it. */
-    if (peer) status = send_frame(socket, peer->id, peer->id_size, true);
-    if (!status) status = send_frame(socket, control.bytes, control.size, frame_count > 0);
+    if (peer && !status) status = send_frame(socket, NULL, peer->id, peer->id_size, true);
+    if (!status) status = send_frame(socket, line, control.bytes, control.size, frame_count > 0);
     for (size_t i = 0; i < frame_count && !status; i++)
-        status = send_frame(socket, frames[i].bytes, frames[i].size, i + 1 < frame_count);
+        status = send_frame(socket, line, frames[i].bytes, frames[i].size, i + 1 < frame_count);
     pm_buffer_fini(&control);
     return status;
 }

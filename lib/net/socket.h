@@ -5,6 +5,7 @@
 #include <czmq.h>
 
 #include "lib/net/endpoint.h"
+#include "lib/net/outbox.h"
 #include "lib/net/router.h"
 #include "lib/net/wire.h"
 
@@ -20,14 +21,17 @@ void pm_socket_secure_server(zsock_t *socket, const pm_endpoint *endpoint,
 void pm_socket_secure_client(zsock_t *socket, const pm_endpoint *endpoint,
                              const pm_credentials *credentials);
 
-/* All frames or none. peer NULL for a DEALER. Errors as pm_router_send. */
-pm_status pm_socket_send(zsock_t *socket, const pm_peer *peer, const Pm__Wire__Message *body,
-                         const pm_bytes *frames, size_t frame_count);
+/* All frames or none. outbox and peer NULL for a DEALER. Errors as pm_router_send. */
+pm_status pm_socket_send(zsock_t *socket, pm_outbox *outbox, const pm_peer *peer,
+                         const Pm__Wire__Message *body, const pm_bytes *frames, size_t frame_count);
 
 /* What is there now; PM_E_TIMEOUT. A ROUTER's first frame goes to *peer (its id only), and the key
  * that the connection has proven, if any, to `key`; else "". */
 pm_status pm_socket_receive(zsock_t *socket, pm_peer *peer, char key[PM_KEY_BYTES],
                             pm_message *message);
+
+/* Messages of one peer that wait to be read by a ROUTER; what is more waits at the peer's. */
+enum { PM_ROUTER_RECEIVE_DEPTH = 128 };
 
 enum { PM_SOCKET_WAIT_FDS_MAX = 16, PM_SOCKET_WAIT_SOCKETS_MAX = 8 };
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lib/base/text.h"
+
 enum { BOX_LIMIT = 10000 };
 
 bool pm_is_image_name(const char *name) {
@@ -17,30 +19,8 @@ bool pm_is_image_name(const char *name) {
     return false;
 }
 
-/* Length of the UTF-8 sequence at `at`, 0 where it is malformed (RFC 3629, table in section 4). */
-static size_t sequence(const uint8_t *at) {
-    if (at[0] < 0x80) return 1;
-    size_t length = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-    if (at[0] < 0xc2 || at[0] > 0xf4) return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((at[i] & 0xc0) != 0x80) return 0;
-    bool too_long = (at[0] == 0xe0 && at[1] < 0xa0) || (at[0] == 0xf0 && at[1] < 0x90);
-    bool no_character = (at[0] == 0xed && at[1] > 0x9f) || (at[0] == 0xf4 && at[1] > 0x8f);
-    return too_long || no_character ? 0 : length;
-}
-
-static bool is_plain_text(const char *text) {
-    const uint8_t *at = (const uint8_t *)text;
-    while (*at) {
-        size_t length = sequence(at);
-        if (length == 0 || *at < 0x20 || *at == 0x7f) return false;
-        at += length;
-    }
-    return true;
-}
-
 pm_status pm_item_list_add(pm_item_list *list, const char *path, int label) {
-    if (!is_plain_text(path))
+    if (!pm_text_is_plain(path))
         return pm_fail(PM_E_FORMAT, "an image's name has control characters or is not UTF-8; "
                                     "rename it");
     if (list->count == list->capacity) {

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/text.h"
 #include "worker/engine/weights/weights.h"
 
 static pm_status no_memory(const pm_weights *weights) {
@@ -19,27 +20,13 @@ void pm_weights_clean(const void *text, size_t size, char *out, size_t capacity)
     out[n] = 0;
 }
 
-/* Length of the UTF-8 sequence at `s` (RFC 3629), 0 if it is none or a control character. */
-static size_t utf8_size(const uint8_t *s, size_t left) {
-    if (s[0] < 0x80) return s[0] >= 0x20 && s[0] != 0x7f ? 1 : 0;
-    size_t n = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
-    if (s[0] < 0xc2 || s[0] > 0xf4 || n > left) return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((s[i] & 0xc0) != 0x80) return 0;
-    if (s[0] == 0xc2 && s[1] < 0xa0) return 0; /* C1 controls */
-    if ((s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xed && s[1] > 0x9f) ||
-        (s[0] == 0xf0 && s[1] < 0x90) || (s[0] == 0xf4 && s[1] > 0x8f))
-        return 0;
-    return n;
-}
-
 pm_status pm_weights_check_name(const pm_weights *weights, const char *name, size_t size) {
     char clean[80];
     if (size == 0 || size > PM_WEIGHTS_NAME_MAX)
         return pm_fail(PM_E_FORMAT, "%s: a tensor name of %zu bytes; 1 to %d are allowed",
                        weights->path, size, PM_WEIGHTS_NAME_MAX);
     for (size_t i = 0; i < size;) {
-        size_t n = utf8_size((const uint8_t *)name + i, size - i);
+        size_t n = pm_utf8_size(name + i, size - i);
         if (!n) {
             pm_weights_clean(name, size, clean, sizeof clean);
             return pm_fail(PM_E_FORMAT, "%s: the tensor name %s is not printable UTF-8",
