@@ -2,6 +2,7 @@
 #include "tools/options.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,9 +280,13 @@ static pm_status apply_spec(pm_options *options, json_t *root, const char *path)
 }
 
 static pm_status read_spec(pm_options *options, const char *path) {
-    json_error_t error;
+    json_error_t error = {.text = ""};
+    errno = 0;
     json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
     pm_status status;
+    /* Without memory jansson finds fault with the text; malloc's errno tells. */
+    if (!root && (errno == ENOMEM || !error.text[0]))
+        return pm_fail(PM_E_MEMORY, "--spec %s: no memory to read it", path);
     if (!root) return pm_fail(PM_E_USAGE, "--spec %s: line %d: %s", path, error.line, error.text);
     if (!json_is_object(root))
         status = pm_fail(PM_E_USAGE, "--spec %s: it must be one JSON object of options", path);

@@ -8,7 +8,8 @@
 
 typedef struct pm_budget {
     size_t left_bytes;
-    bool exceeded;
+    bool exceeded;  /* it was the peer's doing */
+    bool no_memory; /* it was not */
 } pm_budget;
 
 enum { PM_BUDGET_BLOCK_BYTES = 16 }; /* charged for each block beside its size */

@@ -188,6 +188,8 @@ pm_status pm_wire_items_unpack(const void *bytes, size_t size, pm_data_set *out)
     pm_data_set data_set = {0};
     Pm__Wire__ItemList *list = (Pm__Wire__ItemList *)pm_budget_unpack(
         &pm__wire__item_list__descriptor, bytes, size, &budget);
+    if (!list && budget.no_memory)
+        return pm_fail(PM_E_MEMORY, "item list: no memory to read %zu bytes", size);
     if (!list) return pm_fail(PM_E_PROTOCOL, "item list: cannot be read");
     pm_status status = take_list(list, &data_set);
     pm__wire__item_list__free_unpacked(list, NULL);

@@ -25,7 +25,9 @@ static void *budget_alloc(void *data, size_t size) {
         return NULL;
     }
     budget->left_bytes -= charged;
-    return malloc(size ? size : 1);
+    void *block = malloc(size ? size : 1);
+    budget->no_memory |= !block;
+    return block;
 }
 
 static void budget_free(void *data, void *block) {
@@ -46,6 +48,8 @@ pm_status pm_wire_unpack(const void *bytes, size_t size, Pm__Wire__Message **out
     pm_budget budget = pm_budget_for(size);
     Pm__Wire__Message *body =
         (Pm__Wire__Message *)pm_budget_unpack(&pm__wire__message__descriptor, bytes, size, &budget);
+    if (!body && budget.no_memory)
+        return pm_fail(PM_E_MEMORY, "message: no memory to read %zu bytes", size);
     if (!body)
         return budget.exceeded
                    ? pm_fail(PM_E_LIMIT, "message: %zu bytes unpack to more than is allowed", size)

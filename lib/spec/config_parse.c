@@ -181,8 +181,12 @@ static pm_status get_fields(json_t *object, pm_config *c) {
 }
 
 pm_status pm_config_parse(const char *text, pm_config *out) {
-    json_error_t error;
+    json_error_t error = {.text = ""};
+    errno = 0;
     json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
+    /* Without memory jansson finds fault with the text; malloc's errno tells. */
+    if (!object && (errno == ENOMEM || !error.text[0]))
+        return pm_fail(PM_E_MEMORY, "configuration: no memory to read it");
     if (!json_is_object(object)) {
         json_decref(object);
         return pm_fail(PM_E_FORMAT, "configuration: not a JSON object: %s",

@@ -99,12 +99,19 @@ static pm_status apply_in_savepoint(pm_store *store, pm_op *op) {
     pm_accumulators_drop(store, false);
     status = pm_db_run(store, "ROLLBACK TO op", NULL, 0);
     if (!status) status = forget_slices(store, op);
+    if (op->kind == PM_OP_SUBMIT) op->submit.data_set_id = 0; /* it went with the rest */
     return status ? status : pm_db_run(store, "RELEASE op", NULL, 0);
 }
 
-pm_status pm_store_apply(pm_store *store, pm_op *const *ops, size_t count) {
+/* A rollback takes memory, and may not have found it. */
+static pm_status begin(pm_store *store) {
     pm_status status = store->damaged ? pm_fail(store->damaged, "%s", store->damage) : PM_OK;
-    if (!status) status = pm_db_run(store, "BEGIN IMMEDIATE", NULL, 0);
+    if (!status && !sqlite3_get_autocommit(store->db)) status = pm_db_exec(store->db, "ROLLBACK");
+    return status ? status : pm_db_run(store, "BEGIN IMMEDIATE", NULL, 0);
+}
+
+pm_status pm_store_apply(pm_store *store, pm_op *const *ops, size_t count) {
+    pm_status status = begin(store);
     for (size_t i = 0; i < count && !status; i++) status = apply_in_savepoint(store, ops[i]);
     if (!status) status = pm_accumulators_flush(store);
     if (!status) status = pm_db_run(store, "COMMIT", NULL, 0);

@@ -110,7 +110,9 @@ static pm_status commit(history *h, pm_store *store, group *g) {
     pm_status status;
     for (size_t i = 0; i < g->count; i++) begin(h, g->ops[i]);
     tell(h);
-    do status = pm_store_apply(store, g->ops, g->count);
+    do
+        status = h->commit ? h->commit(h->user, store, g->ops, g->count)
+                           : pm_store_apply(store, g->ops, g->count);
     while (status == PM_E_FULL && h->room && h->room(h->user));
     if (status) return status;
     for (size_t i = 0; i < g->count; i++) {

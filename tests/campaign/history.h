@@ -27,6 +27,8 @@ typedef struct history {
     bool (*room)(void *user);
     /* Whenever `facts` changes; may be NULL. */
     void (*told)(void *user, const facts *facts);
+    /* In place of pm_store_apply; NULL: that. */
+    pm_status (*commit)(void *user, pm_store *store, pm_op *const *ops, size_t count);
     void *user;
 } history;
 

@@ -17,7 +17,6 @@
 #include "tests/campaign/kill9_town.h"
 
 enum {
-    CHAPTER_CYCLES = 50,
     STANDSTILL_MS = 60000, /* no new result for so long: something is lost */
     PAUSE_MS = 250,
     SILENCE_MS = 5600, /* standing still so long, a worker is given up */
@@ -255,7 +254,7 @@ static pm_status tell(const options *o, const char *work, const pm_fixture *data
     return !status && out ? picture_take(t.db, out) : status;
 }
 
-static void say(const options *o, figures *f, int64_t ms) {
+static void say(figures *f, int64_t ms) {
     for (int b = 0; b < BLOWS; b++) printf("%s=%" PRIu64 " ", blow_names[b], f->blows[b]);
     printf("stops=%" PRIu64 "\n", f->stops);
     printf("kill9: cycles=%" PRIu64 " chapters=%" PRIu64 " runs=%" PRIu64 " results=%" PRIu64
@@ -271,7 +270,6 @@ static void say(const options *o, figures *f, int64_t ms) {
            campaign_percentile(f->cycle_ms, f->cycles, 0.5),
            campaign_percentile(f->cycle_ms, f->cycles, 0.99),
            campaign_percentile(f->cycle_ms, f->cycles, 1), (double)ms / 1000);
-    (void)o;
 }
 
 static bool run(const options *o, const char *work, const pm_fixture *data, figures *sum) {
@@ -291,9 +289,10 @@ static bool run(const options *o, const char *work, const pm_fixture *data, figu
                (double)(pm_clock_ms() - chapter_ms) / 1000, status ? ": " : "",
                status ? pm_error_text() : "");
         if (status)
-            printf("replay: kill9 --seed %" PRIu64 " --cycles %d --workers %zu --images %zu"
+            printf("replay: kill9 --seed %" PRIu64 " --cycles %" PRIu64
+                   " --workers %zu --images %zu"
                    " --samples %zu --runs %zu --keep\n",
-                   seed, CHAPTER_CYCLES, o->workers, o->images, o->samples, o->runs);
+                   seed, sum->cycles - from + 1, o->workers, o->images, o->samples, o->runs);
     }
     if (status && !sum->chapters) printf("%s\n", pm_error_text());
     picture_fini(&whole);
@@ -348,7 +347,7 @@ int main(int argc, char **argv) {
         pm_fixture_remove(&data);
     }
     if (status) printf("kill9: %s\n", pm_error_text());
-    say(&o, &sum, pm_clock_ms() - begin_ms);
+    say(&sum, pm_clock_ms() - begin_ms);
     if (o.keep && !good)
         printf("its files: %s\n", work);
     else

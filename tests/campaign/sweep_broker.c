@@ -74,20 +74,33 @@ static bool read_line(const char *path, char out[LINE_BYTES]) {
     return got;
 }
 
-/* The thread of that name; of two of one name the main one or the other. 0: not there yet. */
-static pid_t find_thread(pid_t pid, int which) {
+/* Which of them a thread is; zmq's are born with the program's name and then take their own. */
+static int which_thread(pid_t pid, pid_t tid) {
     char path[64], name[LINE_BYTES];
-    pid_t found = 0;
+    if (tid == pid) return 0;
+    snprintf(path, sizeof path, "/proc/%ld/task/%ld/comm", (long)pid, (long)tid);
+    for (int i = 1; read_line(path, name) && i < SWEEP_THREADS; i++)
+        if (strcmp(name, thread_names[i]) == 0) return i;
+    return -1;
+}
+
+/* 0: not there yet, or not yet to be told from the others. */
+static pid_t find_thread(pid_t pid, int which) {
+    char path[64];
+    pid_t found[SWEEP_THREADS] = {0};
+    bool plain = true;
     snprintf(path, sizeof path, "/proc/%ld/task", (long)pid);
     DIR *folder = opendir(path);
-    for (struct dirent *entry; folder && !found && (entry = readdir(folder));) {
+    for (struct dirent *entry; folder && (entry = readdir(folder));) {
         pid_t tid = (pid_t)strtol(entry->d_name, NULL, 10);
-        if (tid == 0 || (tid == pid) != (which == 0)) continue;
-        snprintf(path, sizeof path, "/proc/%ld/task/%ld/comm", (long)pid, (long)tid);
-        if (read_line(path, name) && strcmp(name, thread_names[which]) == 0) found = tid;
+        int i = tid ? which_thread(pid, tid) : -1;
+        if (i < 0) continue;
+        plain &= !found[i];
+        found[i] = tid;
     }
     if (folder) closedir(folder);
-    return found;
+    for (int i = 0; i < SWEEP_THREADS; i++) plain &= found[i] != 0;
+    return plain ? found[which] : 0;
 }
 
 static bool is_traced(pid_t pid, pid_t tid) {

@@ -4,7 +4,7 @@
 
 #include "tests/broker/fixture.h"
 
-enum { SWEEP_THREADS = 4 };
+enum { SWEEP_WRITER = 3, SWEEP_THREADS = 4 };
 extern const char *const sweep_threads[SWEEP_THREADS]; /* main, reaper, io, writer */
 
 typedef struct sweep_point {

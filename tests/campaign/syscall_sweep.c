@@ -256,6 +256,8 @@ static pm_status count(const char *folder, uint64_t counts[SWEEP_THREADS][CALLS]
                            "undisturbed: the story ended with %d, the broker with %d", code, ended);
         for (size_t c = 0; c < CALLS; c++) counts[t][c] = sweep_broker_calls(&b, calls[c]);
     }
+    if (!counts[SWEEP_WRITER][0] || !counts[0][0])
+        return pm_fail(PM_E_INTERNAL, "two of the threads were seen to write nothing");
     return picture_take(s.db, want);
 }
 

@@ -145,8 +145,9 @@ pm_status pm_voc_parse(const char *name, const char *text, size_t size, pm_item 
     XML_SetCharacterDataHandler(state.parser, on_text);
     XML_SetStartDoctypeDeclHandler(state.parser, on_doctype);
     if (XML_Parse(state.parser, text, (int)size, 1) != XML_STATUS_OK && !state.status)
-        state.status = pm_fail(PM_E_FORMAT, "%s:%lu: %s", name, line_of(&state),
-                               XML_ErrorString(XML_GetErrorCode(state.parser)));
+        state.status = pm_fail(
+            XML_GetErrorCode(state.parser) == XML_ERROR_NO_MEMORY ? PM_E_MEMORY : PM_E_FORMAT,
+            "%s:%lu: %s", name, line_of(&state), XML_ErrorString(XML_GetErrorCode(state.parser)));
     XML_ParserFree(state.parser);
     return state.status;
 }

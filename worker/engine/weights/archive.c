@@ -26,19 +26,30 @@ static pm_status malformed(const archive *a, const char *name, const char *what)
     return pm_fail(PM_E_FORMAT, "%s: archive entry %s: %s", a->weights->path, clean, what);
 }
 
+/* libzip's last failure was for want of memory, and says nothing about the file. */
+static bool short_of_memory(pm_weights *weights) {
+    return errno == ENOMEM || zip_error_code_zip(zip_get_error(weights->zip)) == ZIP_ER_MEMORY;
+}
+
+static pm_status no_memory(const pm_weights *weights) {
+    return pm_fail(PM_E_MEMORY, "%s: no memory to read the archive", weights->path);
+}
+
 static pm_status open_zip(pm_weights *weights) {
     int code = 0;
     zip_error_t error;
     int fd = fcntl(weights->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return pm_fail(PM_E_IO, "%s: %s", weights->path, strerror(errno));
+    errno = 0;
     weights->zip = zip_fdopen(fd, 0, &code);
     if (weights->zip) return PM_OK;
+    bool memory = code == ZIP_ER_MEMORY || errno == ENOMEM;
     close(fd);
+    if (memory) return no_memory(weights);
     zip_error_init_with_code(&error, code);
-    pm_status status =
-        pm_fail(code == ZIP_ER_MEMORY ? PM_E_MEMORY : PM_E_FORMAT,
-                "%s: the zip archive cannot be read (%s): damaged, or the file is cut short",
-                weights->path, zip_error_strerror(&error));
+    pm_status status = pm_fail(
+        PM_E_FORMAT, "%s: the zip archive cannot be read (%s): damaged, or the file is cut short",
+        weights->path, zip_error_strerror(&error));
     zip_error_fini(&error);
     return status;
 }
@@ -48,14 +59,17 @@ static pm_status survey(archive *a) {
     static const char wanted[] = "data.pkl";
     pm_weights *weights = a->weights;
     bool found = false;
+    errno = 0;
     zip_int64_t count = zip_get_num_entries(weights->zip, 0);
     if (count > ENTRIES_MAX)
         return pm_fail(PM_E_LIMIT, "%s: more than %d archive entries", weights->path, ENTRIES_MAX);
     for (zip_int64_t i = 0; i < count; i++) {
         const char *name = zip_get_name(weights->zip, (zip_uint64_t)i, ZIP_FL_ENC_RAW);
+        if (!name && short_of_memory(weights)) return no_memory(weights);
         if (!name) return pm_fail(PM_E_FORMAT, "%s: archive entry without name", weights->path);
-        if (zip_name_locate(weights->zip, name, ZIP_FL_ENC_RAW) != i)
-            return malformed(a, name, "is there twice");
+        zip_int64_t at = zip_name_locate(weights->zip, name, ZIP_FL_ENC_RAW);
+        if (at < 0 && short_of_memory(weights)) return no_memory(weights);
+        if (at != i) return malformed(a, name, "is there twice");
         const char *slash = strchr(name, '/');
         const char *base = slash ? slash + 1 : name;
         if (!strcmp(base, "constants.pkl"))
@@ -107,7 +121,9 @@ static pm_status read_entry(const archive *a, zip_uint64_t index, uint64_t limit
     size_t size = (size_t)info.size, done = 0;
     uint8_t *bytes = malloc(size + 1);
     if (!bytes) return pm_fail(PM_E_MEMORY, "%s: no memory for data.pkl", a->weights->path);
+    errno = 0;
     zip_file_t *file = zip_fopen_index(a->weights->zip, index, 0);
+    bool memory = !file && short_of_memory(a->weights);
     while (file && done < size) {
         zip_int64_t n = zip_fread(file, bytes + done, size - done);
         if (n <= 0) break;
@@ -115,9 +131,12 @@ static pm_status read_entry(const archive *a, zip_uint64_t index, uint64_t limit
     }
     /* The read behind the end makes libzip compare the CRC. */
     bool whole = file && done == size && zip_fread(file, &byte, 1) == 0;
+    if (file && !whole)
+        memory = errno == ENOMEM || zip_error_code_zip(zip_file_get_error(file)) == ZIP_ER_MEMORY;
     if (file) zip_fclose(file);
     if (!whole) {
         free(bytes);
+        if (memory) return no_memory(a->weights);
         return malformed(a, info.name, "is damaged or cut short");
     }
     status = pm_weights_keep(a->weights, bytes);

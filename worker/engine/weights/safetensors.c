@@ -2,6 +2,7 @@
  * The checks are the reference implementation's (huggingface/safetensors, README "Format"): header
  * at most 100,000,000 bytes, no duplicate keys, spans that match shape times element size and
  * that follow one another without overlap or hole up to the end of the file. */
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <stdlib.h>
@@ -41,7 +42,7 @@ static pm_status check_marks(const pm_weights *weights, const char *text, size_t
 static pm_status read_header(const pm_weights *weights, json_t **out, uint64_t *out_data) {
     uint8_t prefix[8];
     uint64_t size = 0;
-    json_error_t error;
+    json_error_t error = {.text = ""};
     pm_status status = pm_weights_pread(weights, 0, prefix, sizeof prefix);
     if (status) return status;
     for (size_t i = 0; i < 8; i++) size |= (uint64_t)prefix[i] << (8 * i);
@@ -64,7 +65,13 @@ static pm_status read_header(const pm_weights *weights, json_t **out, uint64_t *
             pm_fail(PM_E_FORMAT, "%s: the safetensors header is not a JSON object", weights->path);
         goto done;
     }
+    errno = 0;
     json_t *header = json_loadb(text, (size_t)size, JSON_REJECT_DUPLICATES, &error);
+    /* Without memory jansson finds fault with the text; malloc's errno tells. */
+    if (!header && (errno == ENOMEM || !error.text[0])) {
+        status = pm_fail(PM_E_MEMORY, "%s: no memory for the header", weights->path);
+        goto done;
+    }
     if (!header) {
         char clean[JSON_ERROR_TEXT_LENGTH];
         pm_weights_clean(error.text, strlen(error.text), clean, sizeof clean);

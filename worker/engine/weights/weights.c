@@ -128,6 +128,9 @@ typedef struct cursor {
 } cursor;
 
 static pm_status zip_failure(const cursor *c) {
+    zip_error_t *error = c->entry ? zip_file_get_error(c->entry) : zip_get_error(c->weights->zip);
+    if (zip_error_code_zip(error) == ZIP_ER_MEMORY)
+        return pm_fail(PM_E_MEMORY, "%s: no memory to read an entry", c->weights->path);
     return pm_fail(PM_E_FORMAT, "%s: archive entry %s: %s", c->weights->path,
                    zip_get_name(c->weights->zip, c->storage->zip_index, 0),
                    c->entry ? zip_file_strerror(c->entry) : zip_strerror(c->weights->zip));
