@@ -10,12 +10,14 @@
 
 static const char broker_role[] = "broker";
 
-/* USER@HOST, with what a name may not have in it left out. */
-static void default_name(char out[PM_KEY_NAME_BYTES]) {
+/* USER@HOST of somebody's key, ROLE@HOST of a machine's, so that the keys of one host differ in
+ * name; what a name may not have in it is left out. */
+static void default_name(const char *role, char out[PM_KEY_NAME_BYTES]) {
+    const bool a_person = strcmp(role, pm_role_name(PM_ROLE_CLIENT)) == 0;
     char host[256] = "", text[600];
-    const char *user = getlogin();
+    const char *user = a_person ? getlogin() : NULL;
     gethostname(host, sizeof host - 1);
-    snprintf(text, sizeof text, "%s@%s", user ? user : "key", host);
+    snprintf(text, sizeof text, "%s@%s", user ? user : role, host);
     size_t used = 0;
     for (const char *c = text; *c && used < PM_KEY_NAME_BYTES - 1; c++) {
         const char one[2] = {*c, '\0'};
@@ -24,10 +26,11 @@ static void default_name(char out[PM_KEY_NAME_BYTES]) {
     out[used] = '\0';
 }
 
-static pm_status choose_name(const pm_options *options, char out[PM_KEY_NAME_BYTES]) {
+static pm_status choose_name(const pm_options *options, const char *role,
+                             char out[PM_KEY_NAME_BYTES]) {
     const char *given = pm_options_text(options, PM_OPT_KEY_NAME);
     if (!given) {
-        default_name(out);
+        default_name(role, out);
         return PM_OK;
     }
     if (!pm_key_name_is_valid(given))
@@ -84,7 +87,7 @@ int pm_cmd_keygen(const pm_options *options) {
     if (!status && !for_broker && pm_role_parse(role) == PM_ROLE_NONE)
         status =
             pm_fail(PM_E_USAGE, "--role: '%.40s' is none of client, worker, admin, broker", role);
-    if (!status) status = choose_name(options, name);
+    if (!status) status = choose_name(options, role, name);
     if (!status) status = choose_path(options, role, path);
     if (!status) status = pm_keys_new(&pair);
     if (!status)

@@ -6,7 +6,8 @@ packages_build="gcc libc6-dev cmake ninja-build pkg-config libczmq-dev libzmq3-d
 protobuf-c-compiler libsqlite3-dev libvips-dev libseccomp-dev libsodium-dev libjansson-dev
 libzip-dev libexpat1-dev libzstd-dev libgsl-dev"
 # What the tests need on top.
-packages_check="libcmocka-dev strace clang libclang-rt-14-dev clang-format clang-tidy"
+packages_check="libcmocka-dev strace clang libclang-rt-14-dev clang-format clang-tidy
+slurmctld slurmd slurm-client munge iproute2 tcpdump systemd"
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
