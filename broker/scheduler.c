@@ -93,6 +93,15 @@ pm_sched_worker *pm_sched_worker_find(const pm_scheduler *s, pm_worker_id id) {
     return node ? PM_OWNER(node, pm_sched_worker, by_id) : NULL;
 }
 
+/* Beats without progress that make a hang: half of those that a lease sees, at least a few; and no
+ * more than it sees, or a short lease would end as if its worker had only been slow. */
+static uint32_t hang_beats(int64_t lease_beats) {
+    int64_t beats = lease_beats / 2;
+    if (beats < HANG_BEATS_LEAST) beats = HANG_BEATS_LEAST;
+    if (beats > lease_beats - 1) beats = lease_beats - 1;
+    return beats < 1 ? 1 : beats > UINT32_MAX ? UINT32_MAX : (uint32_t)beats;
+}
+
 pm_status pm_scheduler_new(const pm_scheduler_options *options, pm_scheduler **out) {
     if (options->heartbeat_ms < 1 || options->silence_ms <= options->heartbeat_ms ||
         options->lease_ms <= options->heartbeat_ms)
@@ -101,8 +110,7 @@ pm_status pm_scheduler_new(const pm_scheduler_options *options, pm_scheduler **o
     if (!s) return pm_fail(PM_E_MEMORY, "out of memory for the scheduler");
     s->options = *options;
     s->alone_next = true;
-    int64_t beats = options->lease_ms / options->heartbeat_ms / 2;
-    s->hang_beats = beats < HANG_BEATS_LEAST ? HANG_BEATS_LEAST : (uint32_t)beats;
+    s->hang_beats = hang_beats(options->lease_ms / options->heartbeat_ms);
     s->action_capacity = FIRST_ACTIONS;
     s->actions = malloc(FIRST_ACTIONS * sizeof *s->actions);
     pm_list *lists[] = {&s->full_runs, &s->words, &s->deadlines, &s->idle, &s->busy, &s->served};

@@ -252,6 +252,10 @@ pm_status pm_sched_blamed(pm_scheduler *s, const pm_event *event) {
     if (status != PM_OK) return status;
     if (!event->committed || !task->run) {
         task->blame_count = 0;
+    } else if (!task->alone && task->end - task->next == 1 && !PM_PLANTED(30)) {
+        /* Its only item: the store keeps the task as it is, alone from now on. */
+        task->alone = true;
+        task->crashes++;
     } else if (!task->alone) {
         status = tasks_make(s, event->tasks, event->task_count, &made);
         if (status != PM_OK) return status;

@@ -9,7 +9,8 @@
 
 void pm_fault_at_item(const char *path) {
     const char *fault = getenv("PARCHMILL_FAULT");
-    if (!fault) return;
+    const char *flag = getenv("PARCHMILL_FAULT_WHILE");
+    if (!fault || (flag && access(flag, F_OK) != 0)) return;
     if (strncmp(fault, "crash:", 6) == 0 && strcmp(fault + 6, path) == 0) {
         signal(SIGSEGV, SIG_DFL);
         raise(SIGSEGV);

@@ -47,13 +47,13 @@ static int output_file(void) {
     return fd;
 }
 
-void pm_program_start(pm_program *program, const char *line) {
+void pm_program_start_named(pm_program *program, const char *name, const char *line) {
     char copy[LINE_BYTES], path[1024];
     char *argv[WORDS_MAX];
     const char *folder = getenv("PARCHMILL_BIN_DIR");
-    assert_true(strlen(line) + 16 < sizeof copy);
-    snprintf(copy, sizeof copy, "parchmill %s", line);
-    snprintf(path, sizeof path, "%s/parchmill", folder ? folder : "build/dev/bin");
+    assert_true(strlen(name) + strlen(line) + 2 < sizeof copy);
+    snprintf(copy, sizeof copy, "%s %s", name, line);
+    snprintf(path, sizeof path, "%s/%s", folder ? folder : "build/dev/bin", name);
     split(copy, argv);
     *program = (pm_program){.out_fd = output_file(), .err_fd = output_file()};
     program->pid = fork();
@@ -64,6 +64,10 @@ void pm_program_start(pm_program *program, const char *line) {
         execv(path, argv);
         _exit(127);
     }
+}
+
+void pm_program_start(pm_program *program, const char *line) {
+    pm_program_start_named(program, "parchmill", line);
 }
 
 static void read_back(int fd, char out[PM_OUTPUT_BYTES]) {

@@ -19,6 +19,8 @@ typedef struct pm_program {
 
 /* `line`: arguments of parchmill, parted by blanks; 'quoted words' may hold blanks. */
 void pm_program_start(pm_program *program, const char *line);
+/* The same of another program of ours. */
+void pm_program_start_named(pm_program *program, const char *name, const char *line);
 /* Asserts that it ends within PM_PATIENCE_MS. */
 void pm_program_wait(pm_program *program);
 /* Start and wait; the exit code. */

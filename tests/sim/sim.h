@@ -79,6 +79,7 @@ enum {
     X(REVOKED, "leases revoked")                                                                   \
     X(REFUSED_RESULTS, "results refused")                                                          \
     X(SET_ASIDE, "items set aside")                                                                \
+    X(SET_ASIDE_LAST, "... the last one of their task")                                            \
     X(POISONED, "items found to be poison")                                                        \
     X(LIE_OTHERS_TOKEN, "lies: another's token")                                                   \
     X(LIE_OLD_TOKEN, "lies: an old token")                                                         \
@@ -138,6 +139,8 @@ typedef struct sim_event {
     uint64_t order;
     pm_worker_id conn;   /* the worker's connection */
     size_t worker;       /* timers */
+    bool served;         /* it had its turn in the broker's queue */
+    unsigned tries;      /* to reach a broker that is not there */
     uint64_t life;       /* timers: of the broker, or of the worker's wake */
     uint64_t run, first; /* clients; `first`: kind of the request, in an answer */
     uint64_t value;      /* SIM_RETRY: which; SIM_TERMS: the number of this change */
@@ -334,6 +337,7 @@ typedef struct sim {
     uint64_t kill_after; /* so many actions; 0: not asked for */
     int64_t broker_stalled_until_ms;
     int64_t hello_us, busy_until_us; /* fleets: how long a Hello takes the broker, and its queue */
+    size_t seats;                    /* fleets: more workers are refused; 0: no bound */
     uint64_t message_value;          /* of the result at hand */
     pm_action verdicts[SIM_HELD * 64];
     size_t verdict_count;

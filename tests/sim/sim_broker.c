@@ -112,9 +112,9 @@ static pm_status step(sim *w, const pm_event *event, const pm_action **actions, 
     struct timespec begin, end;
     const int64_t now_ms = w->now_ms + w->broker_skew_ms;
     if (w->checks) return pm_scheduler_step(w->scheduler, event, now_ms, actions, count);
-    clock_gettime(CLOCK_MONOTONIC, &begin);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin);
     pm_status status = pm_scheduler_step(w->scheduler, event, now_ms, actions, count);
-    clock_gettime(CLOCK_MONOTONIC, &end);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end);
     uint64_t ns =
         (uint64_t)((end.tv_sec - begin.tv_sec) * 1000000000 + end.tv_nsec - begin.tv_nsec);
     w->traffic.events++;

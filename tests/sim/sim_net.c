@@ -5,7 +5,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { OWNER_BITS = 16, RETRY_MS = 50, RETRY_MORE_MS = 950 };
+enum { OWNER_BITS = 16, RETRY_MS = 50, RETRY_MORE_MS = 950, WORD_US = 20 };
 
 /* ---- heap ---- */
 
@@ -154,8 +154,18 @@ bool sim_arrives(sim *w, sim_event **event) {
         return false;
     }
     if (waits_for_broker(w, e)) {
-        if (w->on_connect) w->on_connect(w, owner);
+        if (e->tries++ && w->on_connect) w->on_connect(w, owner);
         sim_push(w, e, RETRY_MS + (int64_t)sim_below(w, RETRY_MORE_MS));
+        *event = NULL;
+        return false;
+    }
+    if (up && w->hello_us && !e->served && !w->killed) {
+        /* One after the other. */
+        int64_t from_us = w->now_ms * 1000;
+        if (w->busy_until_us > from_us) from_us = w->busy_until_us;
+        w->busy_until_us = from_us + (is_hello(e) ? w->hello_us : WORD_US);
+        e->served = true;
+        sim_push(w, e, from_us / 1000 - w->now_ms);
         *event = NULL;
         return false;
     }

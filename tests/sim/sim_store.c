@@ -122,6 +122,12 @@ static void blame(sim *w, sim_op *op) {
     switch (op->blame) {
     case PM_BLAME_SET_ASIDE:
         sim_count(w, SIM_N_SET_ASIDE);
+        if (task->end - task->next == 1) { /* in place, as lib/store does */
+            sim_count(w, SIM_N_SET_ASIDE_LAST);
+            task->alone = true;
+            task->crashes++;
+            break;
+        }
         made(op, task_new(w, task->run, op->item, op->item + 1, true, 1));
         task = &w->store.tasks[op->task]; /* they may have moved */
         if (++task->next == task->end) task->there = false;

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/scheduler_state.h"
 #include "tests/sim/sim.h"
 
 enum { HEARTBEAT_MS = 1000, SILENCE_MS = 5000, LEASE_MS = 10000, HELD_MAX = 4096 };
@@ -167,6 +168,14 @@ static void hear_hello(sim *w, pm_worker_id conn, const Pm__Wire__Hello *hello) 
     event.leases = held;
     event.in_hand_count = hello->n_in_hand;
     event.in_hand = held + hello->n_leases;
+    pm_scheduler_counts counts;
+    pm_scheduler_count(w->scheduler, &counts);
+    if (w->seats && counts.workers >= w->seats && !pm_sched_worker_find(w->scheduler, conn)) {
+        const pm_action full = {.worker = conn, .reason = "full"};
+        refuse(w, &full);
+        free(held);
+        return;
+    }
     if (sim_conn_owner(conn) < w->worker_count) sim_snoop_instance(w, &event.instance);
     sim_broker_feed(w, &event);
     free(held);

@@ -7,7 +7,7 @@
 
 #include "tests/sim/sim.h"
 
-enum { SEEDS = 2000, PLANTS = 20, PLANT_SEEDS = 600 };
+enum { SEEDS = 2000, PLANTS = 20, PLANT_SEEDS = 600, SET_ASIDE_LAST_LOST = 30 };
 
 extern int pm_scheduler_plant, pm_work_plant;
 int pm_scheduler_plant, pm_work_plant;
@@ -78,6 +78,8 @@ static void simulator_catches_mistakes_of_the_scheduler(void **state) {
         pm_scheduler_plant = i;
         missed += !is_found("scheduler's mistake", i);
     }
+    pm_scheduler_plant = SET_ASIDE_LAST_LOST;
+    missed += !is_found("scheduler's mistake", SET_ASIDE_LAST_LOST);
     pm_scheduler_plant = 0;
     assert_int_equal(missed, 0);
 }
