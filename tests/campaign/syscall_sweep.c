@@ -185,6 +185,12 @@ static void make_scene(scene *s, const char *folder) {
     campaign_empty(folder);
 }
 
+/* All that the writer writes and syncs is the database. */
+static bool must_end(const sweep_point *p) {
+    return p->thread == SWEEP_WRITER && strcmp(p->fault, "EIO") == 0 &&
+           (strcmp(p->call, "pwrite64") == 0 || strcmp(p->call, "fdatasync") == 0);
+}
+
 /* *reached: the broker met its point. */
 static pm_status visit(const sweep_point *p, const char *folder, const picture *want, figures *sum,
                        bool *reached) {
@@ -204,6 +210,8 @@ static pm_status visit(const sweep_point *p, const char *folder, const picture *
     if (status || stopped) return status ? status : stopped;
     *reached = b.met;
     sum->lived += b.met && ended == 0;
+    if (b.met && ended == 0 && must_end(p))
+        return pm_fail(PM_E_INTERNAL, "the broker went on after an I/O error");
     if (!b.met && code != 0)
         return pm_fail(PM_E_INTERNAL, "undisturbed, the story ended with %d", code);
     return go_on(&s, &a, want, sum);
