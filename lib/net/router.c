@@ -6,11 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
-#include "lib/net/door.h"
+#include "lib/base/log.h"
+#include "lib/net/accept.h"
 #include "lib/net/guard.h"
 #include "lib/net/socket.h"
 
@@ -21,9 +23,10 @@ enum { PLAIN, KEYED, WAYS };
 
 struct pm_router {
     zsock_t *sockets[WAYS * PM_PORT_COUNT]; /* [way * PM_PORT_COUNT + port]; NULL: not in use */
-    pm_door *doors[WAYS * PM_PORT_COUNT];   /* likewise */
-    pm_outbox *outbox;                      /* of all of them */
-    pm_guard *guard;                        /* NULL: no list */
+    size_t refused;                         /* connections, as far as logged */
+    pm_log_budget log;
+    pm_outbox *outbox; /* of all of them */
+    pm_guard *guard;   /* NULL: no list */
     uint64_t allow_version;
     size_t file_count;
     char files[ENDPOINTS_MAX * PM_PORT_COUNT][PM_ENDPOINT_BYTES]; /* ipc:// that we listen at */
@@ -39,10 +42,6 @@ static zsock_t **socket_at(pm_router *router, bool keyed, pm_port port) {
     return &router->sockets[(size_t)(keyed ? KEYED : PLAIN) * PM_PORT_COUNT + port];
 }
 
-static pm_door **door_at(pm_router *router, bool keyed, pm_port port) {
-    return &router->doors[(size_t)(keyed ? KEYED : PLAIN) * PM_PORT_COUNT + port];
-}
-
 static size_t frame_bytes_max(pm_port port) {
     return port == PM_PORT_CLIENT ? PM_ITEM_LIST_BYTES_MAX : PM_WORKER_FRAME_MAX;
 }
@@ -55,8 +54,6 @@ static pm_status open_sockets(pm_router *router, bool keyed) {
         zsock_set_rcvhwm(made, PM_ROUTER_RECEIVE_DEPTH);
         zsock_set_backlog(made, BACKLOG);
         zsock_set_router_mandatory(made, 1);
-        pm_status status = pm_door_new(made, door_at(router, keyed, port));
-        if (status) return status;
     }
     return PM_OK;
 }
@@ -93,10 +90,7 @@ static bool ipc_is_served(const char *path) {
 
 void pm_router_free(pm_router **router) {
     if (!*router) return;
-    for (size_t i = 0; i < WAYS * PM_PORT_COUNT; i++) {
-        pm_door_free(&(*router)->doors[i]);
-        zsock_destroy(&(*router)->sockets[i]);
-    }
+    for (size_t i = 0; i < WAYS * PM_PORT_COUNT; i++) zsock_destroy(&(*router)->sockets[i]);
     pm_outbox_free(&(*router)->outbox);
     pm_guard_free(&(*router)->guard);
     /* ZeroMQ closes in the background: wait, so that the next one can listen there at once. */
@@ -105,6 +99,17 @@ void pm_router_free(pm_router **router) {
         while (ipc_is_served((*router)->files[i] + 6) && pm_clock_ms() < until_ms) usleep(1000);
     free(*router);
     *router = NULL;
+}
+
+/* The socket files are ours alone, whatever the umask: who can open one is an admin. Nothing else
+ * of the process makes a file meanwhile. */
+static int bind_at(zsock_t *socket, const char *address) {
+    mode_t mask = umask(0177);
+    int result = zmq_bind(zsock_resolve(socket), address);
+    int error = errno;
+    umask(mask);
+    errno = error;
+    return result;
 }
 
 static bool is_ipc(const pm_endpoint *endpoint) {
@@ -135,13 +140,14 @@ pm_status pm_router_bind(pm_router *router, const char *url, const pm_credential
         const pm_endpoint *at = &endpoints[port];
         zsock_t *socket = *socket_at(router, at->keyed, port);
         pm_socket_secure_server(socket, at, credentials);
-        int error = pm_door_listen(*door_at(router, at->keyed, port), at);
-        if (!error) {
+        if (bind_at(socket, at->address) == 0) {
             if (is_ipc(at))
                 memcpy(router->files[router->file_count++], at->address, sizeof at->address);
             continue;
         }
-        if (port > 0) pm_door_leave(*door_at(router, at->keyed, 0), &endpoints[0]);
+        int error = errno;
+        if (port > 0)
+            zmq_unbind(zsock_resolve(*socket_at(router, at->keyed, 0)), endpoints[0].address);
         return pm_fail(error == EADDRINUSE ? PM_E_BUSY : PM_E_IO, "%s: cannot listen at %s: %s",
                        url, at->address, zmq_strerror(error));
     }
@@ -167,14 +173,22 @@ const char *pm_router_name(const pm_router *router, uint64_t identity) {
     return allowed ? allowed->name : "";
 }
 
+static void log_refused(pm_router *router) {
+    size_t refused = pm_accept_refused();
+    if (refused == router->refused) return;
+    pm_log_seldom(&router->log, PM_LOG_WARN, "connections.full",
+                  "refused=%zu reason=\"no descriptors are left; raise the limit (ulimit -n)\"",
+                  refused - router->refused);
+    router->refused = refused;
+}
+
 pm_status pm_router_wait(pm_router *router, pm_wait_fd *fds, size_t count, int timeout_ms,
                          bool *messages) {
     enum { ROUTERS = WAYS * PM_PORT_COUNT, GUARD = ROUTERS, ALL };
     bool ready[ALL] = {false};
     zsock_t *sockets[ALL] = {NULL};
     memcpy(sockets, router->sockets, sizeof router->sockets);
-    for (size_t i = 0; i < ROUTERS; i++)
-        if (router->doors[i]) pm_door_look(router->doors[i]);
+    log_refused(router);
     if (router->guard) sockets[GUARD] = pm_guard_socket(router->guard);
     pm_status status = pm_socket_wait(sockets, ALL, ready, fds, count, timeout_ms);
     if (status) return status;
