@@ -214,6 +214,7 @@ static void memory_that_a_question_takes_has_an_end(void **state) {
     const pm_client_question question = {.sql = (char *)sql.bytes};
     pm_status status = ask_broker(s, &question, &out, NULL);
     assert_int_equal(status, PM_E_LIMIT);
+    assert_non_null(strstr(pm_error_text(), "needs more than"));
     pm_buffer_fini(&out.text);
     pm_buffer_fini(&sql);
     const pm_client_question row = {.sql = "SELECT zeroblob(60000000), zeroblob(60000000)"};
@@ -248,6 +249,22 @@ static char state_of(pid_t pid) {
 static void await_asleep(pid_t pid) {
     const int64_t deadline_ms = pm_clock_ms() + WAIT_MS;
     while (state_of(pid) != 'S') assert_true(pm_clock_ms() < deadline_ms);
+}
+
+/* It computes: what it has to say first is out. */
+static void await_computing(pid_t pid) {
+    const int64_t deadline_ms = pm_clock_ms() + WAIT_MS;
+    for (unsigned long ticks = 0; ticks < 10;) {
+        char path[64];
+        snprintf(path, sizeof path, "/proc/%d/stat", pid);
+        FILE *file = fopen(path, "r");
+        assert_non_null(file);
+        assert_int_equal(
+            fscanf(file, "%*d (%*[^)]) %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu", &ticks),
+            1);
+        fclose(file);
+        assert_true(pm_clock_ms() < deadline_ms);
+    }
 }
 
 static pid_t only_child(const scene *s) {
@@ -293,6 +310,7 @@ static void question_of_a_killed_client_ends(void **state) {
         _exit(127);
     }
     await_answering(s, 1);
+    await_computing(only_child(s));
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     await_answering(s, 0);
