@@ -1,87 +1,213 @@
-/* Owns the descriptors of files that workers fetch. What the bytes are is for the worker to check:
- * it verifies the hash. */
+/* Owns the thread that reads files for workers, and its descriptors. What the bytes are is for the
+ * worker to check: it verifies the hash. */
 #include "broker/blobs.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { PATH_BYTES = 8192 };
+typedef struct queue {
+    pm_piece *first, **end;
+    size_t count;
+} queue;
 
-void pm_blobs_init(pm_blobs *blobs) {
-    *blobs = (pm_blobs){0};
-    for (size_t i = 0; i < PM_BLOBS_OPEN; i++) blobs->open[i].fd = -1;
+/* The thread's alone. */
+typedef struct open_file {
+    pm_sha256 hash;
+    int fd; /* -1: unused */
+    uint64_t used;
+} open_file;
+
+struct pm_blobs {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    int event_fd;
+    bool stop;
+    queue asked, ready;
+    open_file open[PM_BLOBS_OPEN];
+    uint64_t clock;
+};
+
+pm_status pm_piece_new(const char *path, pm_piece **out) {
+    size_t length = strlen(path);
+    pm_piece *piece = calloc(1, sizeof *piece + length + 1);
+    if (!piece) return pm_fail(PM_E_MEMORY, "fetch: no memory");
+    memcpy(piece->path, path, length);
+    *out = piece;
+    return PM_OK;
 }
 
-void pm_blobs_fini(pm_blobs *blobs) {
-    for (size_t i = 0; i < PM_BLOBS_OPEN; i++)
-        if (blobs->open[i].fd >= 0) close(blobs->open[i].fd);
-    pm_blobs_init(blobs);
+void pm_piece_free(pm_piece **piece) {
+    if (!*piece) return;
+    free((*piece)->bytes);
+    free(*piece);
+    *piece = NULL;
 }
 
-static pm_status open_file(const char *path, uint64_t size_bytes, int *out, const char **missing) {
+static void push(queue *q, pm_piece *piece) {
+    piece->next = NULL;
+    *q->end = piece;
+    q->end = &piece->next;
+    q->count++;
+}
+
+static pm_piece *pop(queue *q) {
+    pm_piece *piece = q->first;
+    if (!piece) return NULL;
+    q->first = piece->next;
+    if (!q->first) q->end = &q->first;
+    q->count--;
+    return piece;
+}
+
+/* ---- the thread ---- */
+
+/* A file that is replaced keeps its old bytes under the descriptor; one that is written over does
+ * not: its size, or the worker's hash, tells. */
+static const char *open_anew(const pm_piece *piece, int *out) {
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &info) != 0) {
-        if (fd >= 0) close(fd);
-        *missing = "the file cannot be opened";
-        return PM_E_NOT_FOUND;
-    }
-    if (!S_ISREG(info.st_mode) || (uint64_t)info.st_size != size_bytes) {
+    int fd = open(piece->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0) return "the file cannot be opened";
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) ||
+        (uint64_t)info.st_size != piece->file_bytes) {
         close(fd);
-        *missing = "the file has changed since it was submitted";
-        return PM_E_MISMATCH;
+        return "changed since the run was submitted";
     }
     *out = fd;
-    return PM_OK;
+    return NULL;
 }
 
-static pm_status find(pm_blobs *blobs, const pm_runs *runs, const pm_sha256 *hash, size_t *out,
-                      const char **missing) {
-    char path[PATH_BYTES];
-    size_t oldest = 0;
-    uint64_t size_bytes = 0;
-    int fd;
-    if (pm_runs_blob(runs, hash, path, sizeof path, &size_bytes) != PM_OK) {
-        *missing = "no run has such a file";
-        return PM_E_NOT_FOUND;
-    }
+static const char *descriptor_of(pm_blobs *b, const pm_piece *piece, int *out) {
+    open_file *oldest = &b->open[0];
     for (size_t i = 0; i < PM_BLOBS_OPEN; i++) {
-        if (blobs->open[i].fd >= 0 && pm_sha256_equal(&blobs->open[i].hash, hash)) {
-            *out = i;
-            return PM_OK;
+        open_file *file = &b->open[i];
+        if (file->fd >= 0 && pm_sha256_equal(&file->hash, &piece->hash)) {
+            file->used = ++b->clock;
+            *out = file->fd;
+            return NULL;
         }
-        if (blobs->open[i].used < blobs->open[oldest].used) oldest = i;
+        if (file->used < oldest->used) oldest = file;
     }
-    pm_status status = open_file(path, size_bytes, &fd, missing);
-    if (status) return status;
-    if (blobs->open[oldest].fd >= 0) close(blobs->open[oldest].fd);
-    blobs->open[oldest].fd = fd;
-    blobs->open[oldest].hash = *hash;
-    blobs->open[oldest].size_bytes = size_bytes;
-    *out = oldest;
-    return PM_OK;
+    const char *missing = open_anew(piece, out);
+    if (missing) return missing;
+    if (oldest->fd >= 0) close(oldest->fd);
+    *oldest = (open_file){.hash = piece->hash, .fd = *out, .used = ++b->clock};
+    return NULL;
 }
 
-pm_status pm_blobs_read(pm_blobs *blobs, const pm_runs *runs, const pm_sha256 *hash,
-                        uint64_t offset, size_t size, uint8_t *out, const char **missing) {
-    size_t at;
-    pm_status status = find(blobs, runs, hash, &at, missing);
-    if (status) return status;
-    blobs->open[at].used = ++blobs->clock;
-    if (offset > blobs->open[at].size_bytes || size > blobs->open[at].size_bytes - offset) {
-        *missing = "outside of the file";
-        return PM_E_USAGE;
-    }
-    for (size_t done = 0; done < size;) {
-        ssize_t n = pread(blobs->open[at].fd, out + done, size - done, (off_t)(offset + done));
+static const char *read_piece(pm_blobs *b, pm_piece *piece) {
+    int fd = -1;
+    if (piece->offset > piece->file_bytes || piece->size_bytes > piece->file_bytes - piece->offset)
+        return "outside of the file";
+    const char *missing = descriptor_of(b, piece, &fd);
+    if (missing) return missing;
+    piece->bytes = malloc(piece->size_bytes + 1);
+    if (!piece->bytes) return "the broker is out of memory";
+    for (size_t done = 0; done < piece->size_bytes;) {
+        ssize_t n =
+            pread(fd, piece->bytes + done, piece->size_bytes - done, (off_t)(piece->offset + done));
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) {
-            *missing = "the file cannot be read";
-            return PM_E_IO;
-        }
+        if (n == 0) return "changed since the run was submitted";
+        if (n < 0) return "the file cannot be read";
         done += (size_t)n;
     }
-    return PM_OK;
+    return NULL;
+}
+
+static void *thread_main(void *user) {
+    pm_blobs *b = user;
+    const uint64_t one = 1;
+    pthread_mutex_lock(&b->lock);
+    while (!b->stop) {
+        pm_piece *piece = b->ready.count < PM_BLOBS_READY ? pop(&b->asked) : NULL;
+        if (!piece) {
+            pthread_cond_wait(&b->wake, &b->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&b->lock);
+        if (!piece->missing) piece->missing = read_piece(b, piece);
+        pthread_mutex_lock(&b->lock);
+        push(&b->ready, piece);
+        ssize_t n = write(b->event_fd, &one, sizeof one);
+        (void)n; /* full means that it is readable already */
+    }
+    pthread_mutex_unlock(&b->lock);
+    return NULL;
+}
+
+/* ---- the loop ---- */
+
+pm_status pm_blobs_new(pm_blobs **out) {
+    pm_blobs *b = calloc(1, sizeof *b);
+    if (!b) return pm_fail(PM_E_MEMORY, "no memory to read files");
+    b->asked.end = &b->asked.first;
+    b->ready.end = &b->ready.first;
+    for (size_t i = 0; i < PM_BLOBS_OPEN; i++) b->open[i].fd = -1;
+    pthread_mutex_init(&b->lock, NULL);
+    pthread_cond_init(&b->wake, NULL);
+    b->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int error = b->event_fd < 0 ? errno : pthread_create(&b->thread, NULL, thread_main, b);
+    if (!error) {
+        *out = b;
+        return PM_OK;
+    }
+    if (b->event_fd >= 0) close(b->event_fd);
+    pthread_cond_destroy(&b->wake);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+    return pm_fail(PM_E_IO, "the thread that reads files: %s", strerror(error));
+}
+
+void pm_blobs_free(pm_blobs **blobs) {
+    pm_blobs *b = *blobs;
+    pm_piece *piece;
+    if (!b) return;
+    pthread_mutex_lock(&b->lock);
+    b->stop = true;
+    pthread_cond_signal(&b->wake);
+    pthread_mutex_unlock(&b->lock);
+    pthread_join(b->thread, NULL);
+    while ((piece = pop(&b->asked))) pm_piece_free(&piece);
+    while ((piece = pop(&b->ready))) pm_piece_free(&piece);
+    for (size_t i = 0; i < PM_BLOBS_OPEN; i++)
+        if (b->open[i].fd >= 0) close(b->open[i].fd);
+    close(b->event_fd);
+    pthread_cond_destroy(&b->wake);
+    pthread_mutex_destroy(&b->lock);
+    free(b);
+    *blobs = NULL;
+}
+
+int pm_blobs_fd(const pm_blobs *b) { return b->event_fd; }
+
+pm_status pm_blobs_ask(pm_blobs *b, pm_piece **piece) {
+    pm_status status = PM_OK;
+    pthread_mutex_lock(&b->lock);
+    if (b->asked.count + b->ready.count >= PM_BLOBS_ASKED) {
+        status = pm_fail(PM_E_BUSY, "fetch: %d pieces are asked for", PM_BLOBS_ASKED);
+    } else {
+        push(&b->asked, *piece);
+        *piece = NULL;
+        pthread_cond_signal(&b->wake);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return status;
+}
+
+pm_piece *pm_blobs_take(pm_blobs *b) {
+    uint64_t count;
+    pthread_mutex_lock(&b->lock);
+    pm_piece *piece = pop(&b->ready);
+    if (piece)
+        pthread_cond_signal(&b->wake);
+    else if (read(b->event_fd, &count, sizeof count) < 0)
+        count = 0; /* nobody had called: not an error */
+    pthread_mutex_unlock(&b->lock);
+    return piece;
 }

@@ -44,9 +44,10 @@ typedef struct pm_seat {
     int64_t rate_ms;  /* when that was so */
     int64_t since_ms; /* its first Hello */
     uint32_t threads;
-    bool here;  /* welcomed */
-    bool waits; /* its Hello waits for the store to know it */
-    bool deaf;  /* does not read what it is sent: to be sent away */
+    uint32_t pieces; /* asked for and not sent */
+    bool here;       /* welcomed */
+    bool waits;      /* its Hello waits for the store to know it */
+    bool deaf;       /* does not read what it is sent: to be sent away */
 } pm_seat;
 
 /* A client's request on its way through the store. */
@@ -75,7 +76,7 @@ typedef struct pm_broker {
     pm_scheduler *scheduler;
     uint8_t epoch[8];
     pm_runs runs;
-    pm_blobs blobs;
+    pm_blobs *blobs;
     pm_queries queries;
     pm_map seats;
     pm_list seat_order;
@@ -84,7 +85,6 @@ typedef struct pm_broker {
     pm_op *record;                         /* of the ItemResult at hand, until RECORD takes it */
     Pm__Wire__LeaseVerdict *verdicts[256]; /* collected until WELCOME */
     size_t verdict_count;
-    uint8_t *chunk; /* [PM_CHUNK_BYTES] */
     pm_log_budget refusals;
     uint64_t allow_version; /* that all seats have been held against */
     bool deaf;              /* some seat is */
@@ -122,6 +122,8 @@ void pm_broker_dismiss_worker(pm_broker *b, const pm_peer *peer);
 /* Dismiss those whose key has left the list or has another role now. */
 void pm_broker_check_seats(pm_broker *b);
 void pm_broker_greet(pm_broker *b, pm_op *op); /* WORKER_SEEN came back */
+/* Send pieces of files that were read; a few at a time. */
+void pm_broker_send_pieces(pm_broker *b);
 
 /* clients.c */
 void pm_broker_hear_client(pm_broker *b, const pm_peer *peer, const pm_message *message);

@@ -15,7 +15,15 @@
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 
-enum { TICK_MS = 100, MESSAGES_A_TURN = 256, WAIT_WRITER = 0, WAIT_SIGNAL, WAIT_LIFELINE, WAITS };
+enum {
+    TICK_MS = 100,
+    MESSAGES_A_TURN = 256,
+    WAIT_WRITER = 0,
+    WAIT_SIGNAL,
+    WAIT_LIFELINE,
+    WAIT_BLOBS,
+    WAITS
+};
 
 void pm_broker_die(pm_broker *b, pm_status status) {
     if (!b->fatal) b->fatal = status;
@@ -132,8 +140,9 @@ static pm_status serve(pm_broker *b, int signal_fd) {
         pm_wait_fd fds[WAITS + PM_QUERIES_MAX] = {
             [WAIT_WRITER] = {.fd = pm_writer_fd(b->writer)},
             [WAIT_SIGNAL] = {.fd = signal_fd},
-            [WAIT_LIFELINE] = {.fd = b->options.lifeline_fd < 0 ? signal_fd
-                                                                : b->options.lifeline_fd}};
+            [WAIT_LIFELINE] = {.fd =
+                                   b->options.lifeline_fd < 0 ? signal_fd : b->options.lifeline_fd},
+            [WAIT_BLOBS] = {.fd = pm_blobs_fd(b->blobs)}};
         pm_status status =
             wait(b, fds, WAITS + pm_queries_fds(&b->queries, fds + WAITS), &messages);
         if (status) return status;
@@ -146,6 +155,7 @@ static pm_status serve(pm_broker *b, int signal_fd) {
         put_deferred(b);
         pm_broker_check_seats(b);
         if (messages) hear_all(b);
+        pm_broker_send_pieces(b);
         pm_queries_serve(b);
         /* After the words that were waiting: a pause of ours must not look like their silence. */
         if (pm_clock_ms() >= next_tick_ms) {
@@ -190,13 +200,12 @@ static pm_status check_urls(const pm_broker_options *options) {
 
 /* The database first: a second broker fails before it touches the first one's sockets. */
 static pm_status start(pm_broker *b) {
-    b->chunk = malloc(PM_CHUNK_BYTES);
-    if (!b->chunk) return pm_fail(PM_E_MEMORY, "out of memory");
     pm_status status = check_urls(&b->options);
     if (!status) status = pm_map_init(&b->seats);
     if (!status) status = pm_runs_init(&b->runs);
     if (!status) status = pm_store_open(b->options.db, &b->store);
     if (!status) status = start_scheduler(b);
+    if (!status) status = pm_blobs_new(&b->blobs);
     if (!status) status = pm_router_new(&b->router);
     if (!status && b->options.allow) status = pm_router_allow(b->router, b->options.allow);
     for (size_t i = 0; !status && i < b->options.url_count; i++)
@@ -245,8 +254,7 @@ static pm_status stop(pm_broker *b) {
     pm_scheduler_free(&b->scheduler);
     free_seats(b);
     pm_runs_fini(&b->runs);
-    pm_blobs_fini(&b->blobs);
-    free(b->chunk);
+    pm_blobs_free(&b->blobs);
     return status ? status : closed;
 }
 
@@ -258,7 +266,6 @@ pm_status pm_broker_run(const pm_broker_options *options) {
     b->options = *options;
     b->deferred_end = &b->deferred;
     pm_list_init(&b->seat_order);
-    pm_blobs_init(&b->blobs);
     pm_status status = block_signals(&signal_fd);
     if (!status) status = start(b);
     if (!status) {

@@ -12,7 +12,16 @@
 #include "lib/base/log.h"
 #include "lib/base/text.h"
 
-enum { ID_BYTES = 5, KEYED_BIT = 2, HELD_MAX = 4096, THREADS_MOST = 1024, RATE_MS = 15000 };
+enum {
+    ID_BYTES = 5,
+    KEYED_BIT = 2,
+    HELD_MAX = 4096,
+    THREADS_MOST = 1024,
+    RATE_MS = 15000,
+    PATH_BYTES = 8192,
+    PIECES_MOST = 4 * PM_FETCH_WINDOW, /* a worker that asks anew has asked before */
+    PIECES_A_TURN = 16
+};
 
 /* ZeroMQ's own ids are a zero byte and a number of 32 bits. With the number goes the socket, whose
  * ids are its own. */
@@ -254,22 +263,63 @@ static void hear_result(pm_broker *b, const pm_peer *peer, pm_worker_id id,
     pm_op_free(&b->record);
 }
 
-static void hear_fetch(pm_broker *b, const pm_peer *peer, const Pm__Wire__Fetch *fetch) {
-    Pm__Wire__Chunk chunk = PM__WIRE__CHUNK__INIT;
-    const char *missing = NULL;
+/* Where a registered file lies; one that is not gets its word from the same queue, so that answers
+ * keep their order. */
+static pm_status find_piece(pm_broker *b, const pm_peer *peer, const Pm__Wire__Fetch *fetch,
+                            pm_piece **out) {
+    char path[PATH_BYTES] = "";
     pm_sha256 hash;
-    pm_bytes frame = {b->chunk, fetch->size_bytes};
-    if (fetch->sha256.len != sizeof hash.bytes || fetch->size_bytes > PM_CHUNK_BYTES) {
+    uint64_t file_bytes = 0;
+    memcpy(hash.bytes, fetch->sha256.data, sizeof hash.bytes);
+    bool known = pm_runs_blob(&b->runs, &hash, path, sizeof path, &file_bytes) == PM_OK;
+    pm_status status = pm_piece_new(path, out);
+    if (status) return status;
+    (*out)->peer = *peer;
+    (*out)->hash = hash;
+    (*out)->offset = fetch->offset;
+    (*out)->size_bytes = fetch->size_bytes;
+    (*out)->file_bytes = file_bytes;
+    if (!known) (*out)->missing = "no run has such a file";
+    return PM_OK;
+}
+
+/* What is over a worker's share is not answered: it asks again. */
+static void hear_fetch(pm_broker *b, const pm_peer *peer, pm_seat *seat,
+                       const Pm__Wire__Fetch *fetch) {
+    pm_piece *piece = NULL;
+    if (fetch->sha256.len != PM_SHA256_BYTES || fetch->size_bytes > PM_CHUNK_BYTES) {
         pm_broker_refuse(b, peer, "usage", "a fetch of a malformed hash or more than a chunk", 0);
         return;
     }
-    memcpy(hash.bytes, fetch->sha256.data, sizeof hash.bytes);
-    pm_blobs_read(&b->blobs, &b->runs, &hash, fetch->offset, fetch->size_bytes, b->chunk, &missing);
-    chunk.sha256 = fetch->sha256;
-    chunk.offset = fetch->offset;
-    chunk.missing = (char *)missing;
+    if (!seat) {
+        pm_broker_refuse(b, peer, "hello", "say hello first", 0);
+        return;
+    }
+    if (seat->pieces >= PIECES_MOST || find_piece(b, peer, fetch, &piece) != PM_OK) return;
+    if (pm_blobs_ask(b->blobs, &piece) == PM_OK) seat->pieces++;
+    pm_piece_free(&piece);
+}
+
+static void send_piece(pm_broker *b, const pm_piece *piece) {
+    Pm__Wire__Chunk chunk = PM__WIRE__CHUNK__INIT;
+    const pm_bytes frame = {piece->bytes, piece->size_bytes};
+    chunk.sha256 = (ProtobufCBinaryData){PM_SHA256_BYTES, (uint8_t *)piece->hash.bytes};
+    chunk.offset = piece->offset;
+    chunk.missing = (char *)piece->missing;
     Pm__Wire__Message message = pm_wire_chunk(&chunk);
-    pm_broker_send(b, peer, &message, &frame, missing ? 0 : 1);
+    pm_broker_send(b, &piece->peer, &message, &frame, piece->missing ? 0 : 1);
+}
+
+void pm_broker_send_pieces(pm_broker *b) {
+    pm_piece *piece;
+    for (int i = 0; i < PIECES_A_TURN && (piece = pm_blobs_take(b->blobs)); i++) {
+        pm_seat *seat = pm_broker_seat(b, pm_broker_worker_id(&piece->peer));
+        if (seat) {
+            if (seat->pieces) seat->pieces--;
+            send_piece(b, piece);
+        }
+        pm_piece_free(&piece);
+    }
 }
 
 static void hear_started(pm_broker *b, pm_worker_id id, const Pm__Wire__ItemStarted *started) {
@@ -323,7 +373,7 @@ void pm_broker_check_seats(pm_broker *b) {
 void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *message) {
     const Pm__Wire__Message *body = message->body;
     pm_worker_id id = pm_broker_worker_id(peer);
-    const pm_seat *seat = id ? pm_broker_seat(b, id) : NULL;
+    pm_seat *seat = id ? pm_broker_seat(b, id) : NULL;
     pm_event event = {.worker = id};
     if (!id) {
         pm_broker_refuse(b, peer, "usage", "a worker must not choose its routing id", 0);
@@ -355,6 +405,6 @@ void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_TASK_RETURNED) {
         hear_returned(b, id, body->task_returned);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_FETCH) {
-        hear_fetch(b, peer, body->fetch);
+        hear_fetch(b, peer, seat, body->fetch);
     }
 }

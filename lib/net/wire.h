@@ -15,8 +15,8 @@
 
 enum {
     PM_PROTOCOL_VERSION = 3,
-    PM_FETCH_WINDOW = 4,                         /* Fetch requests unanswered at a time */
-    PM_CHUNK_BYTES = 1 << 20,                    /* most that one Fetch may ask for */
+    PM_FETCH_WINDOW = 8,                         /* Fetch requests of a worker, unanswered */
+    PM_CHUNK_BYTES = 1 << 18,                    /* most that one Fetch may ask for */
     PM_TOKEN_BYTES = 16,                         /* of a lease */
     PM_INSTANCE_BYTES = 16,                      /* of a process, in Hello */
     PM_EPOCH_BYTES = 8,                          /* of a broker's life, in Welcome */

@@ -235,10 +235,7 @@ static void set_up(void) {
     b->options.lease_ms = 30000;
     b->deferred_end = &b->deferred;
     pm_list_init(&b->seat_order);
-    pm_blobs_init(&b->blobs);
-    static uint8_t chunk[PM_CHUNK_BYTES];
-    b->chunk = chunk;
-    if (pm_map_init(&b->seats) || pm_runs_init(&b->runs) ||
+    if (pm_blobs_new(&b->blobs) || pm_map_init(&b->seats) || pm_runs_init(&b->runs) ||
         pm_scheduler_new(&options, &b->scheduler))
         abort();
     add_run(b);
@@ -254,7 +251,7 @@ static void tear_down(void) {
     pm_map_fini(&b->seats);
     pm_scheduler_free(&b->scheduler);
     pm_runs_fini(&b->runs);
-    pm_blobs_fini(&b->blobs);
+    pm_blobs_free(&b->blobs);
     free(world);
 }
 
@@ -302,6 +299,7 @@ static void hear(const pm_peer *peer, const pm_message *message) {
     if (message->body->body_case == PM__WIRE__MESSAGE__BODY_HELLO)
         put_versions(message->body->hello);
     if (!pm_role_may(peer->role, message->body->body_case)) return;
+    if (message->body->body_case == PM__WIRE__MESSAGE__BODY_QUERY) return; /* starts a process */
     if (peer->port == PM_PORT_WORKER)
         pm_broker_hear_worker(&world->broker, peer, message);
     else

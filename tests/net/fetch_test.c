@@ -13,7 +13,7 @@
 #include "lib/base/file.h"
 #include "lib/net/fetch.h"
 
-enum { CHUNKS = 6, TAIL = 1234, SIZE = (CHUNKS - 1) * PM_CHUNK_BYTES + TAIL };
+enum { CHUNKS = PM_FETCH_WINDOW + 2, TAIL = 1234, SIZE = (CHUNKS - 1) * PM_CHUNK_BYTES + TAIL };
 
 typedef struct fixture {
     char folder[64], path[PM_CACHE_PATH_BYTES];
