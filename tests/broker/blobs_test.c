@@ -8,7 +8,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "tests/broker/fixture.h"
 
@@ -99,10 +98,11 @@ static size_t count_chunks(worker *w) {
     return count;
 }
 
-/* Ten workers want large weights from a disk that needs 100 ms for each piece: eight seconds in
- * all, in which heartbeats, tasks and results go on. */
+/* Ten workers want large weights from a disk that needs 200 ms for each piece. What a run takes
+ * beside them is told in pieces: were they read between messages, each of the run's messages would
+ * wait for some of them. */
 static void slow_disk_holds_up_only_who_waits_for_it(void **state) {
-    enum { HUNGRY = 10 };
+    enum { HUNGRY = 10, PIECES_BESIDE = 25 };
     scene *s = *state;
     static worker hungry[HUNGRY];
     worker w = {0};
@@ -124,7 +124,6 @@ static void slow_disk_holds_up_only_who_waits_for_it(void **state) {
     }
     worker_await(&hungry[0], PM__WIRE__MESSAGE__BODY_CHUNK, &message); /* it has begun */
     pm_message_fini(&message);
-    const int64_t begin_ms = pm_clock_ms();
     pm_accepted accepted = submit(s, 4, "beside");
     worker_join(s, &w, NULL);
     worker_credit(&w, 2);
@@ -139,10 +138,7 @@ static void slow_disk_holds_up_only_who_waits_for_it(void **state) {
     pm_message_fini(&message);
     await_state(s, accepted.run, "done");
     for (size_t i = 0; i < HUNGRY; i++) chunks += count_chunks(&hungry[i]);
-    /* Whatever this machine is busy with: pieces are still to come. */
-    if (chunks + 1 >= (size_t)HUNGRY * PM_FETCH_WINDOW)
-        fail_msg("the run took %lld ms, as long as all pieces",
-                 (long long)(pm_clock_ms() - begin_ms));
+    if (chunks > PIECES_BESIDE) fail_msg("%zu pieces were read beside the run", chunks);
     for (size_t i = 0; i < HUNGRY; i++) worker_leave(&hungry[i]);
     worker_leave(&w);
 }

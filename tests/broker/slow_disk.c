@@ -1,11 +1,11 @@
-/* Preloaded into a broker: files named slow-... take 100 ms a read, as on a disk that is busy. */
+/* Preloaded into a broker: files named slow-... take 200 ms a read, as on a disk that is busy. */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { READ_US = 100000 };
+enum { READ_US = 200000 };
 
 static void slow_down(int fd) {
     char link[64], path[4096];
