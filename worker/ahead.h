@@ -1,5 +1,5 @@
-/* Photographs' bytes, read by a thread of its own while the items before them are computed, so that
- * a compute thread does not wait for a disk, a network or the broker.
+/* Photographs' bytes, read by threads of their own while the items before them are computed, so
+ * that a compute thread does not wait for a disk, a network or the broker.
  *
  * Only bytes: what is in them is first looked at by the compute thread, once it has named the item,
  * so that a photograph that kills its decoder is the one in hand.
@@ -8,16 +8,17 @@
 #ifndef PM_WORKER_AHEAD_H
 #define PM_WORKER_AHEAD_H
 
+#include "worker/supply.h"
 #include "worker/work.h"
 
-enum { PM_AHEAD_ITEMS = 4 }; /* read and not taken */
+enum { PM_AHEAD_ITEMS = 8 }; /* read, or being read, and not taken */
 /* With so much waiting only what is asked for is read. */
 #define PM_AHEAD_BYTES ((size_t)64 << 20)
 
 typedef struct pm_ahead pm_ahead;
 
 /* PM_E_MEMORY, PM_E_IO (no thread). */
-pm_status pm_ahead_new(pm_work *work, pm_ahead **out);
+pm_status pm_ahead_new(pm_work *work, const pm_supply *supply, pm_ahead **out);
 /* Not between begin and end. Gives the processor time that was spent, if wanted. */
 void pm_ahead_free(pm_ahead **ahead, int64_t *spent_us);
 

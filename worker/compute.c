@@ -17,7 +17,7 @@
 struct pm_compute {
     pm_work *work;
     pm_models *models;
-    const char *cache;
+    const pm_supply *supply;
     size_t index;
     pthread_t thread;
     pm_contexts contexts;
@@ -203,7 +203,7 @@ static void do_lease(pm_compute *compute, pm_lease *lease) {
     prepared run = {.stage = "compute"};
     compute->lease = lease;
     pm_stages_enter(&compute->stages, PM_STAGE_LOAD);
-    run.status = pm_run_prepare(compute->models, compute->work, lease, compute->cache, &run.ready,
+    run.status = pm_run_prepare(compute->models, compute->work, lease, compute->supply, &run.ready,
                                 &run.stage);
     pm_stages_enter(&compute->stages, PM_STAGE_OTHER);
     if (run.status) {
@@ -240,18 +240,18 @@ static void *thread_main(void *user) {
     return NULL;
 }
 
-pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, size_t index,
+pm_status pm_compute_start(pm_work *work, pm_models *models, const pm_supply *supply, size_t index,
                            pm_compute **out) {
     pm_compute *compute = calloc(1, sizeof *compute);
     if (!compute) return pm_fail(PM_E_MEMORY, "compute thread: no memory");
     compute->work = work;
     compute->models = models;
-    compute->cache = cache;
+    compute->supply = supply;
     compute->index = index;
     compute->contexts.beat = beat;
     compute->contexts.beat_user = compute;
     pm_status status = pm_decoder_new(NULL, &compute->decoder);
-    if (!status) status = pm_ahead_new(work, &compute->ahead);
+    if (!status) status = pm_ahead_new(work, supply, &compute->ahead);
     if (status) {
         pm_decoder_free(&compute->decoder);
         free(compute);

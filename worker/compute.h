@@ -7,8 +7,8 @@
 
 typedef struct pm_compute pm_compute;
 
-/* Starts the thread. `cache` must outlive it. `index` is its slot. */
-pm_status pm_compute_start(pm_work *work, pm_models *models, const char *cache, size_t index,
+/* Starts the thread. `supply` must outlive it. `index` is its slot. */
+pm_status pm_compute_start(pm_work *work, pm_models *models, const pm_supply *supply, size_t index,
                            pm_compute **out);
 /* Before the first lease: wait until its decoder is there. PM_E_UNSUPPORTED, PM_E_IO. */
 pm_status pm_compute_ready(pm_compute *compute);

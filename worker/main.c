@@ -31,6 +31,8 @@ typedef struct settings {
     const char *key, *broker_key;
     bool insecure;
     char cache[PATH_BYTES];
+    uint64_t cache_bytes;
+    bool no_shared_paths;
     int lifeline, child; /* descriptors; -1: none */
     pm_log_level log_level;
     pm_log_format log_format;
@@ -39,6 +41,8 @@ typedef struct settings {
 enum {
     KEY_INSECURE = 256,
     KEY_CACHE,
+    KEY_CACHE_SIZE,
+    KEY_NO_SHARED_PATHS,
     KEY_BROKER_KEY,
     KEY_LOG_FORMAT,
     KEY_LOG_LEVEL,
@@ -50,7 +54,13 @@ static const struct argp_option options_table[] = {
     {"broker", 'b', "URL", 0, "Where the broker listens: ipc://PATH or tcp://HOST:PORT", 0},
     {"threads", 't', "N", 0, "Compute threads, one a core (default: all cores)", 0},
     {"cache", KEY_CACHE, "DIR", 0,
-     "Where fetched weights are kept (default: $XDG_CACHE_HOME/parchmill)", 0},
+     "Where fetched weights and images are kept; workers may share it (default: "
+     "$XDG_CACHE_HOME/parchmill)",
+     0},
+    {"cache-size", KEY_CACHE_SIZE, "SIZE", 0,
+     "Most that is kept there: 500M, 20G (default: 4G, or a tenth of the disk)", 0},
+    {"no-shared-paths", KEY_NO_SHARED_PATHS, NULL, 0,
+     "Never open files that the broker names: all bytes come by wire", 0},
     {"key", 'k', "FILE", 0,
      "This worker's secret key, for tcp (default: $PARCHMILL_KEY, else "
      "~/.config/parchmill/worker.key)",
@@ -120,6 +130,8 @@ static error_t parse_option(int key, char *text, struct argp_state *state) {
     case 'b': s->options.url = text; break;
     case 't': status = parse_threads(text, &s->options.threads); break;
     case KEY_CACHE: status = set_cache(s, text); break;
+    case KEY_CACHE_SIZE: status = pm_cache_parse_size(text, &s->cache_bytes); break;
+    case KEY_NO_SHARED_PATHS: s->no_shared_paths = true; break;
     case 'k': s->key = text; break;
     case KEY_BROKER_KEY: s->broker_key = text; break;
     case KEY_INSECURE: s->insecure = true; break;
@@ -162,13 +174,13 @@ static pm_status open_signals(int *fd) {
 }
 
 /* Compute threads around the link thread, which is this one. */
-static pm_status work_until_told(const settings *s, pm_work *work, pm_models *models,
-                                 int signal_fd) {
+static pm_status work_until_told(const settings *s, const pm_supply *supply, pm_work *work,
+                                 pm_models *models, int signal_fd) {
     pm_compute *threads[PM_THREADS_MAX] = {0};
     bool left_computing = false;
     pm_status status = PM_OK;
     for (size_t i = 0; i < s->options.threads && !status; i++)
-        status = pm_compute_start(work, models, s->cache, i, &threads[i]);
+        status = pm_compute_start(work, models, supply, i, &threads[i]);
     /* A machine where no photograph can be shut in is better told of at once. */
     if (!status) status = pm_compute_ready(threads[0]);
     if (!status) status = pm_worker_link_run(&s->options, work, signal_fd, &left_computing);
@@ -182,7 +194,16 @@ static pm_status work_until_told(const settings *s, pm_work *work, pm_models *mo
     return status;
 }
 
+/* A disk that takes nothing is no reason not to work. */
+static void open_cache(const settings *s, pm_supply *supply) {
+    supply->no_shared_paths = s->no_shared_paths;
+    if (pm_cache_open(s->cache, s->cache_bytes, &supply->cache))
+        pm_log(PM_LOG_WARN, "worker.cache.off",
+               "reason=" PM_QUOTED " what=\"fetched bytes stay in memory\"", pm_error_text());
+}
+
 static int run_child(const settings *s) {
+    pm_supply supply = {.cache = NULL};
     pm_slots *slots = NULL;
     pm_work work;
     pm_models models;
@@ -195,11 +216,13 @@ static int run_child(const settings *s) {
     pm_log(PM_LOG_INFO, "worker.start", "pid=%d threads=%zu engine=%s", (int)getpid(),
            s->options.threads, PM_ENGINE_VERSION);
     pm_models_init(&models);
-    status = work_until_told(s, &work, &models, signal_fd);
+    open_cache(s, &supply);
+    status = work_until_told(s, &supply, &work, &models, signal_fd);
     char text[1024];
     snprintf(text, sizeof text, "%s", pm_error_text());
     pm_work_fini(&work);
     pm_models_fini(&models);
+    pm_cache_close(&supply.cache);
     pm_slots_free(&slots);
     close(signal_fd);
     if (status) {
@@ -225,7 +248,8 @@ int main(int argc, char **argv) {
     pm_decoder_main(argc, argv);
     static const struct argp argp = {
         options_table, parse_option, NULL, "Compute for a parchmill broker.", NULL, NULL, NULL};
-    settings s = {.lifeline = -1, .child = -1, .log_level = PM_LOG_INFO};
+    settings s = {
+        .lifeline = -1, .child = -1, .log_level = PM_LOG_INFO, .cache_bytes = PM_CACHE_DEFAULT};
     s.options.threads = cores();
     default_cache(&s);
     error_t error = argp_parse(&argp, argc, argv, 0, NULL, &s);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "lib/base/file.h"
 #include "lib/base/log.h"
@@ -51,21 +52,47 @@ static bool is_file_of(const char *path, const pm_sha256 *hash, uint64_t size_by
     return pm_sha256_file(path, &found) == PM_OK && pm_sha256_equal(&found, hash);
 }
 
-/* A path where the blob lies, by hash: the broker's own path, the cache, else by wire. */
-static pm_status locate_blob(pm_work *work, pm_lease *lease, const char *cache,
-                             const Pm__Wire__Blob *blob, char path[PM_CACHE_PATH_BYTES]) {
+/* Where a blob can be read: a path, and what keeps it there. */
+typedef struct place {
+    char path[PM_CACHE_PATH_BYTES];
+    int fd; /* of a file without a name, which `path` leads to; -1: it has one */
+} place;
+
+static void place_fini(place *p) {
+    if (p->fd >= 0) close(p->fd);
+    p->fd = -1;
+}
+
+/* Into the cache, or where the disk does not take it, into memory. */
+static pm_status fetch_blob(pm_work *work, const pm_supply *supply, pm_lease *lease,
+                            const pm_sha256 *hash, uint64_t size_bytes, place *out) {
+    pm_log(PM_LOG_INFO, "worker.fetch", "bytes=%llu path=" PM_QUOTED,
+           (unsigned long long)size_bytes, out->path);
+    if (supply->cache) {
+        pm_status status = pm_work_fetch(work, lease, pm_cache_folder(supply->cache), hash,
+                                         size_bytes, NULL, NULL);
+        if (!status) pm_cache_added(supply->cache, size_bytes);
+        if (status != PM_E_FULL && status != PM_E_IO) return status;
+        pm_cache_refused(supply->cache);
+    }
+    pm_status status = pm_work_fetch_nameless(work, lease, hash, size_bytes, &out->fd);
+    if (!status) snprintf(out->path, sizeof out->path, "/proc/self/fd/%d", out->fd);
+    return status;
+}
+
+/* By hash: the broker's own path, the cache, else by wire. */
+static pm_status locate_blob(pm_work *work, pm_lease *lease, const pm_supply *supply,
+                             const Pm__Wire__Blob *blob, place *out) {
     pm_sha256 hash;
+    *out = (place){.fd = -1};
     memcpy(hash.bytes, blob->sha256.data, sizeof hash.bytes);
-    if (blob->path && strlen(blob->path) < PM_CACHE_PATH_BYTES &&
+    if (!supply->no_shared_paths && blob->path && strlen(blob->path) < PM_CACHE_PATH_BYTES &&
         is_file_of(blob->path, &hash, blob->size_bytes)) {
-        snprintf(path, PM_CACHE_PATH_BYTES, "%s", blob->path);
+        snprintf(out->path, sizeof out->path, "%s", blob->path);
         return PM_OK;
     }
-    pm_status status = pm_cache_path(cache, &hash, path);
-    if (status || is_file_of(path, &hash, blob->size_bytes)) return status;
-    pm_log(PM_LOG_INFO, "worker.fetch", "bytes=%llu path=" PM_QUOTED,
-           (unsigned long long)blob->size_bytes, path);
-    return pm_work_fetch(work, lease, cache, &hash, blob->size_bytes, NULL, NULL);
+    if (pm_cache_find(supply->cache, &hash, blob->size_bytes, out->path)) return PM_OK;
+    return fetch_blob(work, supply, lease, &hash, blob->size_bytes, out);
 }
 
 /* With the models' mutex held. */
@@ -99,10 +126,27 @@ static pm_status new_loaded(pm_models *models, const char *arch, const pm_sha256
     return PM_OK;
 }
 
-static pm_status get_model(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
-                           pm_loaded **out, const char **stage) {
+/* A file of the cache may be dropped between finding and opening it: found anew, it is fetched. */
+static pm_status fetch_model(pm_models *models, pm_work *work, pm_lease *lease,
+                             const pm_supply *supply, const pm_sha256 *hash, pm_loaded **out,
+                             const char **stage) {
     const Pm__Wire__RunInfo *info = lease->run->info;
-    char path[PM_CACHE_PATH_BYTES];
+    pm_status status = PM_E_NOT_FOUND;
+    for (int i = 0; i < 2 && status == PM_E_NOT_FOUND; i++) {
+        place at;
+        *stage = "fetch";
+        status = locate_blob(work, lease, supply, info->weights, &at);
+        if (status) return status;
+        *stage = "compute";
+        status = new_loaded(models, info->arch, hash, at.path, out);
+        place_fini(&at);
+    }
+    return status;
+}
+
+static pm_status get_model(pm_models *models, pm_work *work, pm_lease *lease,
+                           const pm_supply *supply, pm_loaded **out, const char **stage) {
+    const Pm__Wire__RunInfo *info = lease->run->info;
     pm_sha256 hash;
     pm_loaded *loaded = NULL, *mine = NULL;
     memcpy(hash.bytes, info->weights->sha256.data, sizeof hash.bytes);
@@ -111,11 +155,7 @@ static pm_status get_model(pm_models *models, pm_work *work, pm_lease *lease, co
     if (loaded) loaded->users++;
     pthread_mutex_unlock(&models->lock);
     if (loaded) goto done;
-    *stage = "fetch";
-    pm_status status = locate_blob(work, lease, cache, info->weights, path);
-    if (status) return status;
-    *stage = "compute";
-    status = new_loaded(models, info->arch, &hash, path, &mine);
+    pm_status status = fetch_model(models, work, lease, supply, &hash, &mine, stage);
     if (status) return status;
     pthread_mutex_lock(&models->lock);
     /* Another run may have loaded the same while this one did. */
@@ -156,31 +196,36 @@ static pm_status read_statistics(pm_run_ready *ready, const char *path) {
     return status;
 }
 
-static pm_status get_statistics(pm_work *work, pm_lease *lease, const char *cache,
+static pm_status get_statistics(pm_work *work, pm_lease *lease, const pm_supply *supply,
                                 pm_run_ready *ready, const char **stage) {
     const Pm__Wire__Blob *blob = lease->run->info->statistics;
-    char path[PM_CACHE_PATH_BYTES];
-    if (!blob) return PM_OK;
-    *stage = "fetch";
-    pm_status status = locate_blob(work, lease, cache, blob, path);
-    if (status) return status;
-    *stage = "compute";
-    return read_statistics(ready, path);
+    pm_status status = blob ? PM_E_NOT_FOUND : PM_OK;
+    for (int i = 0; i < 2 && status == PM_E_NOT_FOUND; i++) {
+        place at;
+        *stage = "fetch";
+        status = locate_blob(work, lease, supply, blob, &at);
+        if (status) return status;
+        *stage = "compute";
+        status = read_statistics(ready, at.path);
+        place_fini(&at);
+    }
+    return status;
 }
 
-static pm_status open_baseline(pm_work *work, pm_lease *lease, const char *cache, pm_image *out,
-                               const char **stage) {
+static pm_status open_baseline(pm_work *work, pm_lease *lease, const pm_supply *supply,
+                               pm_image *out, const char **stage) {
     const Pm__Wire__Blob *blob = lease->run->info->baseline;
-    char path[PM_CACHE_PATH_BYTES];
+    place at;
     uint8_t *bytes = NULL;
     size_t size = 0;
     if (!blob) return PM_OK;
     *stage = "fetch";
-    pm_status status = locate_blob(work, lease, cache, blob, path);
-    if (!status) status = pm_file_read(path, PM_IMAGE_BYTES_MAX, &bytes, &size);
+    pm_status status = locate_blob(work, lease, supply, blob, &at);
+    if (!status) status = pm_file_read(at.path, PM_IMAGE_BYTES_MAX, &bytes, &size);
+    place_fini(&at);
     if (status) return pm_fail_in(status, "baseline");
     *stage = "decode";
-    status = pm_decoder_decode_one(blob->path ? blob->path : path, bytes, size, NULL, out);
+    status = pm_decoder_decode_one(blob->path ? blob->path : "baseline", bytes, size, NULL, out);
     free(bytes);
     return status ? pm_fail_in(status, "baseline") : PM_OK;
 }
@@ -209,10 +254,10 @@ static pm_status make_baseline(pm_run_ready *ready, const pm_image *photograph,
 }
 
 /* The tensor of the photograph that ig starts from, one for all that preprocess alike. */
-static pm_status get_baselines(pm_work *work, pm_lease *lease, const char *cache,
+static pm_status get_baselines(pm_work *work, pm_lease *lease, const pm_supply *supply,
                                pm_run_ready *ready, const char **stage) {
     pm_image photograph = {0};
-    pm_status status = open_baseline(work, lease, cache, &photograph, stage);
+    pm_status status = open_baseline(work, lease, supply, &photograph, stage);
     if (status || !photograph.rgb) return status;
     *stage = "preprocess";
     ready->baselines = calloc(ready->count, sizeof *ready->baselines);
@@ -278,8 +323,8 @@ void pm_run_ready_free(pm_run_ready **ready) {
     *ready = NULL;
 }
 
-static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
-                            pm_run_ready **out, const char **stage) {
+static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease,
+                            const pm_supply *supply, pm_run_ready **out, const char **stage) {
     const Pm__Wire__RunInfo *info = lease->run->info;
     pm_run_ready *ready = calloc(1, sizeof *ready);
     if (!ready) return pm_fail(PM_E_MEMORY, "run: no memory");
@@ -288,11 +333,11 @@ static pm_status make_ready(pm_models *models, pm_work *work, pm_lease *lease, c
     if (!status) status = pm_heat_maps_parse(info->heat_maps, &ready->heat_maps);
     if (!status && info->evaluation)
         status = pm_evaluation_parse(info->evaluation, &ready->evaluation);
-    if (!status) status = get_model(models, work, lease, cache, &ready->loaded, stage);
+    if (!status) status = get_model(models, work, lease, supply, &ready->loaded, stage);
     if (!status) status = parse_configurations(info, ready);
-    if (!status) status = get_statistics(work, lease, cache, ready, stage);
+    if (!status) status = get_statistics(work, lease, supply, ready, stage);
     if (!status) status = make_configurations(ready);
-    if (!status) status = get_baselines(work, lease, cache, ready, stage);
+    if (!status) status = get_baselines(work, lease, supply, ready, stage);
     if (status) {
         pm_run_ready_free(&ready);
         return status;
@@ -320,12 +365,12 @@ static void lock_load(pm_work *work, pm_lease *lease, pm_run *run) {
     }
 }
 
-pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
+pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const pm_supply *supply,
                          pm_run_ready **out, const char **stage) {
     pm_run *run = lease->run;
     pm_status status = PM_OK;
     lock_load(work, lease, run);
-    if (!run->ready) status = make_ready(models, work, lease, cache, &run->ready, stage);
+    if (!run->ready) status = make_ready(models, work, lease, supply, &run->ready, stage);
     if (!status) *out = run->ready;
     pthread_mutex_unlock(&run->load_lock);
     return status;

@@ -9,6 +9,7 @@
 
 #include "lib/spec/spec.h"
 #include "parchgrad.h"
+#include "worker/supply.h"
 #include "worker/work.h"
 
 typedef struct pm_loaded {
@@ -53,9 +54,9 @@ struct pm_run_ready {
 
 void pm_run_ready_free(pm_run_ready **ready);
 
-/* Load what is missing; *out lives as long as the lease's run. `cache`: folder for fetched blobs.
+/* Load what is missing; *out lives as long as the lease's run.
  * On failure *stage is a Failure's. PM_E_CANCELLED: the lease is over. */
-pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const char *cache,
+pm_status pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease, const pm_supply *supply,
                          pm_run_ready **out, const char **stage);
 
 #endif

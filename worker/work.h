@@ -1,5 +1,5 @@
 /* What the link thread and the compute threads share: leases with their items, results that are
- * not recorded yet, runs, and the one blob that is being fetched.
+ * not recorded yet, runs, and the blobs that are being fetched.
  *
  * One mutex guards all of it. The link thread puts leases in and sends what pm_work_flush finds;
  * compute threads take leases, name the item that they start, and hand in results. Nothing here
@@ -103,7 +103,7 @@ typedef struct pm_work {
     pm_lease *leases;
     pm_run *runs;
     uint64_t run_clock;
-    pm_wanted *wanted;    /* the first is being fetched */
+    pm_wanted *wanted;    /* fetched side by side, in turns */
     unsigned long chunks; /* received, of any blob: progress for all who wait */
     size_t unrecorded_items, unrecorded_bytes;
     size_t threads;
@@ -198,5 +198,8 @@ unsigned long pm_work_chunks(pm_work *work);
  * PM_E_CANCELLED: revoked or draining. */
 pm_status pm_work_fetch(pm_work *work, pm_lease *lease, const char *folder, const pm_sha256 *hash,
                         uint64_t size_bytes, uint8_t **bytes, size_t *size);
+/* The same into a file that lives in memory as long as *fd is open. */
+pm_status pm_work_fetch_nameless(pm_work *work, pm_lease *lease, const pm_sha256 *hash,
+                                 uint64_t size_bytes, int *fd);
 
 #endif

@@ -1,5 +1,5 @@
-/* Owns the queue of blobs that compute threads wait for; one is fetched at a time, so that the
- * window of unanswered requests holds for the whole worker. */
+/* Owns the blobs that threads wait for; they share the window of unanswered requests, which holds
+ * for the whole worker. */
 #include <stdio.h>
 #include <string.h>
 
@@ -7,17 +7,35 @@
 
 enum { STALL_MS = 10000, STALLS_MAX = 6 };
 
+/* Of two that want the same blob the later waits: a chunk does not say whom it is for. */
+static bool is_turn_of(const pm_work *work, const pm_wanted *wanted) {
+    const pm_sha256 *hash = pm_fetch_hash(wanted->fetch);
+    if (wanted->done) return false;
+    for (const pm_wanted *w = work->wanted; w != wanted; w = w->next)
+        if (!w->done && pm_sha256_equal(pm_fetch_hash(w->fetch), hash)) return false;
+    return true;
+}
+
+/* One chunk of each in turn, so that a photograph does not wait for all of a network's weights. */
 pm_status pm_work_flush_fetch(pm_work *work, pm_send_fn send, void *user) {
-    Pm__Wire__Fetch request;
-    pm_status status = PM_OK;
-    pm_wanted *first = work->wanted;
-    while (first && first->done) first = first->next;
-    while (!status && first && pm_fetch_next(first->fetch, &request)) {
-        Pm__Wire__Message message = pm_wire_fetch(&request);
-        status = send(user, &message, NULL, 0);
-        if (status) pm_fetch_restart(first->fetch);
+    size_t unanswered = 0;
+    bool any = true;
+    for (pm_wanted *w = work->wanted; w; w = w->next)
+        if (!w->done) unanswered += pm_fetch_unanswered(w->fetch);
+    while (any) {
+        any = false;
+        for (pm_wanted *w = work->wanted; w && unanswered < PM_FETCH_WINDOW; w = w->next) {
+            Pm__Wire__Fetch request;
+            if (!is_turn_of(work, w) || !pm_fetch_next(w->fetch, &request)) continue;
+            Pm__Wire__Message message = pm_wire_fetch(&request);
+            pm_status status = send(user, &message, NULL, 0);
+            if (status) pm_fetch_restart(w->fetch);
+            if (status) return status;
+            unanswered++;
+            any = true;
+        }
     }
-    return status;
+    return PM_OK;
 }
 
 static void finish(pm_work *work, pm_wanted *wanted, pm_status status) {
@@ -32,7 +50,8 @@ static pm_wanted *find_wanted(pm_work *work, const Pm__Wire__Chunk *chunk) {
     for (pm_wanted *w = work->wanted; w; w = w->next)
         if (!w->done && chunk->sha256.len == PM_SHA256_BYTES &&
             memcmp(pm_fetch_hash(w->fetch)->bytes, chunk->sha256.data, PM_SHA256_BYTES) == 0)
-            return w;
+            /* An answer to somebody before, who asked twice, is no answer to this one. */
+            return pm_fetch_asked(w->fetch, chunk->offset) ? w : NULL;
     return NULL;
 }
 
@@ -59,20 +78,23 @@ unsigned long pm_work_chunks(pm_work *work) {
     return chunks;
 }
 
+static void look_after(pm_work *work, pm_wanted *w, int64_t now_ms) {
+    if (pm_fetch_unanswered(w->fetch) == 0) w->heard_ms = now_ms; /* it waits for its turn */
+    if (now_ms - w->heard_ms < STALL_MS) return;
+    w->heard_ms = now_ms;
+    if (++w->stalls >= STALLS_MAX) {
+        (void)pm_fail(PM_E_TIMEOUT, "fetch: the broker does not send what was asked for");
+        finish(work, w, PM_E_TIMEOUT);
+    } else {
+        pm_fetch_restart(w->fetch);
+        pm_work_wake_link(work);
+    }
+}
+
 void pm_work_fetch_tick(pm_work *work, int64_t now_ms) {
     pthread_mutex_lock(&work->lock);
-    pm_wanted *first = work->wanted;
-    while (first && first->done) first = first->next;
-    if (first && now_ms - first->heard_ms >= STALL_MS) {
-        first->heard_ms = now_ms;
-        if (++first->stalls >= STALLS_MAX) {
-            (void)pm_fail(PM_E_TIMEOUT, "fetch: the broker does not send what was asked for");
-            finish(work, first, PM_E_TIMEOUT);
-        } else {
-            pm_fetch_restart(first->fetch);
-            pm_work_wake_link(work);
-        }
-    }
+    for (pm_wanted *w = work->wanted; w; w = w->next)
+        if (!w->done) look_after(work, w, now_ms);
     pthread_mutex_unlock(&work->lock);
 }
 
@@ -112,6 +134,17 @@ pm_status pm_work_fetch(pm_work *work, pm_lease *lease, const char *folder, cons
     status = wait_for(work, lease, &wanted);
     if (!status)
         status = folder ? pm_fetch_commit(wanted.fetch) : pm_fetch_bytes(wanted.fetch, bytes, size);
+    pm_fetch_free(&wanted.fetch);
+    return status;
+}
+
+pm_status pm_work_fetch_nameless(pm_work *work, pm_lease *lease, const pm_sha256 *hash,
+                                 uint64_t size_bytes, int *fd) {
+    pm_wanted wanted = {.heard_ms = pm_work_now_us(work) / 1000};
+    pm_status status = pm_fetch_new_nameless(hash, size_bytes, &wanted.fetch);
+    if (status) return status;
+    status = wait_for(work, lease, &wanted);
+    if (!status) status = pm_fetch_file(wanted.fetch, fd);
     pm_fetch_free(&wanted.fetch);
     return status;
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "lib/base/file.h"
@@ -50,9 +51,13 @@ static pm_status open_partial(pm_fetch *fetch, const char *folder) {
     return fetch->fd < 0 ? os_failure(fetch->partial) : PM_OK;
 }
 
-pm_status pm_fetch_new(const char *folder, const pm_sha256 *hash, uint64_t size_bytes,
-                       pm_fetch **out) {
-    uint64_t limit = folder ? PM_BLOB_BYTES_MAX : PM_IMAGE_BYTES_MAX;
+static pm_status open_nameless(pm_fetch *fetch) {
+    fetch->fd = memfd_create("blob", MFD_CLOEXEC);
+    return fetch->fd < 0 ? pm_fail(PM_E_MEMORY, "fetch: no file in memory: %s", strerror(errno))
+                         : PM_OK;
+}
+
+static pm_status begin(const pm_sha256 *hash, uint64_t size_bytes, uint64_t limit, pm_fetch **out) {
     if (size_bytes > limit)
         return pm_fail(PM_E_LIMIT, "fetch: %llu bytes, the limit is %llu",
                        (unsigned long long)size_bytes, (unsigned long long)limit);
@@ -63,7 +68,27 @@ pm_status pm_fetch_new(const char *folder, const pm_sha256 *hash, uint64_t size_
     fetch->hash = *hash;
     fetch->size_bytes = size_bytes;
     pm_sha256_begin(&fetch->stream);
-    pm_status status = PM_OK;
+    *out = fetch;
+    return PM_OK;
+}
+
+pm_status pm_fetch_new_nameless(const pm_sha256 *hash, uint64_t size_bytes, pm_fetch **out) {
+    pm_fetch *fetch = NULL;
+    pm_status status = begin(hash, size_bytes, PM_BLOB_BYTES_MAX, &fetch);
+    if (!status) status = open_nameless(fetch);
+    if (status)
+        pm_fetch_free(&fetch);
+    else
+        *out = fetch;
+    return status;
+}
+
+pm_status pm_fetch_new(const char *folder, const pm_sha256 *hash, uint64_t size_bytes,
+                       pm_fetch **out) {
+    pm_fetch *fetch = NULL;
+    pm_status status =
+        begin(hash, size_bytes, folder ? PM_BLOB_BYTES_MAX : PM_IMAGE_BYTES_MAX, &fetch);
+    if (status) return status;
     if (folder) {
         status = open_partial(fetch, folder);
     } else {
@@ -84,7 +109,7 @@ void pm_fetch_free(pm_fetch **fetch) {
     if (!*fetch) return;
     if ((*fetch)->fd >= 0) {
         close((*fetch)->fd);
-        unlink((*fetch)->partial);
+        if ((*fetch)->partial[0]) unlink((*fetch)->partial);
     }
     free((*fetch)->memory);
     free(*fetch);
@@ -104,6 +129,12 @@ bool pm_fetch_next(pm_fetch *fetch, Pm__Wire__Fetch *request) {
     fetch->asked += request->size_bytes;
     return true;
 }
+
+size_t pm_fetch_unanswered(const pm_fetch *fetch) {
+    return (size_t)((fetch->asked - fetch->received + PM_CHUNK_BYTES - 1) / PM_CHUNK_BYTES);
+}
+
+bool pm_fetch_asked(const pm_fetch *fetch, uint64_t offset) { return offset < fetch->asked; }
 
 void pm_fetch_restart(pm_fetch *fetch) { fetch->asked = fetch->received; }
 
@@ -134,13 +165,14 @@ static pm_status verify(pm_fetch *fetch) {
     pm_sha256 hash = pm_sha256_end(&fetch->stream);
     if (!pm_sha256_equal(&hash, &fetch->hash)) {
         pm_sha256_hex(&fetch->hash, hex);
-        return pm_fail(PM_E_MISMATCH, "fetch: the bytes received are not those of %s", hex);
+        return pm_fail(PM_E_MISMATCH,
+                       "the bytes are not those of %s: changed since the run was submitted", hex);
     }
     return PM_OK;
 }
 
 pm_status pm_fetch_commit(pm_fetch *fetch) {
-    if (fetch->fd < 0 || fetch->received != fetch->size_bytes)
+    if (fetch->fd < 0 || !fetch->partial[0] || fetch->received != fetch->size_bytes)
         return pm_fail(PM_E_INTERNAL, "fetch: not finished, or not into a file");
     if (fsync(fetch->fd) != 0) return os_failure(fetch->partial);
     if (rename(fetch->partial, fetch->path) != 0) return os_failure(fetch->path);
@@ -160,7 +192,9 @@ pm_status pm_fetch_take(pm_fetch *fetch, const Pm__Wire__Chunk *chunk, const pm_
     if (chunk->sha256.len != PM_SHA256_BYTES ||
         memcmp(chunk->sha256.data, fetch->hash.bytes, PM_SHA256_BYTES) != 0)
         return pm_fail(PM_E_PROTOCOL, "fetch: a chunk of another blob");
-    if (chunk->missing) return pm_fail(PM_E_NOT_FOUND, "fetch: %s", chunk->missing);
+    if (chunk->missing)
+        return pm_fail(strncmp(chunk->missing, "changed", 7) == 0 ? PM_E_MISMATCH : PM_E_NOT_FOUND,
+                       "%s", chunk->missing);
     /* Asked for twice after a restart, answered twice: the first answer counted. */
     if (chunk->offset < fetch->received) {
         *done = false;
@@ -189,5 +223,13 @@ pm_status pm_fetch_bytes(pm_fetch *fetch, uint8_t **out, size_t *size) {
     *out = fetch->memory;
     *size = (size_t)fetch->size_bytes;
     fetch->memory = NULL;
+    return PM_OK;
+}
+
+pm_status pm_fetch_file(pm_fetch *fetch, int *out) {
+    if (fetch->fd < 0 || fetch->partial[0] || fetch->received != fetch->size_bytes)
+        return pm_fail(PM_E_INTERNAL, "fetch: not finished, or not into a nameless file");
+    *out = fetch->fd;
+    fetch->fd = -1;
     return PM_OK;
 }

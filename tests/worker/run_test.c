@@ -121,7 +121,8 @@ static void announce(const fixture *f, const char *const *layers, size_t count, 
 
 static void prepare_announced(fixture *f, announced *a) {
     const char *stage = NULL;
-    assert_int_equal(pm_run_prepare(&f->models, NULL, &a->lease, f->folder, &a->ready, &stage),
+    const pm_supply supply = {.cache = NULL};
+    assert_int_equal(pm_run_prepare(&f->models, NULL, &a->lease, &supply, &a->ready, &stage),
                      PM_OK);
     assert_int_equal(a->ready->count, a->info.n_configurations);
 }

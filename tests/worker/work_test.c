@@ -188,6 +188,7 @@ static void photographs_are_read_ahead_in_order(void **state) {
     char folder[] = "/tmp/parchmill-ahead-XXXXXX";
     pm_slots *slots = calloc(1, sizeof *slots);
     pm_ahead *ahead = NULL;
+    const pm_supply supply = {.cache = NULL};
     pm_work work;
     uint8_t *bytes = NULL;
     size_t size = 0;
@@ -199,7 +200,7 @@ static void photographs_are_read_ahead_in_order(void **state) {
     announce(&work, folder);
     give(&work, 1, ITEMS);
     give(&work, 2, ITEMS);
-    assert_int_equal(pm_ahead_new(&work, &ahead), PM_OK);
+    assert_int_equal(pm_ahead_new(&work, &supply, &ahead), PM_OK);
     /* Once the broker, which has them not, is not asked any more. */
     pm_lease *lease = pm_work_take(&work), *next = pm_work_take(&work);
     pm_work_drain(&work);
