@@ -26,7 +26,8 @@ static void submit_weights(scene *s, const char *name, const pm_sha256 *hash, ui
     config.std[0] = config.std[1] = config.std[2] = 1;
     config.target_rule = PM_TARGET_RULE_TOP;
     pm_attribution_defaults(&config.attribution);
-    assert_int_equal(pm_client_submit(s->client, &spec, &set, false, WAIT_MS, &accepted), PM_OK);
+    assert_int_equal(pm_client_submit(s->client, &spec, &set, NULL, false, WAIT_MS, &accepted),
+                     PM_OK);
 }
 
 static void ask_for(worker *w, const pm_sha256 *hash, uint64_t offset, uint32_t size) {
@@ -79,7 +80,7 @@ static void nobody_fetches_without_a_hello(void **state) {
     worker w = {0};
     pm_message message;
     pm_sha256 hash = {{0}};
-    assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, false, &w.link), PM_OK);
+    assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, NULL, &w.link), PM_OK);
     assert_int_equal(pm_link_connect(w.link), PM_OK);
     ask_for(&w, &hash, 0, 1);
     worker_await(&w, PM__WIRE__MESSAGE__BODY_REFUSED, &message);
