@@ -211,7 +211,7 @@ void pm_queries_hear(pm_broker *b, const pm_peer *peer, const pm_message *messag
 size_t pm_queries_fds(const pm_queries *queries, pm_wait_fd *out) {
     size_t count = 0;
     for (size_t i = 0; i < PM_QUERIES_MAX; i++)
-        if (queries->at[i].pid && queries->at[i].credit_bytes > 0)
+        if (queries->at[i].pid && queries->at[i].credit_bytes > 0 && !queries->at[i].waits)
             out[count++] = (pm_wait_fd){.fd = queries->at[i].fd};
     return count;
 }
@@ -244,7 +244,8 @@ static bool is_over(const Pm__Wire__Message *message) {
            (message->body_case == PM__WIRE__MESSAGE__BODY_QUERY_ROWS && message->query_rows->last);
 }
 
-/* Pass the record on; *over: it was the last, or nobody is there to take it. */
+/* Pass the record on; *over: it was the last, or nobody is there to take it. PM_E_TIMEOUT: later.
+ */
 static pm_status pass_on(pm_broker *b, pm_question *q, bool *over) {
     Pm__Wire__Message *message = NULL;
     const pm_bytes bulk = {q->record + q->head.control_bytes, q->head.bulk_bytes};
@@ -252,10 +253,10 @@ static pm_status pass_on(pm_broker *b, pm_question *q, bool *over) {
     if (status) return status;
     pm_status sent = pm_router_send(b->router, &q->peer, message, &bulk, bulk.size ? 1 : 0);
     *over = is_over(message) || sent != PM_OK;
-    if (sent && sent != PM_E_NOT_FOUND)
-        pm_log(PM_LOG_WARN, "query.dropped", "reason=" PM_QUOTED, pm_error_text());
-    q->credit_bytes -= q->head.bulk_bytes;
     pm_wire_free(&message);
+    q->waits = sent == PM_E_BUSY;
+    if (q->waits) return PM_E_TIMEOUT;
+    q->credit_bytes -= q->head.bulk_bytes;
     free(q->record);
     q->record = NULL;
     q->have = 0;

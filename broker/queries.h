@@ -22,6 +22,7 @@ typedef struct pm_question {
     pm_answer_head head; /* of the record that is being read */
     size_t have;         /* bytes of it, the head's too */
     uint8_t *record;     /* [control_bytes + bulk_bytes] */
+    bool waits;          /* it is whole, and too much waits for the client already */
 } pm_question;
 
 typedef struct pm_queries {
