@@ -42,7 +42,7 @@ static pm_status resize(body *b, size_t size, bool garbage) {
         b->capacity = capacity;
     }
     for (size_t i = b->size; i < size; i++)
-        b->bytes[i] = garbage ? (uint8_t)(pm_splitmix64(i / 8) >> (i % 8 * 8)) : 0;
+        b->bytes[i] = (uint8_t)(garbage ? pm_splitmix64(i / 8) >> (i % 8 * 8) : 0);
     b->size = size;
     return PM_OK;
 }
