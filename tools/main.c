@@ -50,6 +50,9 @@ static const pm_command commands[] = {
      "  parchmill workers --broker ipc:///run/parchmill/broker\n"},
     {"drain", PM_CMD_DRAIN, "WORKER|HOST|all", "let workers finish what they have in hand and go",
      pm_cmd_drain, "  parchmill drain node7 --broker ipc:///run/parchmill/broker\n"},
+    {"doctor", PM_CMD_DOCTOR, "", "is everything in order here, at the broker, in the database?",
+     pm_cmd_doctor,
+     "  parchmill doctor --db results.db\n  parchmill doctor --broker tcp://node1:4400\n"},
     {"sql", PM_CMD_SQL, "'SELECT ...'", "ask the database, read-only", pm_cmd_sql,
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"

@@ -35,6 +35,7 @@ enum {
     PM_CMD_FAILURES = 1 << 16,
     PM_CMD_WORKERS = 1 << 17,
     PM_CMD_DRAIN = 1 << 18,
+    PM_CMD_DOCTOR = 1 << 21,
     PM_CMD_KEYGEN = 1 << 20,
 };
 

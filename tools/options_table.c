@@ -28,7 +28,7 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_IMAGES] = {"images", "PATH", NULL,
                        "A photograph, a flat folder, class folders, or a folder with labels.csv "
                        "(path,label,xmin,ymin,xmax,ymax).",
-                       SPEC | STATS, PM_OPTION_ONE, what},
+                       SPEC | STATS | PM_CMD_DOCTOR, PM_OPTION_ONE, what},
     [PM_OPT_CLASSES] = {"classes", "FILE", NULL,
                         "Class names, CSV: index,wnid,name. Class folders that are named by wnid "
                         "need it.",
@@ -153,24 +153,29 @@ static const pm_option table[PM_OPT_COUNT] = {
                                     "output on; how far does the heat map follow (Spearman)?",
                                     PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
-                   HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH | PM_CMD_FAILURES, PM_OPTION_ONE,
-                   where},
+                   HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH | PM_CMD_FAILURES |
+                       PM_CMD_DOCTOR,
+                   PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
-                       PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                       PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
+                           PM_CMD_DOCTOR,
                        PM_OPTION_ONE, where},
     [PM_OPT_KEY] = {"key", "FILE", NULL,
                     "tcp://: your secret key ($PARCHMILL_KEY, else "
                     "~/.config/parchmill/client.key); `parchmill keygen` makes it.",
-                    PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                    PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
+                        PM_CMD_DOCTOR,
                     PM_OPTION_ONE, where},
     [PM_OPT_BROKER_KEY] = {"broker-key", "KEY", NULL,
                            "tcp://: the broker's public key, a .pub file or the key itself "
                            "($PARCHMILL_BROKER_KEY, else ~/.config/parchmill/broker.pub).",
-                           PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                           PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
+                               PM_CMD_DOCTOR,
                            PM_OPTION_ONE, where},
     [PM_OPT_INSECURE] = {"insecure", NULL, NULL,
                          "Allow tcp:// without keys and encryption; this machine only (127.0.0.1).",
-                         PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES,
+                         PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
+                             PM_CMD_DOCTOR,
                          PM_OPTION_FLAG, where},
     [PM_OPT_OUT] = {"out", "FILE", NULL,
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
@@ -236,7 +241,8 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_QUIET] = {"quiet", NULL, NULL, "Show errors only.",
                       PM_CMD_RUN | PM_CMD_ATTRIBUTE | STATS, PM_OPTION_FLAG, show},
     [PM_OPT_JSON] = {"json", NULL, NULL, "One JSON object on stdout instead of text.",
-                     PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK | STATS | FLEET | PM_CMD_FAILURES,
+                     PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK | STATS | FLEET | PM_CMD_FAILURES |
+                         PM_CMD_DOCTOR,
                      PM_OPTION_FLAG, show},
     [PM_OPT_HELP] = {"help", NULL, NULL, "Show this.", ~0u, PM_OPTION_FLAG, show},
 };

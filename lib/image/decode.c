@@ -53,6 +53,8 @@ static int start_without_modules(const char *program) {
     return failed;
 }
 
+const char *pm_image_library_version(void) { return vips_version_string(); }
+
 pm_status pm_image_setup(const char *program) {
     pm_status status = PM_OK;
     pthread_mutex_lock(&setup_lock);

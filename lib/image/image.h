@@ -18,6 +18,8 @@ typedef struct pm_image {
 /* Call once a process, before threads; blocks libvips' untrusted loaders, sets its concurrency
  * to 1 and its caches to none. */
 pm_status pm_image_setup(const char *program);
+/* libvips', "8.14.1". */
+const char *pm_image_library_version(void);
 
 typedef struct pm_image_limits {
     size_t side_max;   /* pixels a side */
