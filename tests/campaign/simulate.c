@@ -66,6 +66,7 @@ int main(int argc, char **argv) {
         if (!wanted.trace && !failed) print_tail(seed);
         printf("seed %llu: %s\nreplay: simulate --seed %llu --trace\n", (unsigned long long)seed,
                outcome.failure, (unsigned long long)seed);
+        fflush(stdout);
         failed++;
     }
     if (!wanted.trace) print_tallies(tallies);
