@@ -57,3 +57,10 @@ pm_status pm_source_ask_typed(pm_source *source, const char *sql, const pm_query
     const pm_client_question question = {.sql = sql};
     return ask(source, &question, sink, cut);
 }
+
+static pm_status ask_source(void *user, const char *sql, const pm_value *parameters, size_t count,
+                            const pm_query_sink *sink) {
+    return pm_source_ask(user, sql, parameters, count, sink, NULL);
+}
+
+pm_asker pm_source_asker(pm_source *source) { return (pm_asker){source, ask_source}; }

@@ -28,6 +28,9 @@ pm_status pm_source_ask(pm_source *source, const char *sql, const pm_value *para
 pm_status pm_source_ask_typed(pm_source *source, const char *sql, const pm_query_sink *sink,
                               bool *cut);
 
+/* pm_source_ask for those who do not know a source; lives as long as it. */
+pm_asker pm_source_asker(pm_source *source);
+
 /* The file or the URL, for texts. */
 const char *pm_source_name(const pm_source *source);
 

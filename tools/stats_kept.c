@@ -7,7 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/store/query.h"
 #include "tools/order.h"
+#include "tools/source.h"
 #include "tools/statistics/import.h"
 #include "tools/statistics/named.h"
 #include "tools/table.h"
@@ -25,24 +27,22 @@ pm_status pm_stats_name(const pm_options *options, const char **out) {
 /* ---- list, export ---- */
 
 pm_status pm_stats_list(const pm_options *options) {
-    pm_query *query = NULL;
+    pm_source *source = NULL;
     pm_table *table = NULL;
     const bool json = pm_options_flag(options, PM_OPT_JSON);
     pm_status status = pm_options_operands(options, "list", 1, 1);
-    if (!status)
-        status =
-            pm_query_open(pm_options_text(options, PM_OPT_DB), &pm_query_default_limits, &query);
+    if (!status) status = pm_source_open(options, &source);
     if (!status) status = pm_table_new(json ? PM_TABLE_JSON : PM_TABLE_TEXT, stdout, &table);
     if (!status) {
         const pm_query_sink sink = pm_table_sink(table);
-        status = pm_query_run(query,
-                              "SELECT name, model, data_set, images, classes, layers, channels,"
-                              " note FROM statistics_named ORDER BY name",
-                              NULL, 0, &sink, NULL);
+        status = pm_source_ask(source,
+                               "SELECT name, model, data_set, images, classes, layers, channels,"
+                               " note FROM statistics_named ORDER BY name",
+                               NULL, 0, &sink, NULL);
     }
     if (!status) status = pm_table_end(table);
     pm_table_free(&table);
-    pm_query_close(&query);
+    pm_source_close(&source);
     return status;
 }
 
@@ -54,8 +54,14 @@ pm_status pm_stats_export(const pm_options *options) {
     const char *dot = strrchr(out, '.');
     if (!dot || strcmp(dot, ".safetensors") != 0)
         return pm_fail(PM_E_USAGE, "--out %.200s: its name must end in .safetensors", out);
-    status = pm_stats_named_export(pm_options_text(options, PM_OPT_DB),
-                                   pm_options_operand(options, 1), out);
+    pm_source *source = NULL;
+    status = pm_source_open(options, &source);
+    if (!status) {
+        const pm_asker from = pm_source_asker(source);
+        status = pm_stats_named_export_from(&from, pm_source_name(source),
+                                            pm_options_operand(options, 1), out);
+    }
+    pm_source_close(&source);
     if (!status && !pm_options_flag(options, PM_OPT_QUIET)) printf("wrote %s\n", out);
     return status;
 }

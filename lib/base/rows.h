@@ -33,4 +33,11 @@ typedef struct pm_query_sink {
     pm_status (*row)(void *user, size_t count, const pm_value *values);
 } pm_query_sink;
 
+/* Something that can be asked in SQL, with its errors. */
+typedef struct pm_asker {
+    void *user;
+    pm_status (*ask)(void *user, const char *sql, const pm_value *parameters, size_t count,
+                     const pm_query_sink *sink);
+} pm_asker;
+
 #endif

@@ -146,6 +146,40 @@ static void broker_and_file_give_the_same_rows(void **state) {
     }
 }
 
+/* What the command writes, and its exit code behind it. */
+static void say(const scene *s, const char *words, const char *where, char out[8192]) {
+    char command[2048];
+    snprintf(command, sizeof command, "%s/parchmill %s %s 2>&1; echo =$?",
+             getenv("PARCHMILL_BIN_DIR"), words, where);
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    out[fread(out, 1, 8191, pipe)] = 0;
+    assert_int_equal(pclose(pipe), 0);
+    (void)s;
+}
+
+static void commands_say_the_same_of_a_broker_and_of_its_file(void **state) {
+    scene *s = *state;
+    static const char *const commands[] = {
+        "sql 'SELECT * FROM run_progress'",
+        "sql --format csv 'SELECT *, 0.1, 1e300, NULL FROM result_wide'",
+        "sql --format json 'SELECT * FROM result'",
+        "sql 'SELECT * FROM nothing'",
+        "sql 'DELETE FROM run'",
+        "stats list",
+        "stats list --json",
+    };
+    char broker[128], file[128], there[8192], here[8192];
+    snprintf(broker, sizeof broker, "--broker %s", s->url);
+    snprintf(file, sizeof file, "--db %s", s->db);
+    do_run(s, "commands");
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        say(s, commands[i], broker, there);
+        say(s, commands[i], file, here);
+        assert_string_equal(there, here);
+    }
+}
+
 static void broker_and_file_refuse_alike(void **state) {
     scene *s = *state;
     static const char *const bad[] = {
@@ -441,6 +475,7 @@ int main(void) {
 #define SCENE(test) cmocka_unit_test_setup_teardown(test, scene_set_up, scene_tear_down)
     const struct CMUnitTest tests[] = {
         SCENE(broker_and_file_give_the_same_rows),
+        SCENE(commands_say_the_same_of_a_broker_and_of_its_file),
         SCENE(broker_and_file_refuse_alike),
         SCENE(work_goes_on_while_an_endless_question_runs_and_is_ended),
         SCENE(memory_that_a_question_takes_has_an_end),

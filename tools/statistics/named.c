@@ -49,11 +49,11 @@ static pm_status take_name(void *user, size_t count, const pm_value *values) {
     return PM_OK;
 }
 
-static pm_status not_found(pm_query *query, const char *db, const char *name, finding *f) {
+static pm_status not_found(const pm_asker *from, const char *db, const char *name, finding *f) {
     const pm_query_sink sink = {.user = f, .row = take_name};
     pm_status status =
-        pm_query_run(query, "SELECT name FROM statistics WHERE name IS NOT NULL ORDER BY name",
-                     NULL, 0, &sink, NULL);
+        from->ask(from->user, "SELECT name FROM statistics WHERE name IS NOT NULL ORDER BY name",
+                  NULL, 0, &sink);
     if (status) return status;
     if (!f->names[0])
         return pm_fail(PM_E_NOT_FOUND,
@@ -64,29 +64,35 @@ static pm_status not_found(pm_query *query, const char *db, const char *name, fi
                    name, f->names);
 }
 
-static pm_status find(pm_query *query, const char *db, const char *name, finding *out) {
+static pm_status find(const pm_asker *from, const char *db, const char *name, finding *out) {
     finding f = {0};
     const pm_query_sink sink = {.user = &f, .row = take_named};
     const pm_value value = {.kind = PM_VALUE_TEXT, .text = name, .size = strlen(name)};
     snprintf(f.named.name, sizeof f.named.name, "%s", name);
-    pm_status status = pm_query_run(
-        query,
+    pm_status status = from->ask(
+        from->user,
         "SELECT s.statistics_id, s.sha256, model.arch, ifnull(s.images, 0), model.weights_sha256,"
         " data_set.sha256, c.sha256 FROM statistics AS s JOIN model USING (model_id)"
         " LEFT JOIN data_set ON data_set.data_set_id = s.data_set_id"
         " LEFT JOIN configuration AS c ON c.configuration_id = s.configuration_id"
         " WHERE s.name = ?1",
-        &value, 1, &sink, NULL);
-    if (!status && !f.found) status = not_found(query, db, name, &f);
+        &value, 1, &sink);
+    if (!status && !f.found) status = not_found(from, db, name, &f);
     if (!status) *out = f;
     return status;
+}
+
+static pm_status ask_file(void *user, const char *sql, const pm_value *parameters, size_t count,
+                          const pm_query_sink *sink) {
+    return pm_query_run(user, sql, parameters, count, sink, NULL);
 }
 
 pm_status pm_stats_named_find(const char *db, const char *name, pm_stats_named *out) {
     pm_query *query = NULL;
     finding f;
     pm_status status = pm_query_open(db, &no_limits, &query);
-    if (!status) status = find(query, db, name, &f);
+    const pm_asker from = {query, ask_file};
+    if (!status) status = find(&from, db, name, &f);
     pm_query_close(&query);
     if (!status) *out = f.named;
     return status;
@@ -133,28 +139,28 @@ static pm_status take_parts(void *user, size_t count, const pm_value *v) {
     return PM_OK;
 }
 
-static pm_status read_shape(pm_query *query, const pm_value *id, writing *w) {
+static pm_status read_shape(const pm_asker *from, const pm_value *id, writing *w) {
     pm_query_sink sink = {.user = w, .row = take_layer};
-    pm_status status = pm_query_run(query,
-                                    "SELECT conv, name, channels FROM layer_statistics"
-                                    " JOIN layer USING (layer_id) WHERE statistics_id = ?1"
-                                    " ORDER BY conv",
-                                    id, 1, &sink, NULL);
+    pm_status status = from->ask(from->user,
+                                 "SELECT conv, name, channels FROM layer_statistics"
+                                 " JOIN layer USING (layer_id) WHERE statistics_id = ?1"
+                                 " ORDER BY conv",
+                                 id, 1, &sink);
     sink.row = take_class;
     if (!status)
-        status = pm_query_run(query,
-                              "SELECT class FROM class_statistics JOIN layer USING (layer_id)"
-                              " WHERE statistics_id = ?1 AND conv = 0 ORDER BY class",
-                              id, 1, &sink, NULL);
+        status = from->ask(from->user,
+                           "SELECT class FROM class_statistics JOIN layer USING (layer_id)"
+                           " WHERE statistics_id = ?1 AND conv = 0 ORDER BY class",
+                           id, 1, &sink);
     sink.row = take_parts;
     if (!status)
-        status = pm_query_run(
-            query,
-            "SELECT EXISTS (SELECT 1 FROM channel_statistics WHERE statistics_id = ?1"
-            " AND mean IS NOT NULL), EXISTS (SELECT 1 FROM class_statistics"
-            " WHERE statistics_id = ?1 AND welch_p IS NOT NULL), EXISTS (SELECT 1"
-            " FROM class_statistics WHERE statistics_id = ?1 AND student_p IS NOT NULL)",
-            id, 1, &sink, NULL);
+        status =
+            from->ask(from->user,
+                      "SELECT EXISTS (SELECT 1 FROM channel_statistics WHERE statistics_id = ?1"
+                      " AND mean IS NOT NULL), EXISTS (SELECT 1 FROM class_statistics"
+                      " WHERE statistics_id = ?1 AND welch_p IS NOT NULL), EXISTS (SELECT 1"
+                      " FROM class_statistics WHERE statistics_id = ?1 AND student_p IS NOT NULL)",
+                      id, 1, &sink);
     return status || w->shape.conv_count ? status : bad_rows();
 }
 
@@ -223,38 +229,38 @@ static pm_status make_room(writing *w) {
     return w->welch && w->student ? PM_OK : pm_fail(PM_E_MEMORY, "no memory for the statistics");
 }
 
-static pm_status write_rows(pm_query *query, const pm_value *id, writing *w) {
+static pm_status write_rows(const pm_asker *from, const pm_value *id, writing *w) {
     pm_query_sink sink = {.user = w, .row = take_channel};
-    pm_status status = pm_query_run(query,
-                                    "SELECT conv, channel, mean, std, shapiro_p"
-                                    " FROM channel_statistics JOIN layer USING (layer_id)"
-                                    " WHERE statistics_id = ?1 ORDER BY conv, channel",
-                                    id, 1, &sink, NULL);
+    pm_status status = from->ask(from->user,
+                                 "SELECT conv, channel, mean, std, shapiro_p"
+                                 " FROM channel_statistics JOIN layer USING (layer_id)"
+                                 " WHERE statistics_id = ?1 ORDER BY conv, channel",
+                                 id, 1, &sink);
     if (!status && w->channel != w->shape.channels) status = bad_rows();
     if (status || !w->shape.class_count) return status;
     w->conv = 0;
     sink.row = take_tests;
-    status = pm_query_run(query,
-                          "SELECT conv, class, welch_p, student_p FROM class_statistics"
-                          " JOIN layer USING (layer_id) WHERE statistics_id = ?1"
-                          " ORDER BY conv, class",
-                          id, 1, &sink, NULL);
+    status = from->ask(from->user,
+                       "SELECT conv, class, welch_p, student_p FROM class_statistics"
+                       " JOIN layer USING (layer_id) WHERE statistics_id = ?1"
+                       " ORDER BY conv, class",
+                       id, 1, &sink);
     return status || w->conv == w->shape.conv_count ? status : bad_rows();
 }
 
 /* `path` NULL: into the folder, by hash. */
-static pm_status write_file(pm_query *query, const finding *f, const char *folder,
+static pm_status write_file(const pm_asker *from, const finding *f, const char *folder,
                             const char *path) {
     writing w = {0};
     const pm_value id = {.kind = PM_VALUE_INTEGER, .integer = f->id};
     pm_sha256 hash;
     uint64_t size;
-    pm_status status = read_shape(query, &id, &w);
+    pm_status status = read_shape(from, &id, &w);
     snprintf(w.shape.arch, sizeof w.shape.arch, "%s", f->named.arch);
     w.shape.images = f->images;
     if (!status) status = make_room(&w);
     if (!status) status = pm_stats_file_new(&w.shape, folder, &w.file);
-    if (!status) status = write_rows(query, &id, &w);
+    if (!status) status = write_rows(from, &id, &w);
     if (!status) status = pm_stats_file_seal(w.file, &hash, &size);
     /* What a configuration was made with must be what comes back. */
     if (!status && !pm_sha256_equal(&hash, &f->named.sha256))
@@ -294,7 +300,8 @@ pm_status pm_stats_named_file(const char *db, const char *name, const char *arch
     char hex[PM_SHA256_HEX_BYTES], *folder = pm_stats_folder(db);
     pm_status status =
         folder ? pm_query_open(db, &no_limits, &query) : pm_fail(PM_E_MEMORY, "no memory");
-    if (!status) status = find(query, db, name, &f);
+    const pm_asker from = {query, ask_file};
+    if (!status) status = find(&from, db, name, &f);
     if (!status) status = check_model(&f.named, arch, weights);
     if (!status) {
         pm_sha256_hex(&f.named.sha256, hex);
@@ -302,22 +309,29 @@ pm_status pm_stats_named_file(const char *db, const char *name, const char *arch
             PM_STATS_PATH_BYTES)
             status = pm_fail(PM_E_LIMIT, "%.200s: the path is too long", db);
     }
-    if (!status && !is_there(path, &f.named.sha256)) status = write_file(query, &f, folder, NULL);
+    if (!status && !is_there(path, &f.named.sha256)) status = write_file(&from, &f, folder, NULL);
     pm_query_close(&query);
+    free(folder);
+    return status;
+}
+
+pm_status pm_stats_named_export_from(const pm_asker *from, const char *where, const char *name,
+                                     const char *path) {
+    finding f;
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
+    pm_status status = folder ? PM_OK : pm_fail(PM_E_MEMORY, "no memory");
+    if (!status) status = find(from, where, name, &f);
+    if (!status) status = write_file(from, &f, folder, path);
     free(folder);
     return status;
 }
 
 pm_status pm_stats_named_export(const char *db, const char *name, const char *path) {
     pm_query *query = NULL;
-    finding f;
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path) + 1) : strdup(".");
-    pm_status status =
-        folder ? pm_query_open(db, &no_limits, &query) : pm_fail(PM_E_MEMORY, "no memory");
-    if (!status) status = find(query, db, name, &f);
-    if (!status) status = write_file(query, &f, folder, path);
+    pm_status status = pm_query_open(db, &no_limits, &query);
+    const pm_asker from = {query, ask_file};
+    if (!status) status = pm_stats_named_export_from(&from, db, name, path);
     pm_query_close(&query);
-    free(folder);
     return status;
 }

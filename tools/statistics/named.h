@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "lib/base/hash.h"
+#include "lib/base/rows.h"
 #include "lib/base/status.h"
 
 enum { PM_STATS_PATH_BYTES = 4096 };
@@ -27,5 +28,8 @@ pm_status pm_stats_named_file(const char *db, const char *name, const char *arch
 
 /* The same bytes as a file of the caller's choice. */
 pm_status pm_stats_named_export(const char *db, const char *name, const char *path);
+/* The same from wherever rows come; `where` names it in texts. */
+pm_status pm_stats_named_export_from(const pm_asker *from, const char *where, const char *name,
+                                     const char *path);
 
 #endif
