@@ -300,7 +300,8 @@ void sim_broker_take(sim *w) {
     }
     if (w->life != life) return;
     finished->count -= count;
-    memmove(finished->ops, finished->ops + count, finished->count * sizeof *finished->ops);
+    if (finished->count)
+        memmove(finished->ops, finished->ops + count, finished->count * sizeof *finished->ops);
 }
 
 void sim_broker_hear_client(sim *w, const sim_event *event) {
