@@ -22,7 +22,8 @@ enum {
     IMAGES = 40,
     LINE_BYTES = 2048,
     SILENCE_MS = 5000, /* broker/broker.h: who says nothing for so long is gone */
-    DRAIN_MS = 10000
+    DRAIN_MS = 10000,
+    LEASE_MS = 30000 /* so that silence comes first */
 };
 
 static pm_fixture fixture;
@@ -59,15 +60,15 @@ static void start_worker(site *s) {
 }
 
 /* A broker and a run of about 0.1 s an image. */
-static void open_site(site *s, const char *name) {
+static void open_site(site *s, const char *name, int lease_ms) {
     char line[LINE_BYTES], file[64];
     pm_program program;
     *s = (site){.worker_count = 0};
     snprintf(file, sizeof file, "%s.db", name);
     pm_fixture_path(&fixture, file, s->db);
     snprintf(s->url, sizeof s->url, "ipc://%s/%s.s", fixture.folder, name);
-    snprintf(line, sizeof line, "--db %s --listen %s --lease-ms 2000 --task-items 2", s->db,
-             s->url);
+    snprintf(line, sizeof line, "--db %s --listen %s --lease-ms %d --task-items 2", s->db, s->url,
+             lease_ms);
     pm_program_start_named(&s->broker, "parchmill-broker", line);
     snprintf(line, sizeof line,
              "submit --broker %s --model cifar_resnet20 --weights %s --images %s"
@@ -118,7 +119,7 @@ static void a_hung_worker_is_replaced_and_the_image_retried_alone(void **state) 
     assert_int_equal(pm_file_write(flag, "", 0), PM_OK);
     setenv("PARCHMILL_FAULT", "hang:p0005.png", 1);
     setenv("PARCHMILL_FAULT_WHILE", flag, 1);
-    open_site(&s, "hang");
+    open_site(&s, "hang", 2000);
     start_worker(&s);
     pid_t first = child_of(&s.workers[0]);
     wait_for(s.db, "SELECT count(*) FROM task WHERE alone = 1 AND next_item = 5 AND crashes = 1",
@@ -142,7 +143,7 @@ static void sigterm_drains(void **state) {
     site s;
     pm_program program;
     char line[LINE_BYTES];
-    open_site(&s, "drain");
+    open_site(&s, "drain", LEASE_MS);
     start_worker(&s);
     wait_for(s.db, "SELECT count(*) FROM result", 3);
     const int64_t begin_ms = pm_clock_ms();
@@ -170,8 +171,8 @@ static void sigterm_drains(void **state) {
 static void who_is_stopped_goes_on_and_nobody_is_blamed(void **state) {
     (void)state;
     site worker, broker;
-    open_site(&worker, "stop-worker");
-    open_site(&broker, "stop-broker");
+    open_site(&worker, "stop-worker", LEASE_MS);
+    open_site(&broker, "stop-broker", LEASE_MS);
     start_worker(&worker);
     start_worker(&broker);
     wait_for(worker.db, "SELECT count(*) FROM result", 2);
