@@ -14,6 +14,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
+#include "lib/net/allow.h"
 
 enum {
     TICK_MS = 100,
@@ -81,7 +82,8 @@ static void refuse_role(pm_broker *b, const pm_peer *peer, Pm__Wire__Message__Bo
     if (peer->role == PM_ROLE_NONE)
         snprintf(text, sizeof text, "the broker's list does not have this key as one for %s", port);
     else
-        snprintf(text, sizeof text, "role %s may not ask for that", pm_role_name(peer->role));
+        snprintf(text, sizeof text, "role %s may not ask for that%s", pm_role_name(peer->role),
+                 pm_role_may(PM_ROLE_ADMIN, verb) ? "; a key with role admin may" : "");
     pm_broker_refuse(b, peer, "role", text, 0);
 }
 
@@ -189,18 +191,22 @@ static pm_status start_scheduler(pm_broker *b) {
     return pm_scheduler_new(&options, &b->scheduler);
 }
 
-static pm_status check_urls(const pm_broker_options *options) {
+/* What can be seen to be wrong before anything is made. */
+static pm_status check_options(const pm_broker_options *options) {
     pm_endpoint endpoint;
     pm_status status = PM_OK;
     for (size_t i = 0; !status && i < options->url_count; i++)
         status =
             pm_endpoint_resolve(options->urls[i], PM_PORT_WORKER, &options->credentials, &endpoint);
+    pm_allow *allow = NULL;
+    if (!status && options->allow) status = pm_allow_read(options->allow, &allow, NULL);
+    pm_allow_free(&allow);
     return status;
 }
 
 /* The database first: a second broker fails before it touches the first one's sockets. */
 static pm_status start(pm_broker *b) {
-    pm_status status = check_urls(&b->options);
+    pm_status status = check_options(&b->options);
     if (!status) status = pm_map_init(&b->seats);
     if (!status) status = pm_runs_init(&b->runs);
     if (!status) status = pm_store_open(b->options.db, &b->store);

@@ -18,7 +18,7 @@ static bool is_service_credential(const char *path, const struct stat *info) {
            !(info->st_mode & (S_IRWXO | S_IWGRP | S_IXGRP));
 }
 
-static pm_status check(const char *path, pm_guarded how, const struct stat *info) {
+pm_status pm_guarded_check(const char *path, pm_guarded how, const struct stat *info) {
     mode_t mode = info->st_mode;
     if (!S_ISREG(mode)) return pm_fail(PM_E_FORMAT, "%s: not a regular file", path);
     if (how == PM_GUARDED_OPEN) return PM_OK;
@@ -71,7 +71,7 @@ pm_status pm_guarded_read(const char *path, pm_guarded how, size_t limit_bytes, 
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
-    pm_status status = fstat(fd, &found) == 0 ? check(path, how, &found)
+    pm_status status = fstat(fd, &found) == 0 ? pm_guarded_check(path, how, &found)
                                               : pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
     if (!status) status = read_text(fd, path, limit_bytes, out);
     close(fd);

@@ -16,4 +16,7 @@ typedef enum pm_guarded { PM_GUARDED_SECRET, PM_GUARDED_LIST, PM_GUARDED_OPEN } 
 pm_status pm_guarded_read(const char *path, pm_guarded how, size_t limit_bytes, char **out,
                           struct stat *info);
 
+/* The check alone, of what pm_guarded_read found. */
+pm_status pm_guarded_check(const char *path, pm_guarded how, const struct stat *info);
+
 #endif

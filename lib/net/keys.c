@@ -181,11 +181,17 @@ static pm_status parse(const char *path, char *text, parsed *out) {
     return status;
 }
 
-static pm_status read_file(const char *path, pm_guarded how, parsed *out) {
+/* Who may touch a file is asked once it is known what it is: a .pub that everybody may read is no
+ * secret given away. */
+static pm_status read_file(const char *path, parsed *out) {
     char *text = NULL;
-    pm_status status = pm_guarded_read(path, how, KEY_FILE_BYTES_MAX, &text, NULL);
+    struct stat info;
+    pm_status status = pm_guarded_read(path, PM_GUARDED_OPEN, KEY_FILE_BYTES_MAX, &text, &info);
     if (status) return status;
     status = parse(path, text, out);
+    if (!status)
+        status =
+            pm_guarded_check(path, out->is_secret ? PM_GUARDED_SECRET : PM_GUARDED_LIST, &info);
     explicit_bzero(text, KEY_FILE_BYTES_MAX);
     free(text);
     return status;
@@ -194,7 +200,7 @@ static pm_status read_file(const char *path, pm_guarded how, parsed *out) {
 pm_status pm_keys_read_secret(const char *path, pm_credentials *out) {
     parsed found = {.is_secret = false};
     char derived[PM_KEY_BYTES] = "";
-    pm_status status = read_file(path, PM_GUARDED_SECRET, &found);
+    pm_status status = read_file(path, &found);
     if (!status && !found.is_secret)
         status = pm_fail(PM_E_FORMAT, "%s: has the public half only; give the .key file", path);
     if (!status && zmq_curve_public(derived, found.secret_key) != 0)
@@ -217,7 +223,7 @@ pm_status pm_keys_read_public(const char *where, char out[PM_KEY_BYTES]) {
         memcpy(out, where, PM_KEY_BYTES);
         return PM_OK;
     }
-    pm_status status = read_file(where, PM_GUARDED_LIST, &found);
+    pm_status status = read_file(where, &found);
     if (!status && found.is_secret)
         status = pm_fail(PM_E_USAGE,
                          "%s: is a secret key, which belongs to the broker alone; give its .pub "

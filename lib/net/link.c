@@ -123,7 +123,7 @@ bool pm_link_lost(pm_link *link) {
 static pm_status mechanism_mismatch(const pm_link *link) {
     return link->endpoint.keyed
                ? pm_fail(PM_E_PROTOCOL,
-                         "%s: the broker there has no key, and this program shows one; say "
+                         "%s: this program shows a key, and the broker there has none; say "
                          "--insecure if that is meant",
                          link->endpoint.address)
                : pm_fail(PM_E_PROTOCOL, "%s: the broker there asks for a key; leave --insecure out",
@@ -147,10 +147,12 @@ pm_status pm_link_handshake(pm_link *link) {
         return pm_fail(PM_E_PROTOCOL, "%s: what listens there is no broker", address);
     return link->endpoint.keyed
                ? pm_fail(PM_E_MISMATCH,
-                         "%s: the broker there hangs up when it sees our message; is --broker-key "
-                         "its key?",
+                         "%s: what listens there hangs up: --broker-key is not its key, or it has "
+                         "none",
                          address)
-               : pm_fail(PM_E_MISMATCH, "%s: what listens there hangs up; is it a broker?",
+               : pm_fail(PM_E_MISMATCH,
+                         "%s: what listens there hangs up: it is no broker, or one that asks for a "
+                         "key",
                          address);
 }
 

@@ -33,10 +33,10 @@ void pm_link_disconnect(pm_link *link);
 bool pm_link_lost(pm_link *link);
 
 /* Whether the connection failed when the two sides met, since pm_link_connect, with one line on it:
- * PM_E_DENIED: the broker does not know our key; PM_E_MISMATCH: it hung up, as one with another key
- * than we expect does (or one that just ended); PM_E_PROTOCOL: one side has keys and the other has
- * none, or no broker is there. PM_OK: nothing like that; where nothing ever arrives, nobody
- * listens. */
+ * PM_E_DENIED: the broker does not know our key; PM_E_PROTOCOL: one side has keys and the other has
+ * none, or no broker is there; PM_E_MISMATCH: it hung up, as one with another key than we expect
+ * does, or one that just ended, or in the case before, where it was quicker. PM_OK: nothing like
+ * that; where nothing ever arrives, nobody listens. */
 pm_status pm_link_handshake(pm_link *link);
 
 /* As pm_router_wait. A lost connection ends the wait too. */

@@ -303,6 +303,31 @@ static void the_photograph_that_ig_starts_from_is_announced_and_served(void **st
     worker_leave(&w);
 }
 
+/* Or a client and a worker together could read any file of the broker's of which they know the
+ * size.
+ */
+static void only_the_bytes_of_the_hash_are_served(void **state) {
+    scene *s = *state;
+    worker w = {0};
+    char path[128];
+    pm_message chunk;
+    pm_sha256 hash = pm_sha256_of("0.png", 5); /* as submit() has it */
+    submit(s, 1, "a secret's path");
+    worker_join(s, &w, NULL);
+    snprintf(path, sizeof path, "%s/0.png", s->folder);
+    assert_int_equal(pm_file_write(path, "s3cr!", 5), PM_OK);
+    fetch(&w, &hash, 0, 5, &chunk);
+    assert_non_null(chunk.body->chunk->missing);
+    assert_int_equal(chunk.frame_count, 0);
+    pm_message_fini(&chunk);
+    assert_int_equal(pm_file_write(path, "0.png", 5), PM_OK);
+    fetch(&w, &hash, 0, 5, &chunk);
+    assert_null(chunk.body->chunk->missing);
+    assert_memory_equal(chunk.frames[0].bytes, "0.png", 5);
+    pm_message_fini(&chunk);
+    worker_leave(&w);
+}
+
 static void await_refusal(worker *w, const char *reason) {
     pm_message message;
     worker_await(w, PM__WIRE__MESSAGE__BODY_REFUSED, &message);
@@ -413,6 +438,7 @@ int main(void) {
         SCENE(cancel_revokes_and_submit_goes_on),
         SCENE(only_registered_files_are_served),
         SCENE(the_photograph_that_ig_starts_from_is_announced_and_served),
+        SCENE(only_the_bytes_of_the_hash_are_served),
         SCENE(abuse_leaves_the_broker_alive),
         SCENE(result_that_does_not_fit_is_not_recorded),
         SCENE(second_broker_exits_at_once_with_one_line),

@@ -29,8 +29,11 @@ void spawn_broker(scene *s) {
     if (s->broker == 0) {
         int log = open(s->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
         if (log >= 0) dup2(log, STDERR_FILENO);
-        execl(program, program, "--db", s->db, "--listen", s->url, "--lifeline", lifeline,
-              "--task-items", "4", "--log-level", "debug", (char *)NULL);
+        const char *argv[20] = {program, "--db",        s->db,    "--listen",
+                                s->url,  "--lifeline",  lifeline, "--task-items",
+                                "4",     "--log-level", "debug"};
+        for (size_t i = 0; i < 6 && s->more[i]; i++) argv[11 + i] = s->more[i];
+        execv(program, (char *const *)argv);
         _exit(127);
     }
     close(ends[0]);
@@ -40,7 +43,7 @@ void spawn_broker(scene *s) {
 void start_broker(scene *s) {
     pm_client *client = NULL;
     spawn_broker(s);
-    assert_int_equal(pm_client_open(s->url, NULL, WAIT_MS, &client), PM_OK);
+    assert_int_equal(pm_client_open(s->url, s->key, WAIT_MS, &client), PM_OK);
     if (s->client)
         pm_client_free(&client);
     else
@@ -204,15 +207,9 @@ void worker_await(worker *w, Pm__Wire__Message__BodyCase kind, pm_message *out) 
     }
 }
 
-void worker_join(scene *s, worker *w, const worker *crashed) {
+void worker_greet(worker *w, const worker *crashed, const worker *held) {
     Pm__Wire__Hello hello = PM__WIRE__HELLO__INIT;
-    pm_message message;
-    if (!w->link) {
-        *w = (worker){.link = NULL};
-        pm_random_bytes(w->instance, sizeof w->instance);
-        assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, NULL, &w->link), PM_OK);
-        assert_int_equal(pm_link_connect(w->link), PM_OK);
-    }
+    Pm__Wire__HeldLease lease = PM__WIRE__HELD_LEASE__INIT, *leases[] = {&lease};
     hello.protocol = PM_PROTOCOL_VERSION;
     hello.engine_version = (char *)PM_ENGINE_VERSION;
     hello.role = (char *)"worker";
@@ -223,8 +220,26 @@ void worker_join(scene *s, worker *w, const worker *crashed) {
         hello.crashed_instance = (ProtobufCBinaryData){16, (uint8_t *)crashed->instance};
         hello.crash_reason = (char *)"SIGSEGV";
     }
+    if (held) {
+        lease.task = held->task;
+        lease.token = (ProtobufCBinaryData){16, (uint8_t *)held->token};
+        lease.next = held->first;
+        hello.n_leases = 1;
+        hello.leases = leases;
+    }
     Pm__Wire__Message m = pm_wire_hello(&hello);
     worker_send(w, &m);
+}
+
+void worker_join(scene *s, worker *w, const worker *crashed) {
+    pm_message message;
+    if (!w->link) {
+        *w = (worker){.key = w->key};
+        pm_random_bytes(w->instance, sizeof w->instance);
+        assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, w->key, &w->link), PM_OK);
+        assert_int_equal(pm_link_connect(w->link), PM_OK);
+    }
+    worker_greet(w, crashed, NULL);
     worker_await(w, PM__WIRE__MESSAGE__BODY_WELCOME, &message);
     assert_int_equal(message.body->welcome->protocol, PM_PROTOCOL_VERSION);
     pm_message_fini(&message);

@@ -19,10 +19,12 @@ typedef struct scene {
     pid_t broker;
     int lifeline; /* our end */
     pm_client *client;
-    size_t first_image;     /* of what is submitted */
-    const char *evaluation; /* of what is submitted, canonical; NULL: none */
-    pm_run_terms terms;     /* likewise */
-    const char *baseline;   /* a photograph's bytes, kept in the folder as "baseline"; NULL: none */
+    size_t first_image;        /* of what is submitted */
+    const char *more[6];       /* arguments of the broker beside the usual, NULL behind the last */
+    const pm_credentials *key; /* the client's; NULL: none */
+    const char *evaluation;    /* of what is submitted, canonical; NULL: none */
+    pm_run_terms terms;        /* likewise */
+    const char *baseline; /* a photograph's bytes, kept in the folder as "baseline"; NULL: none */
 } scene;
 
 int scene_set_up(void **state);
@@ -54,6 +56,7 @@ bool log_has(const scene *s, const char *text);
 
 typedef struct worker {
     pm_link *link;
+    const pm_credentials *key; /* NULL: none */
     uint8_t instance[16];
     uint64_t task, run, first, items;
     uint8_t token[16];
@@ -63,6 +66,9 @@ typedef struct worker {
     uint64_t baseline_size;
 } worker;
 
+/* Send a hello with this instance, and nothing awaited; `crashed` as below, `held` (NULL: none) a
+ * worker whose task and token are offered. */
+void worker_greet(worker *w, const worker *crashed, const worker *held);
 /* Connect and say hello; `crashed` NULL, or the worker that died in front of this one. */
 void worker_join(scene *s, worker *w, const worker *crashed);
 void worker_leave(worker *w);
