@@ -31,6 +31,7 @@ const pm_decoder_limits pm_decoder_default_limits = {
     .memory_bytes = (size_t)1536 << 20, .cpu_s = 30, .wall_ms = 120000};
 
 enum {
+    STARTS_MAX = 4,
     SLICE_MS = 250,   /* between two beats */
     START_MS = 60000, /* for the first word */
     DEATHS_MAX = 2,   /* of the photograph's own making, then it is an error */
@@ -220,9 +221,18 @@ static pm_status hear_ready(pm_decoder *d) {
     return PM_OK;
 }
 
-pm_status pm_decoder_ready(pm_decoder *d) {
+static pm_status start(pm_decoder *d) {
     pm_status status = d->pid ? PM_OK : spawn(d);
     return status ? status : hear_ready(d);
+}
+
+/* One that is killed from outside before it is ready is no reason to give up. */
+pm_status pm_decoder_ready(pm_decoder *d) {
+    const int64_t until_ms = pm_clock_ms() + START_MS;
+    pm_status status = start(d);
+    for (int i = 1; status == PM_E_IO && i < STARTS_MAX && pm_clock_ms() < until_ms; i++)
+        status = start(d);
+    return status;
 }
 
 /* Ready, after a pause where the last ones failed. */
@@ -232,7 +242,7 @@ static pm_status stand_by(pm_decoder *d) {
         int64_t ms = d->failures < 9 ? (int64_t)BACK_OFF_MS << (d->failures - 1) : BACK_OFF_MAX_MS;
         wait_ms(d, ms < BACK_OFF_MAX_MS ? ms : BACK_OFF_MAX_MS);
     }
-    return pm_decoder_ready(d);
+    return start(d);
 }
 
 /* ---- photographs ---- */

@@ -99,7 +99,7 @@ typedef struct rule {
     struct scmp_arg_cmp args[3];
 } rule;
 
-#define ONLY(i, value) SCMP_CMP64(i, SCMP_CMP_EQ, (uint64_t)(value))
+#define ONLY(i, value) SCMP_CMP64(i, SCMP_CMP_EQ, (uint64_t)(value), 0)
 #define WITHOUT(i, bits) SCMP_CMP64(i, SCMP_CMP_MASKED_EQ, (uint64_t)(bits), 0)
 #define WITH(i, bits) SCMP_CMP64(i, SCMP_CMP_MASKED_EQ, (uint64_t)(bits), (uint64_t)(bits))
 

@@ -106,6 +106,19 @@ static void a_killed_decoder_is_replaced_and_the_photograph_is_not_to_blame(void
     }
 }
 
+static void one_that_is_killed_as_it_starts_is_replaced(void **state) {
+    pm_decoder *decoder = *state;
+    for (int i = 0; i < 4; i++) {
+        pm_decoder_free(&decoder);
+        *state = NULL;
+        assert_int_equal(pm_decoder_new(NULL, &decoder), PM_OK);
+        *state = decoder;
+        kill(pm_decoder_pid(decoder), SIGKILL);
+        assert_int_equal(pm_decoder_ready(decoder), PM_OK);
+        expect_as_here(decoder, kinds[0]);
+    }
+}
+
 /* Terminals and service managers send these to a whole group; the worker decides what they mean. */
 static void signals_to_all_do_not_end_a_decoder(void **state) {
     pm_decoder *decoder = *state;
@@ -193,6 +206,8 @@ int main(int argc, char **argv) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(
             a_killed_decoder_is_replaced_and_the_photograph_is_not_to_blame, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_that_is_killed_as_it_starts_is_replaced, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(signals_to_all_do_not_end_a_decoder, set_up, tear_down),
 #ifdef PARCHMILL_FAULTS
         cmocka_unit_test_setup_teardown(what_is_forbidden_costs_the_photograph_that_does_it, set_up,
