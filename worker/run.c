@@ -48,7 +48,9 @@ void pm_loaded_release(pm_loaded **loaded) {
 static bool is_file_of(const char *path, const pm_sha256 *hash, uint64_t size_bytes) {
     struct stat info;
     pm_sha256 found;
-    if (stat(path, &info) != 0 || (uint64_t)info.st_size != size_bytes) return false;
+    /* A pipe or a device of size 0 would be read for ever. */
+    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size != size_bytes)
+        return false;
     return pm_sha256_file(path, &found) == PM_OK && pm_sha256_equal(&found, hash);
 }
 

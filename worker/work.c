@@ -200,6 +200,7 @@ pm_status pm_work_add_run(pm_work *work, pm_message *message) {
     const Pm__Wire__RunInfo *info = message->body->run_info;
     pm_status status = check_blob(info->weights);
     if (!status) status = check_blob(info->statistics);
+    if (!status) status = check_blob(info->baseline);
     if (status) return status;
     pthread_mutex_lock(&work->lock);
     pm_run *run = find_run(work, info->run);
