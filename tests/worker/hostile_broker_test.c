@@ -230,8 +230,10 @@ static void paths_lead_nowhere_else(void **state) {
     expect_failure(f, "empty");
     send_lies(f, &(lies){.root = f->folder, .item = "fifo"});
     expect_failure(f, "not here");
-    /* A run whose hash is malformed is no run: its task is stale, the worker goes on. */
+    /* A run whose hash is malformed is no run, its task is of no run: the worker says Hello anew.
+     */
     send_lies(f, &(lies){.item = f->names[0], .baseline_bytes = 5});
+    welcome_worker(f);
     send_run(f);
     send_task(f, 1000, 0, 1);
     pm_message message;
