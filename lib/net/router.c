@@ -12,8 +12,8 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
-#include "lib/net/accept.h"
 #include "lib/net/guard.h"
+#include "lib/net/intake.h"
 #include "lib/net/socket.h"
 
 enum { ENDPOINTS_MAX = 8, CLOSE_MS = 1000, BACKLOG = 1024 /* a fleet that comes at once */ };
@@ -23,7 +23,7 @@ enum { PLAIN, KEYED, WAYS };
 
 struct pm_router {
     zsock_t *sockets[WAYS * PM_PORT_COUNT]; /* [way * PM_PORT_COUNT + port]; NULL: not in use */
-    size_t refused;                         /* connections, as far as logged */
+    size_t refused, broken;                 /* connections, as far as logged */
     pm_log_budget log;
     pm_outbox *outbox; /* of all of them */
     pm_guard *guard;   /* NULL: no list */
@@ -174,12 +174,21 @@ const char *pm_router_name(const pm_router *router, uint64_t identity) {
 }
 
 static void log_refused(pm_router *router) {
-    size_t refused = pm_accept_refused();
+    size_t refused = pm_intake_refused();
     if (refused == router->refused) return;
     pm_log_seldom(&router->log, PM_LOG_WARN, "connections.full",
                   "refused=%zu reason=\"no descriptors are left; raise the limit (ulimit -n)\"",
                   refused - router->refused);
     router->refused = refused;
+}
+
+static void log_broken(pm_router *router) {
+    size_t broken = pm_intake_broken();
+    if (broken == router->broken) return;
+    pm_log_seldom(&router->log, PM_LOG_WARN, "connections.broken",
+                  "count=%zu reason=\"over %d bytes without the end of a message\"",
+                  broken - router->broken, PM_INTAKE_MAX);
+    router->broken = broken;
 }
 
 pm_status pm_router_wait(pm_router *router, pm_wait_fd *fds, size_t count, int timeout_ms,
@@ -189,6 +198,7 @@ pm_status pm_router_wait(pm_router *router, pm_wait_fd *fds, size_t count, int t
     zsock_t *sockets[ALL] = {NULL};
     memcpy(sockets, router->sockets, sizeof router->sockets);
     log_refused(router);
+    log_broken(router);
     if (router->guard) sockets[GUARD] = pm_guard_socket(router->guard);
     pm_status status = pm_socket_wait(sockets, ALL, ready, fds, count, timeout_ms);
     if (status) return status;

@@ -2,6 +2,7 @@
 #include "lib/net/socket.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "lib/net/guard.h"
+#include "lib/net/intake.h"
 
 enum {
     QUEUE_DEPTH = 1000, /* messages, each direction and peer */
@@ -128,6 +130,14 @@ pm_status pm_socket_send(zsock_t *socket, pm_outbox *outbox, const pm_peer *peer
     return status;
 }
 
+/* What ZeroMQ keeps for its ZMQ_SRCFD: the descriptor that a frame came by. */
+static void note_read(zframe_t *frame) {
+    const char *text = zframe_meta(frame, "__fd");
+    size_t fd;
+    if (text && pm_parse_size("descriptor", text, &fd) == PM_OK && fd < INT_MAX)
+        pm_intake_read((int)fd);
+}
+
 /* Frames of one message, taken whole even where they break a limit, so that the next message
  * starts at its start. */
 static pm_status receive_frames(zsock_t *socket, zmsg_t *into, bool *over) {
@@ -141,6 +151,7 @@ static pm_status receive_frames(zsock_t *socket, zmsg_t *into, bool *over) {
                        : pm_fail(PM_E_IO, "message: %s", zmq_strerror(errno));
         }
         bool more = zframe_more(frame);
+        if (!more) note_read(frame);
         total += zframe_size(frame);
         *over = *over || total > PM_MESSAGE_BYTES_MAX || zmsg_size(into) > PM_FRAMES_MAX;
         if (*over)

@@ -117,6 +117,19 @@ static void await_resident(const scene *s, long mib) {
     }
 }
 
+/* Whoever left without a Goodbye, or with one that got lost, is found out by silence. */
+static void await_no_workers(scene *s) {
+    int64_t until_ms = pm_clock_ms() + 2 * WAIT_MS;
+    for (bool any = true; any;) {
+        pm_message answer;
+        assert_int_equal(pm_client_status(s->client, 0, WAIT_MS, &answer), PM_OK);
+        any = answer.body->status->n_workers > 0;
+        pm_message_fini(&answer);
+        assert_true(pm_clock_ms() < until_ms);
+        if (any) poll(NULL, 0, 50);
+    }
+}
+
 /* The run gets done by a worker that behaves. */
 static void work_goes_on(scene *s, uint64_t run, size_t items) {
     worker w = {0};
@@ -233,6 +246,7 @@ static void every_message_in_every_state_leaves_others_alone(void **state) {
     send_seeds(s, PM_PORT_WORKER, false, 30);
     send_seeds(s, PM_PORT_WORKER, true, 30);
     assert_true(ask_status_ms(s) < WAIT_MS);
+    await_no_workers(s); /* some of them hold leases */
     work_goes_on(s, accepted.run, 4);
     assert_true(resident_mib(s) < 200);
 }
@@ -246,6 +260,35 @@ static void frames_without_end_are_refused(void **state) {
     assert_true(raw_refused(fd, "limit", WAIT_MS));
     close(fd);
     assert_true(resident_mib(s) < 200);
+}
+
+/* ZeroMQ shows a message when its last frame is there, and this one never comes. */
+static void message_without_end_is_broken_off(void **state) {
+    scene *s = *state;
+    uint8_t *zeros = calloc(MIB, 1);
+    pm_accepted accepted = submit(s, 2, "beside it");
+    assert_non_null(zeros);
+    int fd = come(s, PM_PORT_WORKER);
+    say_hello(fd, PM_PORT_WORKER, "host");
+    long sent_mib = 0;
+    while (sent_mib < 2048 && raw_frame(fd, RAW_MORE, zeros, MIB)) sent_mib++;
+    assert_true(sent_mib < 400);
+    await_log(s, "connections.broken");
+    free(zeros);
+    close(fd);
+    assert_true(proc_kib(s, "VmHWM") / 1024 < 500);
+    await_resident(s, 200);
+    /* One that ends its messages may bring as much as it likes. */
+    fd = come(s, PM_PORT_WORKER);
+    say_hello(fd, PM_PORT_WORKER, "host");
+    uint8_t *large = calloc(8, MIB);
+    assert_non_null(large);
+    for (int i = 0; i < 80; i++) assert_true(raw_frame(fd, 0, large, 8 * MIB));
+    free(large);
+    assert_true(raw_refused(fd, "format", WAIT_MS));
+    close(fd);
+    await_no_workers(s);
+    work_goes_on(s, accepted.run, 2);
 }
 
 /* As large as a submission may be, and nothing in it. */
@@ -399,6 +442,7 @@ int main(int argc, char **argv) {
         SCENE(limits_hold_for_every_connection),
         SCENE(every_message_in_every_state_leaves_others_alone),
         SCENE(frames_without_end_are_refused),
+        SCENE(message_without_end_is_broken_off),
         SCENE(large_submission_of_nothing_is_refused_and_forgotten),
         SCENE(client_that_never_reads_costs_nothing),
         SCENE(worker_that_never_reads_is_lost_and_costs_little),
