@@ -94,6 +94,8 @@ typedef struct pm_broker {
 /* loop.c: into the scheduler and the store. A failure there is fatal: kept in b->fatal. */
 void pm_broker_feed(pm_broker *b, const pm_event *event);
 void pm_broker_put(pm_broker *b, pm_op *op);
+/* For what can be asked for again. False: no room, the op stays the caller's. */
+bool pm_broker_put_if_room(pm_broker *b, pm_op **op);
 void pm_broker_die(pm_broker *b, pm_status status);
 
 /* carry.c: actions, and what goes out */

@@ -145,7 +145,16 @@ static void ask_store(pm_broker *b, const pm_peer *peer, uint32_t number, pm_op 
         pm_op_free(&op);
         return;
     }
-    pm_broker_put(b, op);
+    /* What waited here would hold up everybody's results. */
+    if (op->kind != PM_OP_SUBMIT) {
+        pm_broker_put(b, op);
+    } else if (!pm_broker_put_if_room(b, &op)) {
+        pm_broker_refuse(b, peer, "busy", "other submissions are being taken in; try again",
+                         number);
+        free(op->cookie);
+        op->cookie = NULL;
+        pm_op_free(&op);
+    }
 }
 
 static bool refuse_full(pm_broker *b, const pm_peer *peer, uint32_t number) {

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "broker/broker.h"
+#include "broker/reasons.h"
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 
@@ -16,13 +17,8 @@ static void answer(pm_broker *b, pm_op *op, const Pm__Wire__Message *message) {
 
 static void answer_refused(pm_broker *b, const pm_op *op) {
     const pm_request *request = op->cookie;
-    const char *reason = op->status == PM_E_NOT_FOUND  ? "not-found"
-                         : op->status == PM_E_FULL     ? "full"
-                         : op->status == PM_E_USAGE    ? "usage"
-                         : op->status == PM_E_MISMATCH ? "mismatch"
-                         : op->status == PM_E_LIMIT    ? "limit"
-                                                       : "internal";
-    if (request) pm_broker_refuse(b, &request->peer, reason, op->text, request->number);
+    if (request)
+        pm_broker_refuse(b, &request->peer, pm_reason_of(op->status), op->text, request->number);
 }
 
 /* Tasks of a live run into the table and the scheduler. */
@@ -267,6 +263,12 @@ static void retried(pm_broker *b, pm_op *op) {
 
 static void finished(pm_broker *b, const pm_op *op) {
     pm_run *run = pm_runs_find(&b->runs, op->run.run_id);
+    /* The scheduler has let go of the run: only recovery would try again. */
+    if (op->status && op->status != PM_E_STALE) {
+        pm_broker_die(b, pm_fail(op->status, "run %" PRIu64 " cannot be ended: %s", op->run.run_id,
+                                 op->text));
+        return;
+    }
     /* New tasks may have come meanwhile; then the run is done another time. */
     if (!run || op->status || pm_scheduler_has_run(b->scheduler, run->id)) return;
     run->state = PM_RUN_DONE;

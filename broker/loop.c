@@ -67,6 +67,10 @@ void pm_broker_put(pm_broker *b, pm_op *op) {
     b->deferred_end = &later->next;
 }
 
+bool pm_broker_put_if_room(pm_broker *b, pm_op **op) {
+    return !b->deferred && pm_writer_put(b->writer, op) == PM_OK;
+}
+
 static void refuse_role(pm_broker *b, const pm_peer *peer, Pm__Wire__Message__BodyCase verb) {
     char text[160];
     size_t unsaid;
@@ -160,6 +164,7 @@ static pm_status serve(pm_broker *b, int signal_fd) {
         pm_broker_send_pieces(b);
         pm_queries_serve(b);
         /* After the words that were waiting: a pause of ours must not look like their silence. */
+        if (!room(b)) next_tick_ms = pm_clock_ms() + 2 * PM_HEARTBEAT_MS;
         if (pm_clock_ms() >= next_tick_ms) {
             pm_broker_drop_deaf(b);
             pm_broker_feed(b, &tick);

@@ -79,8 +79,11 @@ static int move_up(int fd) {
 
 static pm_status start(const char *db, pm_question *q, int question_fd) {
     int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0)
-        return pm_fail(PM_E_BUSY, "query: no pipe: %s", strerror(errno));
+    if (pipe2(ends, O_CLOEXEC) != 0) {
+        int error = errno;
+        close(question_fd);
+        return pm_fail(PM_E_BUSY, "query: no pipe: %s", strerror(error));
+    }
     ends[1] = move_up(ends[1]);
     question_fd = move_up(question_fd);
     fcntl(ends[0], F_SETFL, O_NONBLOCK);

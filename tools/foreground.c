@@ -43,10 +43,10 @@ static pm_status submit(pm_foreground *f) {
         pm_status status = pm_client_submit(f->place.client, f->spec, f->data_set, &terms, true,
                                             timeout_ms, &accepted);
         if (!status) break;
-        if (status != PM_E_TIMEOUT && status != PM_E_FULL) return status;
+        if (status != PM_E_TIMEOUT && status != PM_E_FULL && status != PM_E_BUSY) return status;
         if (status == PM_E_FULL) pause_line(f);
         if (status == PM_E_TIMEOUT && timeout_ms < CALL_MOST_MS) timeout_ms *= 2;
-        status = pm_place_rest(&f->place, status == PM_E_FULL ? FULL_REST_MS : 0);
+        status = pm_place_rest(&f->place, status == PM_E_TIMEOUT ? 0 : FULL_REST_MS);
         if (status) return status;
     }
     f->summary.run = accepted.run;

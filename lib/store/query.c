@@ -48,8 +48,12 @@ static int authorize(void *user, int action, const char *first, const char *seco
     case SQLITE_SELECT:
     case SQLITE_READ:
     case SQLITE_RECURSIVE: return SQLITE_OK;
+    /* Both run code that the question names: a library, and an address in a blob. */
     case SQLITE_FUNCTION:
-        return second && sqlite3_stricmp(second, "load_extension") == 0 ? SQLITE_DENY : SQLITE_OK;
+        return second && (sqlite3_stricmp(second, "load_extension") == 0 ||
+                          sqlite3_stricmp(second, "fts3_tokenizer") == 0)
+                   ? SQLITE_DENY
+                   : SQLITE_OK;
     /* What parsing a virtual table's own declaration asks for (pragma_table_info); the schema stays
      * read-only by three other means: writable_schema is off, DEFENSIVE, mode=ro. */
     case SQLITE_UPDATE:
@@ -103,6 +107,7 @@ static void set_limits(pm_query *query) {
     sqlite3_busy_timeout(db, BUSY_MS);
     sqlite3_db_config(db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+    sqlite3_db_config(db, SQLITE_DBCONFIG_ENABLE_FTS3_TOKENIZER, 0, NULL);
     sqlite3_limit(db, SQLITE_LIMIT_ATTACHED, 0);
     sqlite3_limit(db, SQLITE_LIMIT_WORKER_THREADS, 0);
     size_t length = query->limits.length_bytes;

@@ -136,6 +136,11 @@ static pm_status find_data_set(pm_store *store, const pm_data_set *set, int64_t 
     return status;
 }
 
+static pm_status last_item(pm_store *store, int64_t data_set_id, int64_t *item, bool *any) {
+    return pm_db_get(store, "SELECT max(item) FROM data_set_item WHERE data_set_id = ?1",
+                     PM_BINDS(pm_int(data_set_id)), item, any);
+}
+
 /* A data set is known by the hash of all its items, so one that a kill cut short is gone on with.
  */
 static pm_status put_data_set(pm_store *store, pm_op_submit *op, int64_t *id) {
@@ -144,10 +149,12 @@ static pm_status put_data_set(pm_store *store, pm_op_submit *op, int64_t *id) {
     bool any = false;
     pm_status status = PM_OK;
     *id = op->data_set_id;
-    if (!*id) status = find_data_set(store, set, id);
-    if (!status)
-        status = pm_db_get(store, "SELECT max(item) FROM data_set_item WHERE data_set_id = ?1",
-                           PM_BINDS(pm_int(*id)), &last, &any);
+    if (*id) status = last_item(store, *id, &last, &any);
+    if (status) return status;
+    if (!any) { /* not there yet, or not any more */
+        status = find_data_set(store, set, id);
+        if (!status) status = last_item(store, *id, &last, &any);
+    }
     if (status) return status;
     const size_t first = any ? (size_t)last + 1 : 0;
     size_t end = set->count;
@@ -259,6 +266,22 @@ static pm_status put_configurations(pm_store *store, const pm_op_submit *op, int
 }
 
 /* ---- run ---- */
+
+/* Before anything of it is written. */
+static pm_status check_differ(const pm_run_spec *spec) {
+    pm_sha256 *hashes = calloc(spec->config_count, sizeof *hashes);
+    pm_status status = hashes ? PM_OK : pm_fail(PM_E_MEMORY, "no memory for configurations");
+    for (size_t i = 0; i < spec->config_count && !status; i++) {
+        char *text = NULL;
+        status = pm_config_format(&spec->configs[i], &text, &hashes[i]);
+        free(text);
+        for (size_t k = 0; k < i && !status; k++)
+            if (pm_sha256_equal(&hashes[k], &hashes[i]))
+                status = pm_fail(PM_E_USAGE, "configurations %zu and %zu are the same", k, i);
+    }
+    free(hashes);
+    return status;
+}
 
 static pm_status check(const pm_op_submit *op) {
     const pm_run_spec *spec = op->spec;
@@ -418,6 +441,7 @@ pm_status pm_apply_submit(pm_store *store, pm_op_submit *op) {
     uint64_t results_open = 0;
     pm_sha256_hex(&op->request_id, request);
     pm_status status = check(op);
+    if (!status && !op->data_set_id) status = check_differ(op->spec);
     if (!status) status = find_run(store, op, request);
     if (!status) status = op->existed ? check_same(store, op) : insert_run(store, op, request);
     if (status || op->unfinished) return status;

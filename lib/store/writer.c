@@ -165,7 +165,7 @@ static void hand_back_group(pm_writer *w) {
 
 /* Disk full or file locked: new work goes back, the rest of the group stays. False: told to stop,
  * so this was the last try. */
-static bool pause_a_while(pm_writer *w, pm_status status) {
+static bool pause_a_while(pm_writer *w) {
     pthread_mutex_lock(&w->lock);
     if (w->state != PM_WRITER_PAUSED) {
         w->state = PM_WRITER_PAUSED;
@@ -175,7 +175,7 @@ static bool pause_a_while(pm_writer *w, pm_status status) {
     size_t kept = 0;
     for (size_t i = 0; i < w->group_count; i++) {
         if (is_new_work(w->group[i]))
-            refuse(w, w->group[i], status);
+            refuse(w, w->group[i], PM_E_FULL);
         else
             w->group[kept++] = w->group[i];
     }
@@ -183,7 +183,7 @@ static bool pause_a_while(pm_writer *w, pm_status status) {
     for (size_t i = w->pending.count; i > 0; i--) {
         pm_op *op = pop(w, &w->pending);
         if (is_new_work(op))
-            refuse(w, op, status);
+            refuse(w, op, PM_E_FULL);
         else
             push(w, &w->pending, op);
     }
@@ -218,7 +218,7 @@ static void *write_groups(void *user) {
         while ((status = pm_store_apply(w->store, w->group, w->group_count)) == PM_E_FULL ||
                status == PM_E_BUSY) {
             if (last_try) break;
-            last_try = !pause_a_while(w, status);
+            last_try = !pause_a_while(w);
             /* Room in the -wal file may come from moving pages into the database. */
             pm_db_checkpoint(w->store, true);
         }

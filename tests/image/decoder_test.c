@@ -1,5 +1,6 @@
 /* lib/image: a decoder in a process of its own gives the same pixels as one that is not, and
  * whatever a photograph does to it costs that photograph and nothing else. */
+#include <dirent.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -119,6 +120,35 @@ static void one_that_is_killed_as_it_starts_is_replaced(void **state) {
     }
 }
 
+/* Also those that libvips started before: they share its memory. */
+static void every_thread_of_a_decoder_is_shut_in(void **state) {
+    pm_decoder *decoder = *state;
+    char path[64], line[256];
+    size_t threads = 0;
+    assert_int_equal(pm_decoder_ready(decoder), PM_OK);
+    snprintf(path, sizeof path, "/proc/%d/task", (int)pm_decoder_pid(decoder));
+    DIR *tasks = opendir(path);
+    assert_non_null(tasks);
+    for (struct dirent *task; (task = readdir(tasks));) {
+        char status[400];
+        if (task->d_name[0] == '.') continue;
+        snprintf(status, sizeof status, "%s/%s/status", path, task->d_name);
+        FILE *file = fopen(status, "r");
+        if (!file) continue; /* it has just ended */
+        int filter = -1, privileges = -1;
+        while (fgets(line, sizeof line, file)) {
+            sscanf(line, "Seccomp: %d", &filter);
+            sscanf(line, "NoNewPrivs: %d", &privileges);
+        }
+        fclose(file);
+        threads++;
+        assert_int_equal(filter, 2);
+        assert_int_equal(privileges, 1);
+    }
+    closedir(tasks);
+    assert_true(threads >= 1);
+}
+
 /* Terminals and service managers send these to a whole group; the worker decides what they mean. */
 static void signals_to_all_do_not_end_a_decoder(void **state) {
     pm_decoder *decoder = *state;
@@ -208,6 +238,7 @@ int main(int argc, char **argv) {
             a_killed_decoder_is_replaced_and_the_photograph_is_not_to_blame, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_that_is_killed_as_it_starts_is_replaced, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(every_thread_of_a_decoder_is_shut_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(signals_to_all_do_not_end_a_decoder, set_up, tear_down),
 #ifdef PARCHMILL_FAULTS
         cmocka_unit_test_setup_teardown(what_is_forbidden_costs_the_photograph_that_does_it, set_up,

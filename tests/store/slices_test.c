@@ -117,6 +117,35 @@ static void one_that_is_refused_at_last_leaves_nothing(void **state) {
     assert_int_equal(ask(s, "SELECT count(*) FROM data_set_item"), 0);
 }
 
+static void configurations_that_are_the_same_are_refused_first(void **state) {
+    const scratch *s = *state;
+    pm_store *store = open_store(s);
+    pm_op *op = sliced_op();
+    op->submit.spec->configs[1] = op->submit.spec->configs[0];
+    apply(store, op, PM_E_USAGE);
+    assert_non_null(strstr(op->text, "are the same"));
+    pm_op_free(&op);
+    close_store(&store);
+    assert_int_equal(ask(s, "SELECT count(*) FROM data_set"), 0);
+}
+
+static void a_data_set_that_a_refused_one_took_along_is_put_in_anew(void **state) {
+    const scratch *s = *state;
+    pm_store *store = open_store(s);
+    pm_op *refused = sliced_op(), *good = sliced_op();
+    apply(store, refused, PM_OK);
+    apply(store, good, PM_OK);
+    assert_int_equal(good->submit.data_set_id, refused->submit.data_set_id);
+    refused->submit.engine_version[0] = 0;
+    apply(store, refused, PM_E_USAGE);
+    assert_int_equal(ask(s, "SELECT count(*) FROM data_set_item"), 0);
+    assert_int_equal(finish(store, good), SLICES);
+    pm_op_free(&refused);
+    pm_op_free(&good);
+    close_store(&store);
+    assert_as_in_one_go(s);
+}
+
 /* ---- by the writer ---- */
 
 static pm_op *next(pm_writer *writer) {
@@ -191,6 +220,10 @@ int main(void) {
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(one_that_is_refused_at_last_leaves_nothing, scratch_set_up,
                                         scratch_tear_down),
+        cmocka_unit_test_setup_teardown(configurations_that_are_the_same_are_refused_first,
+                                        scratch_set_up, scratch_tear_down),
+        cmocka_unit_test_setup_teardown(a_data_set_that_a_refused_one_took_along_is_put_in_anew,
+                                        scratch_set_up, scratch_tear_down),
         cmocka_unit_test_setup_teardown(others_pass_a_submission_in_slices, scratch_set_up,
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_all_slices, scratch_set_up,
