@@ -67,7 +67,9 @@ void kill_broker(scene *s) {
 int scene_set_up(void **state) {
     scene *s = calloc(1, sizeof *s);
     if (!s) return -1;
-    snprintf(s->folder, sizeof s->folder, "/tmp/pm_broker_XXXXXX");
+    const char *parent = getenv("TMPDIR");
+    if (!parent || strlen(parent) > 32) parent = "/tmp";
+    snprintf(s->folder, sizeof s->folder, "%s/pm_broker_XXXXXX", parent);
     if (!mkdtemp(s->folder)) return -1;
     snprintf(s->db, sizeof s->db, "%s/a.db", s->folder);
     snprintf(s->url, sizeof s->url, "ipc://%s/s", s->folder);

@@ -1,6 +1,6 @@
 /* The broker on a disk that fills: it refuses new work, answers questions, keeps results that are
- * under way, and goes on when there is room. The disk is a small tmpfs over /tmp in a mount
- * namespace of this test's own. */
+ * under way, and goes on when there is room. The disk is a small tmpfs in a mount namespace of this
+ * test's own. */
 #include "tests/broker/fixture.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 #include "lib/base/clock.h"
 
 enum { ITEMS = 16 };
-static const char ballast[] = "/tmp/ballast";
+static char disk[] = "/tmp/pm_small_XXXXXX", ballast[64];
 
 static void fill(void) {
     static const char block[4096];
@@ -104,7 +104,9 @@ static void full_disk_pauses_the_broker_and_loses_nothing(void **state) {
 static int small_disk(void) {
     if (unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) return -1;
     if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) return -1;
-    return mount("tmpfs", "/tmp", "tmpfs", 0, "size=6m");
+    if (!mkdtemp(disk) || mount("tmpfs", disk, "tmpfs", 0, "size=6m") != 0) return -1;
+    snprintf(ballast, sizeof ballast, "%s/ballast", disk);
+    return setenv("TMPDIR", disk, 1);
 }
 
 int main(void) {
@@ -116,5 +118,8 @@ int main(void) {
         printf("skipped: no mount namespace here (%s)\n", strerror(errno));
         return 77;
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    umount2(disk, MNT_DETACH);
+    rmdir(disk);
+    return failed;
 }
