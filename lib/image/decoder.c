@@ -28,7 +28,7 @@
 #include "lib/image/sandbox.h"
 
 const pm_decoder_limits pm_decoder_default_limits = {
-    .memory_bytes = (size_t)1536 << 20, .cpu_s = 30, .wall_ms = 120000};
+    .memory_bytes = (size_t)2560 << 20, .cpu_s = 30, .wall_ms = 120000};
 
 enum {
     STARTS_MAX = 4,

@@ -125,6 +125,7 @@ static int allow_plain(scmp_filter_ctx filter) {
                                 SCMP_SYS(rseq),
                                 SCMP_SYS(getrandom),
                                 SCMP_SYS(restart_syscall),
+                                SCMP_SYS(getrusage),
                                 SCMP_SYS(sysinfo),
                                 SCMP_SYS(sched_getaffinity)};
     int error = 0;

@@ -124,6 +124,36 @@ static void a_giant_is_refused_by_its_header(void **state) {
     assert_int_equal(try_decode("giant.png", file, size), PM_E_LIMIT);
 }
 
+static void put(uint8_t *at, const char *bytes, size_t count) { memcpy(at, bytes, count); }
+
+/* Real files whose headers claim more pixels than are let in; nothing is decoded of them. */
+static void a_giant_of_any_kind_is_refused_by_its_header(void **state) {
+    (void)state;
+    file_bytes jpeg = read_vector("yuv420.jpg"), lossy = read_vector("lossy.webp"),
+               lossless = read_vector("lossless.webp"), animated = read_vector("two_frames.webp");
+    /* SOF0, ITU T.81 B.2.2: marker, length, precision, height and width of 16 bits each. */
+    uint8_t *sof = memmem(jpeg.data, jpeg.size, "\xff\xc0\0\x11\x08", 5);
+    assert_non_null(sof);
+    put(sof + 5, "\xff\xdc\xff\xdc", 4);
+    assert_int_equal(try_decode("jpeg", jpeg.data, jpeg.size), PM_E_LIMIT);
+    assert_non_null(strstr(pm_error_text(), "65500 x 65500"));
+    /* Two of 14 bits behind the start code (RFC 6386, 9.1), and in VP8L's first bits (RFC 9649). */
+    put(lossy.data + 26, "\xff\x3f\xff\x3f", 4);
+    assert_int_equal(try_decode("lossy", lossy.data, lossy.size), PM_E_LIMIT);
+    assert_non_null(strstr(pm_error_text(), "16383 x 16383"));
+    put(lossless.data + 21, "\xfe\xbf\xff\x0f", 4);
+    assert_int_equal(try_decode("lossless", lossless.data, lossless.size), PM_E_LIMIT);
+    assert_non_null(strstr(pm_error_text(), "16383 x 16383"));
+    /* The canvas of VP8X, 24 bits each, less one. */
+    put(animated.data + 24, "\xfe\x3f\x00\xfe\x3f\x00", 6);
+    assert_int_equal(try_decode("animated", animated.data, animated.size), PM_E_LIMIT);
+    assert_non_null(strstr(pm_error_text(), "16383 x 16383"));
+    free(jpeg.data);
+    free(lossy.data);
+    free(lossless.data);
+    free(animated.data);
+}
+
 static void limits_can_be_set(void **state) {
     (void)state;
     pm_image image = {0};
@@ -195,6 +225,7 @@ int main(void) {
         cmocka_unit_test(text_noise_and_nothing_are_not_images),
         cmocka_unit_test(other_formats_are_refused_by_name),
         cmocka_unit_test(a_giant_is_refused_by_its_header),
+        cmocka_unit_test(a_giant_of_any_kind_is_refused_by_its_header),
         cmocka_unit_test(limits_can_be_set),
         cmocka_unit_test(threads_get_the_errors_of_their_own_image),
     };

@@ -1,6 +1,8 @@
 /* lib/image: a decoder in a process of its own gives the same pixels as one that is not, and
  * whatever a photograph does to it costs that photograph and nothing else. */
 #include <dirent.h>
+#include <errno.h>
+#include <seccomp.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -9,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -160,8 +164,6 @@ static void signals_to_all_do_not_end_a_decoder(void **state) {
     assert_int_equal(pm_decoder_pid(decoder), pid);
 }
 
-static void beat(void *user) { ++*(int *)user; }
-
 #ifdef PARCHMILL_FAULTS
 static pm_status do_deed(pm_decoder *decoder, const char *deed) {
     pm_image image = {0};
@@ -177,6 +179,48 @@ static pm_status do_deed(pm_decoder *decoder, const char *deed) {
     free(file.data);
     return status;
 }
+#endif
+
+/* As in a container that lets nobody make namespaces: the call is forbidden to this process and all
+ * that it starts. */
+static pm_status forbid_namespaces(void) {
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+    int error = filter ? 0 : -1;
+    if (!error) error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(unshare), 0);
+    if (!error) error = seccomp_load(filter);
+    seccomp_release(filter);
+    return error ? PM_E_IO : PM_OK;
+}
+
+static int decode_without_namespaces(void) {
+    pm_decoder *decoder = NULL;
+    pm_image image = {0};
+    file_bytes file = read_vector("rgb.png");
+    if (forbid_namespaces() || pm_decoder_new(NULL, &decoder)) return 1;
+    if (pm_decoder_decode(decoder, "rgb.png", file.data, file.size, NULL, &image)) return 2;
+    if (image.width != 61) return 3;
+#ifdef PARCHMILL_FAULTS
+    if (do_deed(decoder, "open") != PM_E_DENIED || do_deed(decoder, "socket") != PM_E_DENIED)
+        return 4;
+#endif
+    pm_decoder_free(&decoder);
+    free(file.data);
+    return 0;
+}
+
+static void it_is_shut_in_where_namespaces_are_forbidden(void **state) {
+    (void)state;
+    int how = -1;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) _exit(decode_without_namespaces());
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFEXITED(how));
+    assert_int_equal(WEXITSTATUS(how), 0);
+}
+
+#ifdef PARCHMILL_FAULTS
+static void beat(void *user) { ++*(int *)user; }
 
 static void what_is_forbidden_costs_the_photograph_that_does_it(void **state) {
     static const char *const deeds[] = {"open", "socket", "exec",      "fork",
@@ -240,6 +284,7 @@ int main(int argc, char **argv) {
                                         tear_down),
         cmocka_unit_test_setup_teardown(every_thread_of_a_decoder_is_shut_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(signals_to_all_do_not_end_a_decoder, set_up, tear_down),
+        cmocka_unit_test(it_is_shut_in_where_namespaces_are_forbidden),
 #ifdef PARCHMILL_FAULTS
         cmocka_unit_test_setup_teardown(what_is_forbidden_costs_the_photograph_that_does_it, set_up,
                                         tear_down),
