@@ -232,6 +232,8 @@ static void pump_until_in_hand(fixture *f, uint64_t ordinal) {
 
 /* ---- set up ---- */
 
+static const pm_supply no_cache = {.cache = NULL};
+
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof *f);
     assert_non_null(f);
@@ -254,7 +256,7 @@ static int set_up(void **state) {
                                            &(Pm__Wire__Task){.n_configurations = 1,
                                                              .configurations = &(uint32_t){0}}),
                      4);
-    assert_int_equal(pm_compute_start(&f->work, &f->models, "/nonexistent", 0, &f->compute), PM_OK);
+    assert_int_equal(pm_compute_start(&f->work, &f->models, &no_cache, 0, &f->compute), PM_OK);
     assert_int_equal(pm_compute_ready(f->compute), PM_OK);
     *state = f;
     return 0;
