@@ -81,6 +81,7 @@ typedef struct pm_lease {
 /* A blob that a compute thread waits for. */
 typedef struct pm_wanted {
     struct pm_wanted *next;
+    struct pm_lease *lease; /* that it is for */
     pm_fetch *fetch;
     bool done;
     pm_status status;
@@ -151,7 +152,8 @@ pm_status pm_work_flush(pm_work *work, pm_send_fn send, void *user);
 
 /* A chunk of what is being fetched; anything else is ignored. The message stays the caller's. */
 void pm_work_chunk(pm_work *work, const pm_message *message);
-/* Ask again for chunks that do not come; after some rounds the fetch fails. Call now and then. */
+/* Ask again for chunks that do not come. After some rounds the fetch is given up: PM_E_CANCELLED,
+ * as no image is to blame, and its task goes back. Call now and then. */
 void pm_work_fetch_tick(pm_work *work, int64_t now_ms);
 
 /* An acknowledgement of what was sent is out for so long. */

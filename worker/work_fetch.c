@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/log.h"
 #include "worker/work_private.h"
 
 enum { STALL_MS = 10000, STALLS_MAX = 6 };
@@ -82,9 +83,12 @@ static void look_after(pm_work *work, pm_wanted *w, int64_t now_ms) {
     if (pm_fetch_unanswered(w->fetch) == 0) w->heard_ms = now_ms; /* it waits for its turn */
     if (now_ms - w->heard_ms < STALL_MS) return;
     w->heard_ms = now_ms;
+    /* A broker's disk that stands still is no hang of ours. */
+    pm_work_beat(work, w->lease);
     if (++w->stalls >= STALLS_MAX) {
-        (void)pm_fail(PM_E_TIMEOUT, "fetch: the broker does not send what was asked for");
-        finish(work, w, PM_E_TIMEOUT);
+        pm_log(PM_LOG_WARN, "worker.fetch.given_up", "after_ms=%d", STALL_MS * STALLS_MAX);
+        (void)pm_fail(PM_E_CANCELLED, "fetch: the broker does not send what was asked for");
+        finish(work, w, PM_E_CANCELLED);
     } else {
         pm_fetch_restart(w->fetch);
         pm_work_wake_link(work);
@@ -108,6 +112,7 @@ static pm_status wait_for(pm_work *work, pm_lease *lease, pm_wanted *wanted) {
     pm_status status = PM_OK;
     pthread_mutex_lock(&work->lock);
     unsigned long received = work->chunks;
+    wanted->lease = lease;
     pm_wanted **place = &work->wanted;
     while (*place) place = &(*place)->next;
     *place = wanted;

@@ -1,4 +1,5 @@
 /* What a worker asks for: leases, and the bytes of photographs ahead of their turn. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "lib/base/clock.h"
 #include "worker/ahead.h"
 
 enum { ITEMS = 12 };
@@ -152,6 +154,58 @@ static void beats_of_a_lease_never_go_back(void **state) {
     free(slots);
 }
 
+typedef struct fetching {
+    pm_work *work;
+    pm_lease *lease;
+    pm_status status;
+} fetching;
+
+static void *fetch(void *user) {
+    fetching *f = user;
+    pm_sha256 hash = pm_sha256_of("xxx", 3);
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    f->status = pm_work_fetch(f->work, f->lease, NULL, &hash, 3, &bytes, &size);
+    return NULL;
+}
+
+static pm_status count_request(void *user, const Pm__Wire__Message *body, const pm_bytes *frames,
+                               size_t frame_count) {
+    (void)frames;
+    (void)frame_count;
+    *(size_t *)user += body->body_case == PM__WIRE__MESSAGE__BODY_FETCH;
+    return PM_OK;
+}
+
+/* Its disk may stand still: no thread hangs for that, and no image is to blame. */
+static void a_broker_that_sends_nothing_makes_no_error(void **state) {
+    (void)state;
+    pm_slots *slots = calloc(1, sizeof *slots);
+    pm_work work;
+    pthread_t thread;
+    size_t requests = 0;
+    assert_non_null(slots);
+    assert_int_equal(pm_work_init(&work, slots), PM_OK);
+    announce(&work, "/nonexistent");
+    give(&work, 1, 1);
+    fetching f = {.work = &work, .lease = pm_work_take(&work), .status = PM_OK};
+    assert_int_equal(pthread_create(&thread, NULL, fetch, &f), 0);
+    int64_t now_ms = pm_clock_ms();
+    for (int round = 0; round < 6; round++) {
+        const size_t asked = requests;
+        while (requests == asked)
+            assert_int_equal(pm_work_flush(&work, count_request, &requests), PM_OK);
+        const uint64_t before = beat_of(&work, 1);
+        pm_work_fetch_tick(&work, now_ms += 11000);
+        assert_true(beat_of(&work, 1) > before);
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(f.status, PM_E_CANCELLED);
+    pm_work_end(&work, f.lease, false);
+    pm_work_fini(&work);
+    free(slots);
+}
+
 /* The files of `give`; that of item `without` is not there, that of item `other` is another. */
 static void write_files(const char *folder, size_t without, size_t other) {
     char path[256], letters[ITEMS];
@@ -230,6 +284,7 @@ static void photographs_are_read_ahead_in_order(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_broker_that_sends_nothing_makes_no_error),
         cmocka_unit_test(beats_of_a_lease_never_go_back),
         cmocka_unit_test(credit_is_for_two_seconds_of_work),
         cmocka_unit_test(photographs_are_read_ahead_in_order),
