@@ -108,10 +108,17 @@ static bool alone_has_turn(const pm_scheduler *s, const pm_sched_run *run) {
     return s->alone_next && !s->alone_leased_count;
 }
 
-/* A worker that is to take an alone task while all are busy is reserved and runs dry first. */
+/* Nothing alone could go to the reserved worker as things are. */
+static bool reserved_for_nothing(const pm_scheduler *s, const pm_sched_run *run) {
+    const pm_sched_run *other = pm_sched_first_run(&s->turn);
+    return !run || s->reserved->stopped || (other && run->terms.priority < other->terms.priority);
+}
+
+/* A worker that is to take an alone task while all are busy, with runs in turn or with what their
+ * caps leave to them, is reserved and runs dry first. */
 static bool give_alone(pm_scheduler *s, bool *failed) {
     pm_sched_run *run = pm_sched_first_run(&s->alone_turn);
-    if (s->reserved && (!run || s->reserved->stopped)) unreserve(s);
+    if (s->reserved && reserved_for_nothing(s, run)) unreserve(s);
     if (!run || !alone_has_turn(s, run)) return false;
     pm_sched_task *task = PM_OWNER(pm_list_head(&run->ready_alone), pm_sched_task, queue);
     pm_sched_worker *worker = first_worker(&s->idle);
@@ -124,7 +131,7 @@ static bool give_alone(pm_scheduler *s, bool *failed) {
         return true;
     }
     worker = first_worker(&s->busy);
-    if (s->turn.count && !s->reserved && worker) {
+    if ((s->turn.count || !pm_list_empty(&s->full_runs)) && !s->reserved && worker) {
         s->reserved = worker;
         wait_in(s, worker, NULL);
     }

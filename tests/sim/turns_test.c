@@ -270,6 +270,65 @@ static void capped_run_leaves_the_other_workers_to_others(void **state) {
     free(w);
 }
 
+static void add_alone(world *w, uint64_t run, int priority) {
+    const pm_task_state state = {
+        .task = w->next_task++, .next = 0, .end = 1, .alone = true, .crashes = 1};
+    pm_event event = {.kind = PM_EVENT_RUN_ADDED,
+                      .run = run,
+                      .tasks = &state,
+                      .task_count = 1,
+                      .terms = {.priority = priority}};
+    feed(w, &event);
+}
+
+static void item_set_aside_does_not_wait_for_a_capped_run_to_end(void **state) {
+    (void)state;
+    for (int priority = 0; priority <= 100; priority += 100) {
+        world *w = malloc(sizeof *w);
+        assert_non_null(w);
+        open_world(w);
+        w->item_ms[1] = w->item_ms[2] = 10;
+        add_run(w, 1, 20000, 4, (pm_run_terms){.max_workers = 1});
+        join(w, 1);
+        work_until(w, 1000);
+        add_alone(w, 2, priority);
+        work_until(w, 3000);
+        assert_true(w->done[2]);
+        assert_false(w->done[1]);
+        const int64_t before = w->worked_ms[1];
+        work_until(w, 13000);
+        assert_true(w->worked_ms[1] - before > 10000 * THREADS * 9 / 10);
+        pm_scheduler_free(&w->scheduler);
+        free(w);
+    }
+}
+
+/* Kept free for an item set aside, and then work that goes first comes, at any moment of that. */
+static void worker_kept_free_works_for_those_who_come_first(void **state) {
+    (void)state;
+    size_t waited = 0;
+    for (int64_t delay_ms = 0; delay_ms < 80; delay_ms += TICK_MS) {
+        world *w = malloc(sizeof *w);
+        assert_non_null(w);
+        open_world(w);
+        for (uint64_t run = 1; run <= 3; run++) w->item_ms[run] = 10;
+        add_run(w, 1, 2000, 4, (pm_run_terms){0});
+        join(w, 1);
+        work_until(w, 1000);
+        add_alone(w, 2, 0);
+        work_until(w, 1000 + delay_ms);
+        add_run(w, 3, 300, 4, (pm_run_terms){.priority = 5});
+        work_until(w, 5000);
+        assert_true(w->worked_ms[3] > 4000 * THREADS * 8 / 10);
+        waited += !w->done[2];
+        work_until(w, 20000);
+        assert_true(w->done[3] && w->done[2]);
+        pm_scheduler_free(&w->scheduler);
+        free(w);
+    }
+    assert_true(waited > 0);
+}
+
 /* ---- a million items, thousands of runs ---- */
 
 enum { MANY_RUNS = 4000, MANY_TASKS = 50, MANY_ITEMS = 5, CLAIMS = 20000 };
@@ -335,6 +394,8 @@ int main(void) {
         cmocka_unit_test(late_run_comes_in_level_and_does_not_catch_up),
         cmocka_unit_test(higher_priority_goes_first_to_the_last_task),
         cmocka_unit_test(capped_run_leaves_the_other_workers_to_others),
+        cmocka_unit_test(item_set_aside_does_not_wait_for_a_capped_run_to_end),
+        cmocka_unit_test(worker_kept_free_works_for_those_who_come_first),
         cmocka_unit_test(claim_is_quick_with_a_million_items_in_thousands_of_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
