@@ -117,6 +117,18 @@ static void await_resident(const scene *s, long mib) {
     }
 }
 
+/* What is still on its way from peers that have left may yet cancel or pause a run. */
+static void await_idle(const scene *s) {
+    int64_t until_ms = pm_clock_ms() + 6 * WAIT_MS, quiet_ms = pm_clock_ms();
+    for (long ticks = processor_ticks(s); pm_clock_ms() - quiet_ms < 500;) {
+        poll(NULL, 0, 20);
+        const long now = processor_ticks(s);
+        if (now > ticks + 1) quiet_ms = pm_clock_ms();
+        if (now > ticks + 1) ticks = now;
+        assert_true(pm_clock_ms() < until_ms);
+    }
+}
+
 /* Whoever left without a Goodbye, or with one that got lost, is found out by silence. */
 static void await_no_workers(scene *s) {
     int64_t until_ms = pm_clock_ms() + 2 * WAIT_MS;
@@ -242,10 +254,12 @@ static void every_message_in_every_state_leaves_others_alone(void **state) {
     /* Clients first: they may cancel. */
     send_seeds(s, PM_PORT_CLIENT, false, 30);
     send_seeds(s, PM_PORT_CLIENT, true, 30);
+    await_idle(s);
     pm_accepted accepted = submit(s, 4, "others");
     send_seeds(s, PM_PORT_WORKER, false, 30);
     send_seeds(s, PM_PORT_WORKER, true, 30);
     assert_true(ask_status_ms(s) < WAIT_MS);
+    await_idle(s);
     await_no_workers(s); /* some of them hold leases */
     work_goes_on(s, accepted.run, 4);
     assert_true(resident_mib(s) < 200);

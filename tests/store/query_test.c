@@ -155,8 +155,7 @@ static void nothing_but_reading_is_let_through(void **state) {
         "PRAGMA temp_store_directory = '/tmp'",
         "SELECT load_extension('x')",
         "SELECT fts3_tokenizer('simple')",
-        "SELECT fts3_tokenizer('simple', x'4141414141414141'),"
-        " (SELECT count(*) FROM pragma_table_info('fts3tokenize'))",
+        "SELECT fts3_tokenizer('simple', x'4141414141414141')",
         "WITH x AS (SELECT 1) DELETE FROM result",
     };
     for (size_t i = 0; i < sizeof denied / sizeof *denied; i++) {
