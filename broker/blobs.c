@@ -37,10 +37,10 @@ struct pm_blobs {
 };
 
 pm_status pm_piece_new(const char *path, pm_piece **out) {
-    size_t length = strlen(path);
-    pm_piece *piece = calloc(1, sizeof *piece + length + 1);
+    const size_t path_bytes = strlen(path) + 1;
+    pm_piece *piece = calloc(1, sizeof *piece + path_bytes);
     if (!piece) return pm_fail(PM_E_MEMORY, "fetch: no memory");
-    memcpy(piece->path, path, length);
+    memcpy(piece->path, path, path_bytes);
     *out = piece;
     return PM_OK;
 }

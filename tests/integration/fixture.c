@@ -111,6 +111,19 @@ static void make_model(const pm_fixture *fixture) {
     write_tensors(&stats, fixture->stats);
 }
 
+void pm_fixture_weights(const pm_fixture *fixture, const char *arch_name,
+                        char out[PM_FIXTURE_PATH]) {
+    const pm_arch_info *arch;
+    pm_graph *graph = NULL;
+    tensor_writer weights = {0};
+    pm_buffer_printf(&weights.header, "{");
+    assert_int_equal(pm_arch_find(arch_name, &arch), 0);
+    assert_int_equal(pm_graph_new_from(arch, PM_FIXTURE_CLASSES, fill, &weights, &graph), 0);
+    pm_graph_free(&graph);
+    pm_fixture_path(fixture, "other.safetensors", out);
+    write_tensors(&weights, out);
+}
+
 /* ---- photographs ---- */
 
 static void make_image(const char *path, size_t index, size_t width, size_t height) {

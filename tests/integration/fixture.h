@@ -17,6 +17,8 @@ typedef struct pm_fixture {
 
 /* Asserts on failure. */
 void pm_fixture_make(pm_fixture *fixture, size_t images);
+/* Weights of another architecture, beside it: FOLDER/other.safetensors. */
+void pm_fixture_weights(const pm_fixture *fixture, const char *arch, char out[PM_FIXTURE_PATH]);
 /* Removes the folder and all in it. */
 void pm_fixture_remove(pm_fixture *fixture);
 /* FOLDER/name. */

@@ -1,5 +1,7 @@
 /* What a worker asks for: leases, and the bytes of photographs ahead of their turn. */
+#include <dirent.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +14,7 @@
 #include "lib/base/clock.h"
 #include "worker/ahead.h"
 
-enum { ITEMS = 12 };
+enum { ITEMS = 12, PATIENCE_MS = 60000 };
 
 /* As it would come off the wire. */
 static pm_message message_of(const Pm__Wire__Message *from) {
@@ -237,7 +239,131 @@ static void take_letters(pm_ahead *ahead, size_t index) {
     free(bytes);
 }
 
-static void photographs_are_read_ahead_in_order(void **state) {
+/* What the reading thread asks the broker for, if anything. */
+static bool asks_for(pm_work *work, pm_sha256 *hash) {
+    pthread_mutex_lock(&work->lock);
+    const bool asks = work->wanted && !work->wanted->done;
+    if (asks) *hash = *pm_fetch_hash(work->wanted->fetch);
+    pthread_mutex_unlock(&work->lock);
+    return asks;
+}
+
+/* Nor has anybody an answer still to take. */
+static bool nobody_asks(pm_work *work) {
+    pthread_mutex_lock(&work->lock);
+    const bool nobody = !work->wanted;
+    pthread_mutex_unlock(&work->lock);
+    return nobody;
+}
+
+/* Of item i, or -1. */
+static int asked_item(pm_work *work) {
+    char letters[ITEMS];
+    pm_sha256 asked, hash;
+    memset(letters, 'x', sizeof letters);
+    if (!asks_for(work, &asked)) return -1;
+    for (int i = 0; i < ITEMS; i++) {
+        hash = pm_sha256_of(letters, (size_t)i + 1);
+        if (pm_sha256_equal(&hash, &asked)) return i;
+    }
+    fail_msg("something else is asked for");
+    return -1;
+}
+
+static void wait_until_asked(pm_work *work, int item) {
+    int64_t until_ms = pm_clock_ms() + PATIENCE_MS;
+    while (asked_item(work) != item) {
+        if (pm_clock_ms() > until_ms) fail_msg("item %d is not read", item);
+        sched_yield();
+    }
+}
+
+static pm_status swallow(void *user, const Pm__Wire__Message *body, const pm_bytes *frames,
+                         size_t frame_count) {
+    (void)user;
+    (void)body;
+    (void)frames;
+    (void)frame_count;
+    return PM_OK;
+}
+
+static void say_missing(pm_work *work) {
+    pm_sha256 hash;
+    assert_true(asks_for(work, &hash));
+    assert_int_equal(pm_work_flush(work, swallow, NULL), PM_OK); /* the question goes out first */
+    Pm__Wire__Chunk chunk = PM__WIRE__CHUNK__INIT;
+    chunk.sha256 = (ProtobufCBinaryData){sizeof hash.bytes, hash.bytes};
+    chunk.missing = "gone";
+    Pm__Wire__Message body = pm_wire_chunk(&chunk);
+    pm_message message = message_of(&body);
+    pm_work_chunk(work, &message);
+    pm_message_fini(&message);
+}
+
+/* All other threads of this process wait. */
+static bool readers_sleep(void) {
+    bool sleep = true;
+    DIR *folder = opendir("/proc/self/task");
+    assert_non_null(folder);
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char path[300], how = 'S';
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == (int)getpid()) continue;
+        snprintf(path, sizeof path, "/proc/self/task/%s/stat", entry->d_name);
+        FILE *file = fopen(path, "r");
+        if (file && fscanf(file, "%*d (%*[^)]) %c", &how) == 1) sleep = sleep && how == 'S';
+        if (file) fclose(file);
+    }
+    closedir(folder);
+    return sleep;
+}
+
+/* Nothing was taken, and the last that may be read is read all the same; the next one is not before
+ * one was taken. What is read shows by what the broker is asked for: these two are on no disk. */
+static void reading_is_ahead_and_bounded(void **state) {
+    (void)state;
+    char folder[] = "/tmp/parchmill-ahead-XXXXXX", path[256];
+    const pm_supply supply = {.cache = NULL};
+    pm_slots *slots = calloc(1, sizeof *slots);
+    pm_ahead *ahead = NULL;
+    pm_work work;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    int64_t until_ms = pm_clock_ms() + PATIENCE_MS;
+    assert_non_null(slots);
+    assert_non_null(mkdtemp(folder));
+    write_files(folder, PM_AHEAD_ITEMS - 1, ITEMS);
+    snprintf(path, sizeof path, "%s/i%d.png", folder, PM_AHEAD_ITEMS);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(pm_work_init(&work, slots), PM_OK);
+    announce(&work, folder);
+    give(&work, 1, ITEMS);
+    assert_int_equal(pm_ahead_new(&work, &supply, &ahead), PM_OK);
+    pm_lease *lease = pm_work_take(&work);
+    pm_ahead_begin(ahead, lease);
+    wait_until_asked(&work, PM_AHEAD_ITEMS - 1);
+    say_missing(&work);
+    while (!nobody_asks(&work) || !readers_sleep()) {
+        assert_int_not_equal(asked_item(&work), PM_AHEAD_ITEMS);
+        assert_true(pm_clock_ms() < until_ms);
+    }
+    assert_int_equal(asked_item(&work), -1);
+    take_letters(ahead, 0);
+    wait_until_asked(&work, PM_AHEAD_ITEMS);
+    say_missing(&work);
+    for (size_t i = 1; i < ITEMS; i++) {
+        if (i == PM_AHEAD_ITEMS - 1 || i == PM_AHEAD_ITEMS)
+            assert_int_equal(pm_ahead_take(ahead, i, &bytes, &size), PM_E_NOT_FOUND);
+        else
+            take_letters(ahead, i);
+    }
+    pm_ahead_end(ahead);
+    pm_ahead_free(&ahead, NULL);
+    pm_work_fini(&work);
+    remove_files(folder);
+    free(slots);
+}
+
+static void photographs_come_in_order(void **state) {
     (void)state;
     char folder[] = "/tmp/parchmill-ahead-XXXXXX";
     pm_slots *slots = calloc(1, sizeof *slots);
@@ -287,7 +413,8 @@ int main(void) {
         cmocka_unit_test(a_broker_that_sends_nothing_makes_no_error),
         cmocka_unit_test(beats_of_a_lease_never_go_back),
         cmocka_unit_test(credit_is_for_two_seconds_of_work),
-        cmocka_unit_test(photographs_are_read_ahead_in_order),
+        cmocka_unit_test(photographs_come_in_order),
+        cmocka_unit_test(reading_is_ahead_and_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
