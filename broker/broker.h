@@ -96,6 +96,8 @@ void pm_broker_feed(pm_broker *b, const pm_event *event);
 void pm_broker_put(pm_broker *b, pm_op *op);
 /* For what can be asked for again. False: no room, the op stays the caller's. */
 bool pm_broker_put_if_room(pm_broker *b, pm_op **op);
+/* An op that is over, and its cookie. */
+void pm_broker_free_op(pm_op *op);
 void pm_broker_die(pm_broker *b, pm_status status);
 
 /* carry.c: actions, and what goes out */
@@ -107,6 +109,8 @@ void pm_broker_drop_deaf(pm_broker *b);
 /* `request` 0: none. */
 void pm_broker_refuse(pm_broker *b, const pm_peer *peer, const char *reason, const char *text,
                       uint32_t request);
+/* Refuses a hello in another protocol than this broker's: true. */
+bool pm_broker_refuse_protocol(pm_broker *b, const pm_peer *peer, const Pm__Wire__Hello *hello);
 void pm_broker_welcome(pm_broker *b, const pm_peer *peer);
 
 /* workers.c */
@@ -123,7 +127,7 @@ void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *
 void pm_broker_dismiss_worker(pm_broker *b, const pm_peer *peer);
 /* Dismiss those whose key has left the list or has another role now. */
 void pm_broker_check_seats(pm_broker *b);
-void pm_broker_greet(pm_broker *b, pm_op *op); /* WORKER_SEEN came back */
+void pm_broker_greet(pm_broker *b, const pm_op *op); /* WORKER_SEEN came back */
 /* Send pieces of files that were read; a few at a time. */
 void pm_broker_send_pieces(pm_broker *b);
 

@@ -1,5 +1,6 @@
 /* Owns what goes out: the scheduler's actions as messages and operations. Decides nothing. */
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,6 +45,17 @@ void pm_broker_refuse(pm_broker *b, const pm_peer *peer, const char *reason, con
     refused.request = request;
     Pm__Wire__Message message = pm_wire_refused(&refused);
     pm_broker_send(b, peer, &message, NULL, 0);
+}
+
+bool pm_broker_refuse_protocol(pm_broker *b, const pm_peer *peer, const Pm__Wire__Hello *hello) {
+    char text[192];
+    if (hello->protocol == PM_PROTOCOL_VERSION) return false;
+    snprintf(text, sizeof text,
+             "this broker speaks protocol %d, not %u; use the same version of parchmill on both "
+             "sides",
+             PM_PROTOCOL_VERSION, hello->protocol);
+    pm_broker_refuse(b, peer, "version", text, 0);
+    return true;
 }
 
 static void drop_verdicts(pm_broker *b) {

@@ -151,9 +151,7 @@ static void ask_store(pm_broker *b, const pm_peer *peer, uint32_t number, pm_op 
     } else if (!pm_broker_put_if_room(b, &op)) {
         pm_broker_refuse(b, peer, "busy", "other submissions are being taken in; try again",
                          number);
-        free(op->cookie);
-        op->cookie = NULL;
-        pm_op_free(&op);
+        pm_broker_free_op(op);
     }
 }
 
@@ -347,14 +345,8 @@ static void hear_status(pm_broker *b, const pm_peer *peer, const Pm__Wire__Statu
 }
 
 static void hear_hello(pm_broker *b, const pm_peer *peer, const Pm__Wire__Hello *hello) {
-    char text[192];
-    snprintf(text, sizeof text,
-             "this broker speaks protocol %d, not %u; use the same version of parchmill on both "
-             "sides",
-             PM_PROTOCOL_VERSION, hello->protocol);
-    if (hello->protocol != PM_PROTOCOL_VERSION)
-        pm_broker_refuse(b, peer, "version", text, 0);
-    else if (strcmp(hello->role, pm_role_name(PM_ROLE_CLIENT)) != 0)
+    if (pm_broker_refuse_protocol(b, peer, hello)) return;
+    if (strcmp(hello->role, pm_role_name(PM_ROLE_CLIENT)) != 0)
         pm_broker_refuse(b, peer, "role", "this socket is for clients", 0);
     else
         pm_broker_welcome(b, peer);

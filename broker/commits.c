@@ -346,9 +346,7 @@ void pm_broker_take(pm_broker *b) {
             pm_broker_die(b, pm_fail(PM_E_IO, "%s", op->text));
         else
             take(b, op);
-        free(op->cookie);
-        op->cookie = NULL;
-        pm_op_free(&op);
+        pm_broker_free_op(op);
     }
     if (!b->fatal) look(b);
 }

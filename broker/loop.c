@@ -53,12 +53,16 @@ static void put_deferred(pm_broker *b) {
     }
 }
 
+void pm_broker_free_op(pm_op *op) {
+    free(op->cookie);
+    pm_op_free(&op);
+}
+
 void pm_broker_put(pm_broker *b, pm_op *op) {
     if (!b->deferred && pm_writer_put(b->writer, &op) == PM_OK) return;
     pm_deferred *later = malloc(sizeof *later);
     if (!later) {
-        free(op->cookie);
-        pm_op_free(&op);
+        pm_broker_free_op(op);
         pm_broker_die(b, pm_fail(PM_E_MEMORY, "out of memory for what the store must write"));
         return;
     }
@@ -73,12 +77,10 @@ bool pm_broker_put_if_room(pm_broker *b, pm_op **op) {
 
 static void refuse_role(pm_broker *b, const pm_peer *peer, Pm__Wire__Message__BodyCase verb) {
     char text[160];
-    size_t unsaid;
     const char *port = peer->port == PM_PORT_WORKER ? "workers" : "clients";
-    if (pm_log_may(&b->refusals, &unsaid))
-        pm_log(PM_LOG_WARN, "message.refused",
-               "what=%s role=%s port=%s name=" PM_QUOTED " unsaid=%zu", pm_wire_name(verb),
-               pm_role_name(peer->role), port, pm_router_name(b->router, peer->identity), unsaid);
+    pm_log_seldom(&b->refusals, PM_LOG_WARN, "message.refused",
+                  "what=%s role=%s port=%s name=" PM_QUOTED, pm_wire_name(verb),
+                  pm_role_name(peer->role), port, pm_router_name(b->router, peer->identity));
     if (peer->role == PM_ROLE_NONE && peer->port == PM_PORT_WORKER)
         pm_broker_dismiss_worker(b, peer);
     else if (peer->role == PM_ROLE_NONE)
@@ -235,25 +237,19 @@ static void free_seats(pm_broker *b) {
     if (b->seats.buckets) pm_map_fini(&b->seats);
 }
 
-static void free_op(pm_op *op) {
-    free(op->cookie);
-    op->cookie = NULL;
-    pm_op_free(&op);
-}
-
 /* What the writer has is committed, but nobody is told any more: they ask again. */
 static pm_status stop(pm_broker *b) {
     pm_status status = PM_OK, closed = PM_OK;
     pm_op *op;
     pm_queries_fini(&b->queries); /* readers would keep the -wal file */
     if (b->writer) {
-        while ((op = pm_writer_take(b->writer))) free_op(op);
+        while ((op = pm_writer_take(b->writer))) pm_broker_free_op(op);
         status = pm_writer_stop(&b->writer, &b->store);
     }
     while (b->deferred) {
         pm_deferred *first = b->deferred;
         b->deferred = first->next;
-        free_op(first->op);
+        pm_broker_free_op(first->op);
         free(first);
     }
     if (b->store) closed = pm_store_close(&b->store);

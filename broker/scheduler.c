@@ -39,17 +39,17 @@
  * 11. A worker gets RUN_INFO before the first TASK of a run after its hello.
  * 12. No token is given twice, not even in another epoch.
  * 13. Work per event is O(log runs) beside the things the event names; memory is bounded by the
- * tasks, the workers there and a fixed number of ghosts.
+ *     tasks, the workers there and a fixed number of ghosts.
  * 14. A lease is adopted only where the task is ready and has everything in front of the worker's
- *     next item and is not alone, or is the worker's own lease already; and where max_workers lets
- * it.
+ *     next item and is not alone, or is the worker's own lease already; and where max_workers
+ *     lets it.
  * 15. Of a paused run no task goes out. What is out is finished and recorded, and adopted.
  * 16. No lease makes a run be held by more workers than its max_workers.
  * 17. A task goes to a worker only where no ready task of a run of higher priority could.
  * 18. Workers, leases and ghosts are their identity's (the key that the transport has seen):
- * another takes over no worker by its instance, adopts no lease by its task and token, and reports
- * no crash of it. Only after a restart, when nobody knows whose a task was, may any worker go on
- *     with it. */
+ *     another takes over no worker by its instance, adopts no lease by its task and token, and
+ *     reports no crash of it. Only after a restart, when nobody knows whose a task was, may any
+ *     worker go on with it. */
 #include "broker/scheduler.h"
 
 #include <assert.h>

@@ -113,9 +113,10 @@ typedef struct pm_event {
     size_t beat_count;
     const pm_beat *beats; /* HEARTBEAT [beat_count] */
     size_t task_count;
-    const pm_task_state *tasks; /* RUN_ADDED; BLAMED: the new task of an item set aside, but
- for the only item of a task, which becomes alone itself */
-    pm_run_terms terms;         /* RUN_ADDED, RUN_TERMS */
+    /* RUN_ADDED; BLAMED: the new task of an item set aside, but for the only item of a task, which
+     * becomes alone itself */
+    const pm_task_state *tasks;
+    pm_run_terms terms; /* RUN_ADDED, RUN_TERMS */
 } pm_event;
 
 typedef enum pm_blame {

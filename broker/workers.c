@@ -168,13 +168,8 @@ static void feed_greeting(pm_broker *b, const pm_greeting *greeting) {
 static void hear_hello(pm_broker *b, const pm_peer *peer, pm_worker_id id,
                        const Pm__Wire__Hello *hello) {
     char text[256];
-    if (hello->protocol != PM_PROTOCOL_VERSION) {
-        snprintf(text, sizeof text,
-                 "this broker speaks protocol %d, not %u; use the same version of parchmill on "
-                 "both sides",
-                 PM_PROTOCOL_VERSION, hello->protocol);
-        pm_broker_refuse(b, peer, "version", text, 0);
-    } else if (strcmp(hello->engine_version, PM_ENGINE_VERSION) != 0) {
+    if (pm_broker_refuse_protocol(b, peer, hello)) return;
+    if (strcmp(hello->engine_version, PM_ENGINE_VERSION) != 0) {
         snprintf(text, sizeof text,
                  "this broker works with engine %s, not %.32s; their numbers may differ: use the "
                  "same version of parchmill on both sides",
@@ -206,16 +201,14 @@ static void hear_hello(pm_broker *b, const pm_peer *peer, pm_worker_id id,
     }
 }
 
-void pm_broker_greet(pm_broker *b, pm_op *op) {
-    pm_greeting *greeting = op->cookie;
+void pm_broker_greet(pm_broker *b, const pm_op *op) {
+    const pm_greeting *greeting = op->cookie;
     pm_seat *seat = pm_broker_seat(b, greeting->event.worker);
     if (seat && seat->waits) {
         seat->waits = false;
         if (op->status == PM_OK) seat->worker_id = op->worker.worker_id;
         feed_greeting(b, greeting);
     }
-    free(greeting);
-    op->cookie = NULL;
 }
 
 /* ---- the rest ---- */
@@ -380,12 +373,9 @@ void pm_broker_hear_worker(pm_broker *b, const pm_peer *peer, const pm_message *
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_HELLO) {
         hear_hello(b, peer, id, body->hello);
     } else if (seat && seat->identity != peer->identity) {
-        size_t unsaid;
-        if (pm_log_may(&b->refusals, &unsaid))
-            pm_log(PM_LOG_WARN, "message.refused",
-                   "what=%s reason=identity name=" PM_QUOTED " unsaid=%zu",
-                   pm_wire_name(body->body_case), pm_router_name(b->router, peer->identity),
-                   unsaid);
+        pm_log_seldom(&b->refusals, PM_LOG_WARN, "message.refused",
+                      "what=%s reason=identity name=" PM_QUOTED, pm_wire_name(body->body_case),
+                      pm_router_name(b->router, peer->identity));
         pm_broker_refuse(b, peer, "hello", "say hello first", 0);
     } else if (seat && seat->waits) {
         return; /* not welcome yet; it will say it again */

@@ -11,6 +11,7 @@
 #include "lib/net/probe.h"
 #include "lib/net/wire.h"
 #include "tools/doctor.h"
+#include "tools/place.h"
 
 enum { OPEN_MS = 2000, CALL_MS = 5000, APART_MS = 5000, SILENT_MS = 3000 };
 
@@ -134,10 +135,7 @@ void pm_doctor_broker(pm_doctor *d) {
     pm_credentials credentials;
     pm_client *client = NULL;
     if (!url) return;
-    pm_status status =
-        pm_credentials_for_peer(url, "client", pm_options_text(d->options, PM_OPT_KEY),
-                                pm_options_text(d->options, PM_OPT_BROKER_KEY),
-                                pm_options_flag(d->options, PM_OPT_INSECURE), &credentials);
+    pm_status status = pm_place_credentials(d->options, url, &credentials);
     if (status) {
         pm_doctor_say(d, PM_DOCTOR_FAIL, "broker", "`parchmill keygen --help` says how to get in",
                       "%s", pm_error_text());

@@ -9,6 +9,7 @@ enum {
     FLEET = PM_CMD_WORKERS | PM_CMD_DRAIN,
     FAILED = PM_CMD_RETRY | PM_CMD_FAILURES,
     STATS = PM_CMD_STATS,
+    REMOTE = PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES | PM_CMD_DOCTOR,
 };
 
 static const char what[] = "What to attribute";
@@ -156,27 +157,19 @@ static const pm_option table[PM_OPT_COUNT] = {
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH | PM_CMD_FAILURES |
                        PM_CMD_DOCTOR,
                    PM_OPTION_ONE, where},
-    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
-                       PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
-                           PM_CMD_DOCTOR,
+    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...", REMOTE,
                        PM_OPTION_ONE, where},
     [PM_OPT_KEY] = {"key", "FILE", NULL,
                     "tcp://: your secret key ($PARCHMILL_KEY, else "
                     "~/.config/parchmill/client.key); `parchmill keygen` makes it.",
-                    PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
-                        PM_CMD_DOCTOR,
-                    PM_OPTION_ONE, where},
+                    REMOTE, PM_OPTION_ONE, where},
     [PM_OPT_BROKER_KEY] = {"broker-key", "KEY", NULL,
                            "tcp://: the broker's public key, a .pub file or the key itself "
                            "($PARCHMILL_BROKER_KEY, else ~/.config/parchmill/broker.pub).",
-                           PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
-                               PM_CMD_DOCTOR,
-                           PM_OPTION_ONE, where},
+                           REMOTE, PM_OPTION_ONE, where},
     [PM_OPT_INSECURE] = {"insecure", NULL, NULL,
                          "Allow tcp:// without keys and encryption; this machine only (127.0.0.1).",
-                         PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES |
-                             PM_CMD_DOCTOR,
-                         PM_OPTION_FLAG, where},
+                         REMOTE, PM_OPTION_FLAG, where},
     [PM_OPT_OUT] = {"out", "FILE", NULL,
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers); stats export: .safetensors.",

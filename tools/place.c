@@ -42,12 +42,15 @@ static pm_status open_private(pm_place *place, const volatile sig_atomic_t *stop
     }
 }
 
+pm_status pm_place_credentials(const pm_options *options, const char *url, pm_credentials *out) {
+    return pm_credentials_for_peer(url, "client", pm_options_text(options, PM_OPT_KEY),
+                                   pm_options_text(options, PM_OPT_BROKER_KEY),
+                                   pm_options_flag(options, PM_OPT_INSECURE), out);
+}
+
 static pm_status open_standing(const pm_options *options, const char *url, pm_client **out) {
     pm_credentials credentials;
-    pm_status status =
-        pm_credentials_for_peer(url, "client", pm_options_text(options, PM_OPT_KEY),
-                                pm_options_text(options, PM_OPT_BROKER_KEY),
-                                pm_options_flag(options, PM_OPT_INSECURE), &credentials);
+    pm_status status = pm_place_credentials(options, url, &credentials);
     if (status) return status;
     status = pm_client_open(url, &credentials, STANDING_MS, out);
     pm_credentials_wipe(&credentials);

@@ -18,6 +18,9 @@ typedef struct pm_place {
  * while waiting: PM_E_CANCELLED. Close it also after a failure. */
 pm_status pm_place_open(const pm_options *options, size_t workers, size_t threads,
                         const volatile sig_atomic_t *stop, pm_place *out);
+/* The credentials of --key, --broker-key and --insecure (or their defaults) for the standing broker
+ * at `url`; errors as of pm_credentials_for_peer. Wipe them after use. */
+pm_status pm_place_credentials(const pm_options *options, const char *url, pm_credentials *out);
 /* Stops a private broker and its workers; *hurry as in pm_supervisor_stop. */
 void pm_place_close(pm_place *place, const volatile sig_atomic_t *hurry);
 

@@ -92,7 +92,16 @@ static void sync_folder_of(const char *path) {
     free(folder);
 }
 
-pm_status pm_file_write(const char *path, const void *bytes, size_t size) {
+/* link(2) is rename(2) that takes nobody's place. */
+static int put_in_place(const char *temporary, const char *path, bool replace) {
+    if (replace) return rename(temporary, path);
+    if (link(temporary, path) != 0) return -1;
+    unlink(temporary);
+    return 0;
+}
+
+pm_status pm_file_write_as(const char *path, const void *bytes, size_t size, mode_t mode,
+                           bool replace) {
     size_t length = strlen(path) + 32;
     char *temporary = malloc(length);
     if (!temporary) return pm_fail(PM_E_MEMORY, "%s: no memory", path);
@@ -103,18 +112,24 @@ pm_status pm_file_write(const char *path, const void *bytes, size_t size) {
         free(temporary);
         return status;
     }
-    mode_t mask = umask(0);
-    umask(mask);
     pm_status status = write_all(fd, path, bytes, size);
-    if (!status && fchmod(fd, 0666 & ~mask) != 0) status = os_failure(path, errno);
+    if (!status && fchmod(fd, mode) != 0) status = os_failure(path, errno);
     if (close(fd) != 0 && !status) status = os_failure(path, errno);
-    if (!status && rename(temporary, path) != 0) status = os_failure(path, errno);
+    if (!status && put_in_place(temporary, path, replace) != 0)
+        status = errno == EEXIST && !replace ? pm_fail(PM_E_USAGE, "%s: is there already", path)
+                                             : os_failure(path, errno);
     if (status)
         unlink(temporary);
     else
         sync_folder_of(path);
     free(temporary);
     return status;
+}
+
+pm_status pm_file_write(const char *path, const void *bytes, size_t size) {
+    mode_t mask = umask(0);
+    umask(mask);
+    return pm_file_write_as(path, bytes, size, 0666 & ~mask, true);
 }
 
 pm_status pm_dir_make(const char *path) {

@@ -2,8 +2,10 @@
 #ifndef PM_BASE_FILE_H
 #define PM_BASE_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "lib/base/status.h"
 
@@ -14,6 +16,10 @@ pm_status pm_file_read(const char *path, size_t limit_bytes, uint8_t **out, size
 /* Write `path` by way of a temporary beside it: write, fsync, rename, fsync of the folder.
  * PM_E_FULL or PM_E_IO; on failure the old file, if any, is untouched. */
 pm_status pm_file_write(const char *path, const void *bytes, size_t size);
+/* As pm_file_write, with `mode` (0666 less the umask there). Without `replace` only where nothing
+ * is: PM_E_USAGE. */
+pm_status pm_file_write_as(const char *path, const void *bytes, size_t size, mode_t mode,
+                           bool replace);
 
 /* mkdir -p. */
 pm_status pm_dir_make(const char *path);

@@ -131,7 +131,8 @@ void pm_log(pm_log_level level, const char *event, const char *fields, ...) {
     va_end(args);
 }
 
-bool pm_log_may(pm_log_budget *budget, size_t *unsaid) {
+/* False: keep the line back. *unsaid: how many were kept back before this one. */
+static bool may_say(pm_log_budget *budget, size_t *unsaid) {
     int64_t now_ms = pm_clock_ms();
     *unsaid = 0;
     if (!budget->window_ms || now_ms - budget->window_ms > PM_LOG_BUDGET_MS) {
@@ -148,7 +149,7 @@ void pm_log_seldom(pm_log_budget *budget, pm_log_level level, const char *event,
     char longer[256]; /* fields are literals of ours */
     size_t unsaid;
     va_list args;
-    if (level < least_level || !pm_log_may(budget, &unsaid)) return;
+    if (level < least_level || !may_say(budget, &unsaid)) return;
     snprintf(longer, sizeof longer, unsaid ? "%s unsaid=%zu" : "%s", fields, unsaid);
     va_start(args, fields);
     log_line(level, event, unsaid ? longer : fields, args);

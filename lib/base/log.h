@@ -27,11 +27,8 @@ typedef struct pm_log_budget {
 
 enum { PM_LOG_BUDGET_LINES = 10, PM_LOG_BUDGET_MS = 60000 };
 
-/* False: keep the line back. *unsaid: how many were kept back before this one, to be told with it.
- * Not thread-safe. */
-bool pm_log_may(pm_log_budget *budget, size_t *unsaid);
-
-/* As pm_log, where the budget allows it. */
+/* As pm_log, where the budget allows it; the first line of a minute tells how many were kept back
+ * before it (unsaid=N). Not thread-safe. */
 __attribute__((format(printf, 4, 5))) void pm_log_seldom(pm_log_budget *budget, pm_log_level level,
                                                          const char *event, const char *fields,
                                                          ...);

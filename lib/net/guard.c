@@ -68,11 +68,9 @@ const pm_allow *pm_guard_allow(const pm_guard *guard) { return guard->allow; }
 /* ---- questions ---- */
 
 static void log_refusal(pm_guard *guard, const char *key, const char *address) {
-    size_t unsaid;
-    if (!pm_log_may(&guard->refusals, &unsaid)) return;
-    pm_log(PM_LOG_WARN, "peer.refused",
-           "key=\"%.*s...\" address=" PM_QUOTED " reason=\"not in %s\" unsaid=%zu", SHORT_KEY, key,
-           address, guard->path, unsaid);
+    pm_log_seldom(&guard->refusals, PM_LOG_WARN, "peer.refused",
+                  "key=\"%.*s...\" address=" PM_QUOTED " reason=\"not in %s\"", SHORT_KEY, key,
+                  address, guard->path);
 }
 
 /* Version, request id, domain, address, identity, mechanism, key: RFC 27. */

@@ -6,7 +6,6 @@
  *     secret 40 characters
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,52 +55,14 @@ pm_status pm_keys_new(pm_credentials *out) {
 
 /* ---- writing ---- */
 
-static pm_status os_failure(const char *path, int error) {
-    return pm_fail(error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
-                   strerror(error));
-}
-
 static pm_status is_there(const char *path) {
     return pm_fail(PM_E_USAGE, "%s: is there already; --force replaces it", path);
 }
 
-static pm_status write_out(int fd, const char *path, const char *text) {
-    size_t left = strlen(text);
-    while (left > 0) {
-        ssize_t n = write(fd, text, left);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_failure(path, errno);
-        text += n;
-        left -= (size_t)n;
-    }
-    return fsync(fd) == 0 ? PM_OK : os_failure(path, errno);
-}
-
 /* Whole or not at all; only with `force` in place of a file that is there. */
 static pm_status write_file(const char *path, const char *text, mode_t mode, bool force) {
-    char temporary[PM_KEY_PATH_BYTES + 16];
-    snprintf(temporary, sizeof temporary, "%s.tmp-XXXXXX", path);
-    int fd = mkostemp(temporary, O_CLOEXEC); /* O_EXCL, 0600 */
-    if (fd < 0) return os_failure(path, errno);
-    pm_status status = write_out(fd, path, text);
-    if (!status && fchmod(fd, mode) != 0) status = os_failure(path, errno);
-    if (close(fd) != 0 && !status) status = os_failure(path, errno);
-    if (!status && force && rename(temporary, path) != 0) status = os_failure(path, errno);
-    if (!status && !force && link(temporary, path) != 0)
-        status = errno == EEXIST ? is_there(path) : os_failure(path, errno);
-    if (status || !force) unlink(temporary);
-    return status;
-}
-
-static void sync_folder_of(const char *path) {
-    char folder[PM_KEY_PATH_BYTES];
-    snprintf(folder, sizeof folder, "%s", path);
-    char *slash = strrchr(folder, '/');
-    if (slash) slash[slash == folder ? 1 : 0] = '\0';
-    int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    (void)fsync(fd); /* a filesystem that cannot is no failure */
-    close(fd);
+    pm_status status = pm_file_write_as(path, text, strlen(text), mode, force);
+    return status == PM_E_USAGE ? is_there(path) : status;
 }
 
 pm_status pm_keys_write(const char *path, const char *name, const pm_credentials *pair,
@@ -127,7 +88,6 @@ pm_status pm_keys_write(const char *path, const char *name, const pm_credentials
         if (status && !force) unlink(secret_path);
     }
     explicit_bzero(secret_text, sizeof secret_text);
-    if (!status) sync_folder_of(secret_path);
     return status;
 }
 

@@ -156,20 +156,22 @@ pm_status pm_router_bind(pm_router *router, const char *url, const pm_credential
 
 uint64_t pm_router_allow_version(const pm_router *router) { return router->allow_version; }
 
+/* NULL where the list does not have it (any more), or there is no list. */
+static const pm_allowed *allowed_of(const pm_router *router, uint64_t identity) {
+    return router->guard && identity
+               ? pm_allow_find_identity(pm_guard_allow(router->guard), identity)
+               : NULL;
+}
+
 pm_role pm_router_role(const pm_router *router, const pm_peer *peer) {
     if (!peer->keyed) return peer->port == PM_PORT_WORKER ? PM_ROLE_WORKER : PM_ROLE_ADMIN;
-    const pm_allowed *allowed =
-        router->guard && peer->identity
-            ? pm_allow_find_identity(pm_guard_allow(router->guard), peer->identity)
-            : NULL;
+    const pm_allowed *allowed = allowed_of(router, peer->identity);
     if (!allowed || pm_role_port(allowed->role) != peer->port) return PM_ROLE_NONE;
     return allowed->role;
 }
 
 const char *pm_router_name(const pm_router *router, uint64_t identity) {
-    const pm_allowed *allowed =
-        router->guard && identity ? pm_allow_find_identity(pm_guard_allow(router->guard), identity)
-                                  : NULL;
+    const pm_allowed *allowed = allowed_of(router, identity);
     return allowed ? allowed->name : "";
 }
 

@@ -11,8 +11,8 @@
 typedef struct pm_database_facts {
     int application_id, schema, schema_known; /* of the file; that this program knows */
     bool ours;
-    char
-        journal_mode[16]; /* "wal" while a broker has it, or one died; "delete" after a clean end */
+    /* "wal" while a broker has it, or one died; "delete" after a clean end */
+    char journal_mode[16];
     uint64_t size_bytes, wal_bytes;
     bool quick;         /* large: quick_check stood in for integrity_check */
     bool sound;         /* what it said was "ok" */

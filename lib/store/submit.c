@@ -244,22 +244,13 @@ static pm_status put_configuration(pm_store *store, const pm_op_submit *op, cons
 
 static pm_status put_configurations(pm_store *store, const pm_op_submit *op, int64_t model_id) {
     for (size_t i = 0; i < op->spec->config_count; i++) {
-        int64_t id = 0, before;
-        bool twice;
+        int64_t id = 0;
         pm_status status = put_configuration(store, op, &op->spec->configs[i], model_id, &id);
         if (!status)
-            status = pm_db_get(store,
-                               "SELECT ordinal FROM run_configuration WHERE run_id = ?1"
-                               " AND configuration_id = ?2",
-                               PM_BINDS(pm_id(op->run_id), pm_int(id)), &before, &twice);
-        if (status) return status;
-        if (twice)
-            return pm_fail(PM_E_USAGE, "configurations %lld and %zu are the same",
-                           (long long)before, i);
-        status = pm_db_run(store,
-                           "INSERT INTO run_configuration (run_id, ordinal, configuration_id)"
-                           " VALUES (?1, ?2, ?3)",
-                           PM_BINDS(pm_id(op->run_id), pm_id(i), pm_int(id)));
+            status = pm_db_run(store,
+                               "INSERT INTO run_configuration (run_id, ordinal, configuration_id)"
+                               " VALUES (?1, ?2, ?3)",
+                               PM_BINDS(pm_id(op->run_id), pm_id(i), pm_int(id)));
         if (status) return status;
     }
     return PM_OK;

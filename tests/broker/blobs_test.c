@@ -31,18 +31,9 @@ static void submit_weights(scene *s, const char *name, const pm_sha256 *hash, ui
                      PM_OK);
 }
 
-static void ask_for(worker *w, const pm_sha256 *hash, uint64_t offset, uint32_t size) {
-    Pm__Wire__Fetch want = PM__WIRE__FETCH__INIT;
-    want.sha256 = (ProtobufCBinaryData){32, (uint8_t *)hash->bytes};
-    want.offset = offset;
-    want.size_bytes = size;
-    Pm__Wire__Message m = pm_wire_fetch(&want);
-    worker_send(w, &m);
-}
-
 static void expect_missing(worker *w, const pm_sha256 *hash, uint32_t size, const char *why) {
     pm_message chunk;
-    ask_for(w, hash, 0, size);
+    worker_fetch(w, hash, 0, size);
     worker_await(w, PM__WIRE__MESSAGE__BODY_CHUNK, &chunk);
     assert_string_equal(chunk.body->chunk->missing, why);
     assert_int_equal(chunk.frame_count, 0);
@@ -66,7 +57,7 @@ static void file_that_is_not_as_submitted_is_not_served(void **state) {
     unlink(path);
     assert_int_equal(pm_file_write(path, "0123456789", 10), PM_OK);
     pm_message chunk;
-    ask_for(&w, &hash, 0, 10);
+    worker_fetch(&w, &hash, 0, 10);
     worker_await(&w, PM__WIRE__MESSAGE__BODY_CHUNK, &chunk);
     assert_memory_equal(chunk.frames[0].bytes, "0123456789", 10);
     pm_message_fini(&chunk);
@@ -83,7 +74,7 @@ static void nobody_fetches_without_a_hello(void **state) {
     pm_sha256 hash = {{0}};
     assert_int_equal(pm_link_new(s->url, PM_ROLE_WORKER, NULL, &w.link), PM_OK);
     assert_int_equal(pm_link_connect(w.link), PM_OK);
-    ask_for(&w, &hash, 0, 1);
+    worker_fetch(&w, &hash, 0, 1);
     worker_await(&w, PM__WIRE__MESSAGE__BODY_REFUSED, &message);
     assert_string_equal(message.body->refused->reason, "hello");
     pm_message_fini(&message);
@@ -122,7 +113,7 @@ static void slow_disk_holds_up_only_who_waits_for_it(void **state) {
         hungry[i] = (worker){0};
         worker_join(s, &hungry[i], NULL);
         for (uint64_t k = 0; k < PM_FETCH_WINDOW; k++)
-            ask_for(&hungry[i], &hash, k * PM_CHUNK_BYTES, PM_CHUNK_BYTES);
+            worker_fetch(&hungry[i], &hash, k * PM_CHUNK_BYTES, PM_CHUNK_BYTES);
     }
     worker_await(&hungry[0], PM__WIRE__MESSAGE__BODY_CHUNK, &message); /* it has begun */
     pm_message_fini(&message);

@@ -248,12 +248,7 @@ static void cancel_revokes_and_submit_goes_on(void **state) {
 
 static void fetch(worker *w, const pm_sha256 *hash, uint64_t offset, uint32_t size,
                   pm_message *out) {
-    Pm__Wire__Fetch want = PM__WIRE__FETCH__INIT;
-    want.sha256 = (ProtobufCBinaryData){32, (uint8_t *)hash->bytes};
-    want.offset = offset;
-    want.size_bytes = size;
-    Pm__Wire__Message m = pm_wire_fetch(&want);
-    worker_send(w, &m);
+    worker_fetch(w, hash, offset, size);
     worker_await(w, PM__WIRE__MESSAGE__BODY_CHUNK, out);
 }
 

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -121,6 +122,14 @@ bool log_has(const scene *s, const char *text) {
     return found;
 }
 
+void await_log(const scene *s, const char *text) {
+    int64_t until_ms = pm_clock_ms() + WAIT_MS;
+    while (!log_has(s, text)) {
+        if (pm_clock_ms() > until_ms) fail_msg("the log has no %s", text);
+        poll(NULL, 0, 5);
+    }
+}
+
 /* ---- the client ---- */
 
 void make_submission(scene *s, size_t items, const char *name, submission *out) {
@@ -191,6 +200,15 @@ void await_state(scene *s, uint64_t run, const char *state) {
 
 void worker_send(worker *w, const Pm__Wire__Message *message) {
     assert_int_equal(pm_link_send(w->link, message, NULL, 0), PM_OK);
+}
+
+void worker_fetch(worker *w, const pm_sha256 *hash, uint64_t offset, uint32_t size) {
+    Pm__Wire__Fetch want = PM__WIRE__FETCH__INIT;
+    want.sha256 = (ProtobufCBinaryData){sizeof hash->bytes, (uint8_t *)hash->bytes};
+    want.offset = offset;
+    want.size_bytes = size;
+    Pm__Wire__Message message = pm_wire_fetch(&want);
+    worker_send(w, &message);
 }
 
 void worker_await(worker *w, Pm__Wire__Message__BodyCase kind, pm_message *out) {

@@ -24,7 +24,7 @@ typedef struct scene {
     const pm_credentials *key; /* the client's; NULL: none */
     const char *evaluation;    /* of what is submitted, canonical; NULL: none */
     pm_run_terms terms;        /* likewise */
-    const char *baseline; /* a photograph's bytes, kept in the folder as "baseline"; NULL: none */
+    const char *baseline;      /* a photograph, kept in the folder as "baseline"; NULL: none */
 } scene;
 
 int scene_set_up(void **state);
@@ -53,6 +53,7 @@ void progress(scene *s, uint64_t run, uint64_t *done, uint64_t *failed);
 /* One integer from the database. */
 int64_t ask(const scene *s, const char *sql);
 bool log_has(const scene *s, const char *text);
+void await_log(const scene *s, const char *text);
 
 typedef struct worker {
     pm_link *link;
@@ -75,6 +76,7 @@ void worker_leave(worker *w);
 void worker_credit(worker *w, uint32_t tasks);
 void worker_started(worker *w, uint64_t ordinal);
 void worker_result(worker *w, uint64_t ordinal, const uint8_t token[16]);
+void worker_fetch(worker *w, const pm_sha256 *hash, uint64_t offset, uint32_t size);
 /* The next message of this kind, others passed over; fini it. */
 void worker_await(worker *w, Pm__Wire__Message__BodyCase kind, pm_message *out);
 /* Wait for a task and take it. */

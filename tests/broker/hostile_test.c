@@ -92,14 +92,6 @@ static void say_hello(int fd, pm_port port, const char *host) {
     assert_true(raw_say(fd, &message));
 }
 
-static void await_log(const scene *s, const char *text) {
-    int64_t until_ms = pm_clock_ms() + WAIT_MS;
-    while (!log_has(s, text)) {
-        if (pm_clock_ms() > until_ms) fail_msg("the log has no %s", text);
-        poll(NULL, 0, 20);
-    }
-}
-
 static int64_t ask_status_ms(scene *s) {
     pm_message answer;
     int64_t begin_ms = pm_clock_ms();

@@ -186,14 +186,6 @@ static void client_is_told_in_time_why_it_does_not_get_in(void **state) {
 
 /* ---- a key that is taken back ---- */
 
-static void await_log(const scene *s, const char *text) {
-    int64_t until_ms = pm_clock_ms() + WAIT_MS;
-    while (!log_has(s, text)) {
-        assert_true(pm_clock_ms() < until_ms);
-        usleep(5000);
-    }
-}
-
 static void removed_worker_loses_its_lease_at_once(void **state) {
     keyed_scene *k = of(state);
     worker one, other = {.key = &k->other};

@@ -34,18 +34,7 @@ cleanup() {
 }
 trap cleanup EXIT
 
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        if [ $SECONDS -ge $until ]; then
-            echo "did not come to be: $*"
-            return 1
-        fi
-        sleep 0.2
-    done
-}
+source "$source/tests/within.sh"
 ask() { parchmill sql --db "$folder/r.db" --format csv "$1" | tail -n 1; }
 is() { [ "$(ask "$1")" = "$2" ]; }
 more_than() { [ "$(ask "$1")" -gt "$2" ]; }

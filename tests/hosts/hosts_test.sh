@@ -26,18 +26,7 @@ folder=$(mktemp -d)
 word=velvet_rhinoceros
 trap 'status=$?; [ $status = 0 ] || tail -n 15 "$folder"/*.log; kill -9 $(jobs -p) 2>/dev/null; rm -rf "$folder"; exit $status' EXIT
 
-# within SECONDS COMMAND...: until it succeeds.
-within() {
-    local until=$((SECONDS + $1))
-    shift
-    until "$@" >/dev/null 2>&1; do
-        if [ $SECONDS -ge $until ]; then
-            echo "did not come to be: $*"
-            return 1
-        fi
-        sleep 0.1
-    done
-}
+source "$source/tests/within.sh"
 
 # ---- three hosts at one switch ----
 
