@@ -17,6 +17,7 @@
 #include "lib/net/probe.h"
 #include "lib/net/wire.h"
 #include "lib/store/check.h"
+#include "parchgrad.h"
 #include "tools/doctor.h"
 
 enum { MEMORY_FAIL_MIB = 256, MEMORY_WARN_MIB = 1024, FILES_LEAST = 1024, STEP_MS = 50 };
@@ -26,14 +27,15 @@ static void say_processor(pm_doctor *d) {
     CPU_ZERO(&set);
     const long online = sysconf(_SC_NPROCESSORS_ONLN);
     const long ours = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : online;
-    const bool avx512 = __builtin_cpu_supports("avx512f");
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (avx512 || avx2)
+    const char *isa = NULL;
+    if (pm_isa_of_host(&isa))
+        pm_doctor_say(d, PM_DOCTOR_FAIL, "processor", "unset PARCHMILL_ISA", "%s", pm_error_text());
+    else if (strcmp(isa, "baseline") != 0)
         pm_doctor_say(d, PM_DOCTOR_OK, "processor", NULL, "%s",
-                      avx512 ? "AVX-512" : "AVX2 and FMA");
+                      strcmp(isa, "avx512") == 0 ? "AVX-512" : "AVX2 and FMA");
     else
         pm_doctor_say(d, PM_DOCTOR_WARN, "processor", "workers run, but elsewhere they are faster",
-                      "neither AVX-512 nor AVX2: the baseline kernels are slow");
+                      "no AVX-512 or AVX2 is used: the baseline kernels are slow");
     pm_doctor_say(d, ours < online ? PM_DOCTOR_WARN : PM_DOCTOR_OK, "cores",
                   ours < online ? "give workers no more --threads than that" : NULL,
                   "%ld of %ld for this process", ours, online);

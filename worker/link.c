@@ -8,6 +8,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/log.h"
 #include "lib/base/random.h"
+#include "parchgrad.h"
 #include "worker/session.h"
 
 enum { GOODBYE_MS = 1000, MESSAGES_A_TURN = 64 };
@@ -39,12 +40,6 @@ static uint32_t do_dice(void *user) {
     (void)user;
     pm_random_bytes(&dice, sizeof dice);
     return dice;
-}
-
-static const char *isa_of_host(void) {
-    if (__builtin_cpu_supports("avx512f")) return "avx512";
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return "avx2";
-    return "baseline";
 }
 
 static void receive(pm_session *s, pm_link *link) {
@@ -82,14 +77,16 @@ static pm_status turn(pm_session *s, pm_link *link, int signal_fd) {
 pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, int signal_fd,
                              bool *left_computing) {
     char host_name[256] = "";
+    const char *isa = ""; /* a wrong PARCHMILL_ISA is said with each model that is not made */
     pm_session s;
     wire w = {.link = NULL};
     pm_status status = pm_link_new(options->url, PM_ROLE_WORKER, &options->credentials, &w.link);
     if (status) return status;
     gethostname(host_name, sizeof host_name - 1);
+    (void)pm_isa_of_host(&isa);
     const pm_session_self self = {.broker = options->url,
                                   .host_name = host_name,
-                                  .isa = isa_of_host(),
+                                  .isa = isa,
                                   .pid = (uint32_t)getpid(),
                                   .threads = (uint32_t)options->threads};
     const pm_session_host host = {.user = &w,

@@ -299,6 +299,24 @@ static void doctor_sees_who_is_in_the_way_and_open_keys(void **state) {
     unsetenv("XDG_CONFIG_HOME");
 }
 
+/* The kernels' choice is the one choice: what the doctor says and what a worker's row says. */
+static void instruction_set_is_the_one_that_the_kernels_take(void **state) {
+    (void)state;
+    char line[LINE_BYTES], path[PM_FIXTURE_PATH];
+    pm_fixture_path(&fixture, "forced.db", path);
+    setenv("PARCHMILL_ISA", "sse9", 1);
+    expect(1, "PARCHMILL_ISA=sse9: no such instruction set", "doctor --db DB");
+    setenv("PARCHMILL_ISA", "baseline", 1);
+    expect(0, "the baseline kernels are slow", "doctor --db DB");
+    snprintf(line, sizeof line,
+             "run --model cifar_resnet20 --weights %s --images %s --db %s --limit 1 --quiet",
+             fixture.weights, fixture.images, path);
+    expect(0, NULL, line);
+    unsetenv("PARCHMILL_ISA");
+    assert_int_equal(pm_ask_number(path, "SELECT count(*) FROM worker"), 1);
+    assert_int_equal(pm_ask_number(path, "SELECT count(*) FROM worker WHERE isa = 'baseline'"), 1);
+}
+
 int main(void) {
     /* No keys of whoever runs the tests. */
     setenv("XDG_CONFIG_HOME", "/nonexistent", 1);
@@ -309,6 +327,7 @@ int main(void) {
         cmocka_unit_test(doctor_finds_a_sound_database_well),
         cmocka_unit_test(doctor_sees_what_is_wrong_with_a_file),
         cmocka_unit_test(doctor_sees_who_is_in_the_way_and_open_keys),
+        cmocka_unit_test(instruction_set_is_the_one_that_the_kernels_take),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);
 }

@@ -88,6 +88,13 @@ const pm_conv_info *pm_model_conv(const pm_model *model, size_t conv) {
 
 const char *pm_model_isa(const pm_model *model) { return pm_packed_isa(model->packed); }
 
+pm_status pm_isa_of_host(const char **out) {
+    const pm_kernels *kernels = NULL;
+    pm_status status = pm_kernels_choose(&kernels);
+    if (!status) *out = kernels->name;
+    return status;
+}
+
 /* Together, the weights of wide layers come out of memory once for all. More inputs take room, so
  * there must be something to gain: 16 MB. */
 enum { WORTH_FLOATS = 4 << 20, TOGETHER = 4 };

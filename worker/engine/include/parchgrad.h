@@ -133,6 +133,9 @@ size_t pm_model_together(const pm_model *model);
 
 /* "avx512", "avx2" or "baseline": what the kernels run on (PARCHMILL_ISA forces one). */
 const char *pm_model_isa(const pm_model *model);
+/* The same of models yet to be made in this process. PM_E_USAGE: PARCHMILL_ISA names one that is
+ * unknown, or that this CPU does not have. */
+pm_status pm_isa_of_host(const char **out);
 
 /* ---- statistics: what decides H ---- */
 
