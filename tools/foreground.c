@@ -8,7 +8,7 @@
 #include "lib/base/clock.h"
 #include "tools/job.h"
 
-enum { POLL_MS = 150, CALL_MS = 1000, CALL_MOST_MS = 32000, FULL_REST_MS = 1000 };
+enum { POLL_MS = 150, CALL_MS = 1000, CALL_DOUBLED_MOST = 5, FULL_REST_MS = 1000 };
 
 static pm_status stopped(void) { return pm_fail(PM_E_CANCELLED, "stopped"); }
 
@@ -35,7 +35,7 @@ static void pause_line(pm_foreground *f) {
 static pm_status submit(pm_foreground *f) {
     pm_accepted accepted;
     pm_run_terms terms;
-    int timeout_ms = CALL_MS + (int)(f->data_set->count / 20);
+    int timeout_ms = CALL_MS + (int)(f->data_set->count / 20), doubled = 0;
     pm_status read = pm_job_terms(f->options, &terms);
     if (read) return read;
     for (;;) {
@@ -45,7 +45,7 @@ static pm_status submit(pm_foreground *f) {
         if (!status) break;
         if (status != PM_E_TIMEOUT && status != PM_E_FULL && status != PM_E_BUSY) return status;
         if (status == PM_E_FULL) pause_line(f);
-        if (status == PM_E_TIMEOUT && timeout_ms < CALL_MOST_MS) timeout_ms *= 2;
+        if (status == PM_E_TIMEOUT && doubled++ < CALL_DOUBLED_MOST) timeout_ms *= 2;
         status = pm_place_rest(&f->place, status == PM_E_TIMEOUT ? 0 : FULL_REST_MS);
         if (status) return status;
     }

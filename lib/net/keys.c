@@ -65,6 +65,29 @@ static pm_status write_file(const char *path, const char *text, mode_t mode, boo
     return status == PM_E_USAGE ? is_there(path) : status;
 }
 
+/* The secret last, so that the old one is gone only when all else is done; where it cannot be
+ * written, the old public key is put back. */
+static pm_status write_pair(const char *public_path, const char *public_text,
+                            const char *secret_path, const char *secret_text, bool force) {
+    uint8_t *old = NULL;
+    size_t old_size = 0;
+    if (!force && access(secret_path, F_OK) == 0) return is_there(secret_path);
+    if (force && access(public_path, F_OK) == 0) {
+        pm_status status = pm_file_read(public_path, KEY_FILE_BYTES_MAX, &old, &old_size);
+        if (status) return status;
+    }
+    pm_status status = write_file(public_path, public_text, 0644, force);
+    if (!status) {
+        status = write_file(secret_path, secret_text, 0600, force);
+        if (status && old)
+            (void)pm_file_write_as(public_path, old, old_size, 0644, true);
+        else if (status)
+            unlink(public_path);
+    }
+    free(old);
+    return status;
+}
+
 pm_status pm_keys_write(const char *path, const char *name, const pm_credentials *pair,
                         bool force) {
     char secret_path[PM_KEY_PATH_BYTES], public_path[PM_KEY_PATH_BYTES];
@@ -81,12 +104,7 @@ pm_status pm_keys_write(const char *path, const char *name, const pm_credentials
              secret_head, name, date, name, pair->public_key, pair->secret_key);
     snprintf(public_text, sizeof public_text, "%s\n# %s, made %s\npublic %s\n", public_head, name,
              date, pair->public_key);
-    if (!force && access(public_path, F_OK) == 0) return is_there(public_path);
-    pm_status status = write_file(secret_path, secret_text, 0600, force);
-    if (!status) {
-        status = write_file(public_path, public_text, 0644, force);
-        if (status && !force) unlink(secret_path);
-    }
+    pm_status status = write_pair(public_path, public_text, secret_path, secret_text, force);
     explicit_bzero(secret_text, sizeof secret_text);
     return status;
 }

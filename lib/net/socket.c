@@ -78,22 +78,16 @@ void pm_socket_secure_client(zsock_t *socket, const pm_endpoint *endpoint,
     zsock_set_curve_secretkey(socket, credentials->secret_key);
 }
 
-static pm_status send_frame(zsock_t *socket, pm_outbox_line *line, const void *bytes, size_t size,
-                            bool more) {
-    zmq_msg_t frame;
-    pm_status status = pm_outbox_frame(line, bytes, size, &frame);
-    if (status) return status;
+static pm_status send_frame(zsock_t *socket, zmq_msg_t *frame, bool more) {
     for (;;) {
-        if (zmq_msg_send(&frame, zsock_resolve(socket), (more ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >=
+        if (zmq_msg_send(frame, zsock_resolve(socket), (more ? ZMQ_SNDMORE : 0) | ZMQ_DONTWAIT) >=
             0)
             return PM_OK;
         if (errno != EINTR) break;
     }
-    int error = errno;
-    zmq_msg_close(&frame);
-    if (error == EAGAIN) return pm_fail(PM_E_BUSY, "message: the peer's queue is full");
-    if (error == EHOSTUNREACH) return pm_fail(PM_E_NOT_FOUND, "message: the peer is gone");
-    return pm_fail(PM_E_IO, "message: %s", zmq_strerror(error));
+    if (errno == EAGAIN) return pm_fail(PM_E_BUSY, "message: the peer's queue is full");
+    if (errno == EHOSTUNREACH) return pm_fail(PM_E_NOT_FOUND, "message: the peer is gone");
+    return pm_fail(PM_E_IO, "message: %s", zmq_strerror(errno));
 }
 
 static pm_status check_frames(const Pm__Wire__Message *body, const pm_bytes *frames,
@@ -110,22 +104,38 @@ static pm_status check_frames(const Pm__Wire__Message *body, const pm_bytes *fra
     return PM_OK;
 }
 
+static pm_status make_frame(pm_outbox_line *line, const void *bytes, size_t size, zmq_msg_t *made,
+                            size_t *count) {
+    pm_status status = pm_outbox_frame(line, bytes, size, &made[*count]);
+    if (!status) ++*count;
+    return status;
+}
+
 pm_status pm_socket_send(zsock_t *socket, pm_outbox *outbox, const pm_peer *peer,
                          const Pm__Wire__Message *body, const pm_bytes *frames,
                          size_t frame_count) {
     pm_buffer control = {0};
     pm_outbox_line *line = NULL;
-    size_t total = 0;
+    zmq_msg_t *made = NULL;
+    size_t total = 0, made_count = 0, sent = 0;
     pm_status status = check_frames(body, frames, frame_count, &total);
     if (status) return status;
     status = pm_wire_pack(body, &control);
-    if (status) return status;
-    if (outbox) status = pm_outbox_admit(outbox, peer, total + control.size, &line);
-    /* ZeroMQ refuses a message at its first frame or takes all of it. */
-    if (peer && !status) status = send_frame(socket, NULL, peer->id, peer->id_size, true);
-    if (!status) status = send_frame(socket, line, control.bytes, control.size, frame_count > 0);
+    if (!status && outbox) status = pm_outbox_admit(outbox, peer, total + control.size, &line);
+    if (!status && !(made = malloc((frame_count + 2) * sizeof *made)))
+        status = pm_fail(PM_E_MEMORY, "message: no memory for %zu frames", frame_count);
+    /* All are made before the first is sent: ZeroMQ refuses a message at its first frame or takes
+     * all of it, and what is left out in between would be filled by the next message. */
+    if (peer && !status) status = make_frame(NULL, peer->id, peer->id_size, made, &made_count);
+    if (!status) status = make_frame(line, control.bytes, control.size, made, &made_count);
     for (size_t i = 0; i < frame_count && !status; i++)
-        status = send_frame(socket, line, frames[i].bytes, frames[i].size, i + 1 < frame_count);
+        status = make_frame(line, frames[i].bytes, frames[i].size, made, &made_count);
+    while (!status && sent < made_count) {
+        status = send_frame(socket, &made[sent], sent + 1 < made_count);
+        if (!status) sent++;
+    }
+    while (made_count > sent) zmq_msg_close(&made[--made_count]);
+    free(made);
     pm_buffer_fini(&control);
     return status;
 }

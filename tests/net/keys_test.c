@@ -94,6 +94,34 @@ static void files_are_replaced_only_by_force(void **state) {
     assert_int_equal(mode_of(f->key), 0600);
 }
 
+/* A folder in the place of one of the two cannot be replaced. */
+static void pair_is_replaced_whole_or_not_at_all(void **state) {
+    fixture *f = *state;
+    pm_credentials other, read = {.insecure = false};
+    char public_key[PM_KEY_BYTES], aside[sizeof f->key + 8];
+    snprintf(aside, sizeof aside, "%s.aside", f->key);
+    assert_int_equal(pm_keys_new(&other), PM_OK);
+    assert_int_equal(rename(f->pub, aside), 0);
+    assert_int_equal(mkdir(f->pub, 0700), 0);
+    assert_int_not_equal(pm_keys_write(f->path, "x", &other, true), PM_OK);
+    assert_int_equal(pm_keys_read_secret(f->key, &read), PM_OK);
+    assert_string_equal(read.secret_key, f->pair.secret_key);
+    assert_int_equal(rmdir(f->pub), 0);
+    assert_int_equal(rename(aside, f->pub), 0);
+
+    assert_int_equal(rename(f->key, aside), 0);
+    assert_int_equal(mkdir(f->key, 0700), 0);
+    assert_int_not_equal(pm_keys_write(f->path, "x", &other, true), PM_OK);
+    assert_non_null(strstr(pm_error_text(), ".key"));
+    assert_int_equal(pm_keys_read_public(f->pub, public_key), PM_OK);
+    assert_string_equal(public_key, f->pair.public_key);
+    assert_int_equal(unlink(f->pub), 0);
+    assert_int_not_equal(pm_keys_write(f->path, "x", &other, true), PM_OK);
+    assert_int_equal(access(f->pub, F_OK), -1);
+    assert_int_equal(rmdir(f->key), 0);
+    assert_int_equal(rename(aside, f->key), 0);
+}
+
 static void secret_that_others_may_touch_is_refused(void **state) {
     fixture *f = *state;
     static const mode_t bad[] = {0640, 0604, 0620, 0602, 0610, 0644, 0666, 0777};
@@ -319,6 +347,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(pair_is_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(secret_is_not_in_the_public_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(files_are_replaced_only_by_force, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(pair_is_replaced_whole_or_not_at_all, set_up, tear_down),
         cmocka_unit_test_setup_teardown(secret_that_others_may_touch_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(credential_of_the_service_manager_is_taken, set_up,
                                         tear_down),

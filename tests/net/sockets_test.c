@@ -16,6 +16,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/net/net.h"
+#include "tests/campaign/oom_alloc.h"
 
 enum { PATIENCE_MS = 10000 };
 
@@ -89,6 +90,35 @@ static void role_is_the_socket_it_came_by(void **state) {
         pm_message_fini(&message);
         pm_link_free(&link);
     }
+}
+
+/* What a message that failed had put on the socket would be the head of the next. */
+static void want_of_memory_leaves_no_half_message(void **state) {
+    fixture *f = *state;
+    pm_link *link = link_to(f, PM_ROLE_WORKER);
+    const pm_bytes frames[] = {{"lost", 4}, {"lost", 4}, {"lost", 4}}, kept = {"kept", 4};
+    Pm__Wire__Goodbye goodbye = PM__WIRE__GOODBYE__INIT;
+    Pm__Wire__Message body = pm_wire_goodbye(&goodbye);
+    size_t failed = 0;
+    for (uint64_t n = 1;; n++) {
+        pm_peer peer;
+        pm_message message;
+        oom_arm(n, false);
+        pm_status status = pm_link_send(link, &body, frames, 3);
+        if (!oom_disarm()) {
+            assert_int_equal(status, PM_OK);
+            break;
+        }
+        assert_int_equal(status, PM_E_MEMORY);
+        failed++;
+        say_goodbye(link, &kept, 1);
+        assert_int_equal(receive_soon(f->router, &peer, &message), PM_OK);
+        assert_int_equal(message.frame_count, 1);
+        assert_memory_equal(message.frames[0].bytes, "kept", 4);
+        pm_message_fini(&message);
+    }
+    assert_true(failed >= 4); /* a frame each at least */
+    pm_link_free(&link);
 }
 
 static void bulk_frames_travel_in_order_both_ways(void **state) {
@@ -405,6 +435,7 @@ static void submission_carries_its_items(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         WITH(role_is_the_socket_it_came_by),
+        WITH(want_of_memory_leaves_no_half_message),
         WITH(bulk_frames_travel_in_order_both_ways),
         WITH(unreachable_peer_is_an_error_not_a_wait),
         WITH(full_queue_is_an_error_not_a_wait),
