@@ -299,7 +299,6 @@ static void send_plain(pm_broker *b, const pm_action *action) {
 
 static const char *refusal_text(const char *reason) {
     if (strcmp(reason, "hello") == 0) return "say hello first";
-    if (strcmp(reason, "role") == 0) return "that worker came with another key";
     return "too many workers";
 }
 

@@ -129,7 +129,7 @@ typedef enum pm_action_kind {
     /* to a worker */
     PM_ACTION_VERDICT, /* on a lease held from before: `adopted` with `token`, or refused */
     PM_ACTION_WELCOME, /* with the verdicts in front of it */
-    PM_ACTION_REFUSE,  /* `reason`: "hello" (say it first), "full", "role" (another key's worker) */
+    PM_ACTION_REFUSE,  /* `reason`: "hello" (say it first), "full" */
     PM_ACTION_RUN_INFO,
     PM_ACTION_TASK, /* items [first, end) of `run` */
     PM_ACTION_REVOKE,

@@ -4,10 +4,19 @@
 #include <string.h>
 
 #include "broker/scheduler_state.h"
+#include "lib/base/hash.h"
 
-static uint64_t instance_key(const pm_instance *instance) {
+/* By the secret seed, so that nobody finds an instance that falls on another's place. */
+static uint64_t instance_key(const pm_scheduler *s, const pm_instance *instance,
+                             uint64_t identity) {
+    if (PM_PLANTED(22)) identity = 0;
+    uint8_t text[sizeof s->options.seed + sizeof instance->bytes + sizeof identity];
     uint64_t key;
-    memcpy(&key, instance->bytes, sizeof key);
+    memcpy(text, s->options.seed, sizeof s->options.seed);
+    memcpy(text + sizeof s->options.seed, instance->bytes, sizeof instance->bytes);
+    memcpy(text + sizeof text - sizeof identity, &identity, sizeof identity);
+    pm_sha256 hash = pm_sha256_of(text, sizeof text);
+    memcpy(&key, hash.bytes, sizeof key);
     return key;
 }
 
@@ -15,8 +24,10 @@ static bool instance_equal(const pm_instance *a, const pm_instance *b) {
     return memcmp(a, b, sizeof *a) == 0;
 }
 
-static pm_sched_worker *find_instance(const pm_scheduler *s, const pm_instance *instance) {
-    pm_map_node *node = pm_map_find(&s->instances, instance_key(instance));
+/* An instance is no secret: another key's is another. */
+static pm_sched_worker *find_instance(const pm_scheduler *s, const pm_instance *instance,
+                                      uint64_t identity) {
+    pm_map_node *node = pm_map_find(&s->instances, instance_key(s, instance, identity));
     pm_sched_worker *worker = node ? PM_OWNER(node, pm_sched_worker, by_instance) : NULL;
     return worker && instance_equal(&worker->instance, instance) ? worker : NULL;
 }
@@ -69,10 +80,13 @@ static pm_status worker_end(pm_scheduler *s, pm_sched_worker *worker, const char
     return PM_OK;
 }
 
-static pm_ghost *find_ghost(pm_scheduler *s, const pm_instance *instance) {
-    for (size_t i = 0; i < PM_SCHEDULER_GHOSTS; i++)
-        if (s->ghosts[i].item_count && instance_equal(&s->ghosts[i].instance, instance))
-            return &s->ghosts[i];
+static pm_ghost *find_ghost(pm_scheduler *s, const pm_instance *instance, uint64_t identity) {
+    for (size_t i = 0; i < PM_SCHEDULER_GHOSTS; i++) {
+        pm_ghost *ghost = &s->ghosts[i];
+        if (ghost->item_count && instance_equal(&ghost->instance, instance) &&
+            (ghost->identity == identity || PM_PLANTED(23)))
+            return ghost;
+    }
     return NULL;
 }
 
@@ -121,12 +135,9 @@ static void started_in_ghost(pm_ghost *ghost, const pm_held_lease *item) {
 
 static pm_status crashed(pm_scheduler *s, const pm_event *event) {
     const char *reason = crash_word(event->crash_reason);
-    pm_sched_worker *worker = find_instance(s, &event->crashed_instance);
-    pm_ghost *ghost = find_ghost(s, &event->crashed_instance);
+    pm_sched_worker *worker = find_instance(s, &event->crashed_instance, event->identity);
+    pm_ghost *ghost = find_ghost(s, &event->crashed_instance, event->identity);
     if (instance_equal(&event->instance, &event->crashed_instance)) return PM_OK;
-    /* Instances are no secret: only who has the same key is its parent. */
-    if (worker && worker->identity != event->identity) worker = NULL;
-    if (ghost && ghost->identity != event->identity) ghost = NULL;
     for (size_t i = 0; i < event->in_hand_count; i++) {
         if (worker)
             started_in_lease(worker, &event->in_hand[i]);
@@ -149,7 +160,8 @@ static pm_sched_worker *worker_new(pm_scheduler *s, const pm_event *event) {
     pm_list_init(&worker->holds);
     pm_list_init(&worker->limited);
     pm_map_insert(&s->workers, worker->id, &worker->by_id);
-    pm_map_insert(&s->instances, instance_key(&worker->instance), &worker->by_instance);
+    pm_map_insert(&s->instances, instance_key(s, &worker->instance, worker->identity),
+                  &worker->by_instance);
     return worker;
 }
 
@@ -157,15 +169,8 @@ static pm_sched_worker *worker_new(pm_scheduler *s, const pm_event *event) {
  * new one. NULL with PM_OK: refused. */
 static pm_status meet(pm_scheduler *s, const pm_event *event, pm_sched_worker **out) {
     pm_sched_worker *here = pm_sched_worker_find(s, event->worker);
-    pm_sched_worker *same = find_instance(s, &event->instance);
+    pm_sched_worker *same = find_instance(s, &event->instance, event->identity);
     pm_status status = PM_OK;
-    if (same && same->identity != event->identity) {
-        pm_action *action = pm_sched_act(s, PM_ACTION_REFUSE);
-        action->worker = event->worker;
-        action->reason = "role";
-        *out = NULL;
-        return PM_OK;
-    }
     if (here && here != same) {
         status = worker_end(s, here, NULL, true);
         if (status != PM_OK) return status;
@@ -178,7 +183,7 @@ static pm_status meet(pm_scheduler *s, const pm_event *event, pm_sched_worker **
         pm_map_insert(&s->workers, same->id, &same->by_id);
     }
     if (!same && (s->workers.count >= PM_WORKERS_MAX ||
-                  pm_map_find(&s->instances, instance_key(&event->instance)))) {
+                  pm_map_find(&s->instances, instance_key(s, &event->instance, event->identity)))) {
         pm_action *action = pm_sched_act(s, PM_ACTION_REFUSE);
         action->worker = event->worker;
         action->reason = "full";
@@ -206,7 +211,7 @@ static pm_sched_lease *adopt(pm_scheduler *s, pm_sched_worker *worker, const pm_
         return pm_sched_lease_new(s, task, worker);
     if (task->phase != PM_TASK_READY || held->next > task->next) return NULL;
     /* Somebody else held it; who did not says so with what it has overheard. */
-    if (task->was_leased && task->leased_by != worker->identity) return NULL;
+    if (task->was_leased && task->leased_by != worker->identity && !PM_PLANTED(24)) return NULL;
     /* An alone task may be hung there already, and counted: it starts anew. */
     if (task->alone || worker->alone || !pm_sched_may_hold(task->run, worker)) return NULL;
     return pm_sched_lease_new(s, task, worker);
@@ -240,7 +245,8 @@ static void verdicts(pm_scheduler *s, pm_sched_worker *worker, const pm_event *e
 }
 
 pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event) {
-    pm_sched_worker *worker = NULL, *same = find_instance(s, &event->instance);
+    pm_sched_worker *worker = NULL;
+    pm_sched_worker *same = find_instance(s, &event->instance, event->identity);
     size_t held = same ? same->lease_count : 0;
     pm_status status = event->crashed ? crashed(s, event) : PM_OK;
     if (status == PM_OK) status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 5);
@@ -249,8 +255,8 @@ pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event) {
     /* meet() may have used what was reserved for a worker on the same connection. */
     status = pm_sched_reserve(s, 3 * held + 2 * event->lease_count + 3);
     if (status != PM_OK) return status;
-    pm_ghost *ghost = find_ghost(s, &event->instance);
-    if (ghost && ghost->identity == event->identity) ghost->item_count = 0;
+    pm_ghost *ghost = find_ghost(s, &event->instance, event->identity);
+    if (ghost) ghost->item_count = 0;
     worker->last_word_ms = s->now_ms;
     pm_list_push_back(&s->words, &worker->word);
     worker->credit = 0;

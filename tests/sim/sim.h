@@ -91,6 +91,8 @@ enum {
     X(LIE_INSTANCE, "lies: hello with another's instance")                                         \
     X(LIE_CRASH, "lies: a crash of nobody, with others' items in hand")                            \
     X(LIE_LEASES, "lies: hello with made-up leases")                                               \
+    X(LIE_REAL_CRASH, "lies: a crash of another key's instance")                                   \
+    X(LIE_REAL_LEASE, "lies: hello with another key's lease")                                      \
     X(LIE_CREDIT, "lies: a flood of credit")                                                       \
     X(LIE_BEATS, "lies: beats for others' leases")                                                 \
     X(LIE_NOISE, "lies: verbs of the broker, and noise")                                           \
@@ -314,6 +316,7 @@ typedef struct sim {
     uint64_t seed, random;
     int64_t now_ms, broker_skew_ms;
     bool faults, checks;
+    bool keyed; /* each worker and liar has a key of its own */
     FILE *trace;
     char failure[SIM_FAILURE_BYTES];
     sim_event **heap;
@@ -397,6 +400,8 @@ void sim_timer_of_life(sim *w, sim_kind kind, size_t worker, uint64_t life, int6
 /* A connection of a worker or, behind them, of a liar. */
 pm_worker_id sim_conn(size_t owner, uint64_t number);
 size_t sim_conn_owner(pm_worker_id conn);
+/* Whose key the transport would have seen; 0: no keys. */
+uint64_t sim_identity(const sim *w, pm_worker_id conn);
 void sim_send(sim *w, sim_kind direction, pm_worker_id conn, const Pm__Wire__Message *message);
 /* A copy of it. */
 void sim_send_client(sim *w, const sim_event *request);
@@ -460,6 +465,8 @@ void sim_check_action(sim *w, const pm_action *action);
 void sim_check_state(sim *w, const pm_action *actions, size_t count);
 void sim_check_new_broker(sim *w);
 void sim_check_terms(sim *w, const pm_event *event);
+/* How many workers another hello than their own must leave alone; around it. */
+size_t sim_check_others(const sim *w, const pm_event *event);
 void sim_check_credit(sim *w, pm_worker_id conn, uint32_t credit);
 void sim_check_worker(sim *w, sim_worker *worker);
 void sim_check_settled(sim *w, const sim_worker *worker, const Pm__Wire__Welcome *welcome);

@@ -130,9 +130,12 @@ void sim_broker_feed(sim *w, const pm_event *event) {
     if (w->killed) return;
     trace_event(w, event);
     sim_check_terms(w, event);
+    const size_t others = sim_check_others(w, event);
     sim_memory_begin(w, sim_memory_fails_every, SIM_N_BROKER_MEMORY);
     pm_status status = step(w, event, &actions, &count);
     sim_memory_end();
+    if (sim_check_others(w, event) < others)
+        sim_fail(w, "invariant 18: a hello takes over another key's worker");
     if (status != PM_OK && status != PM_E_MEMORY)
         sim_fail(w, "the scheduler says %s: %s", pm_status_name(status), pm_error_text());
     if (w->checks) sim_check_state(w, actions, count);

@@ -57,6 +57,25 @@ static void check_token_told(sim *w, const pm_action *a) {
         sim_fail(w, "invariant 1: the token of task %" PRIu64 " is told to another", a->task);
 }
 
+/* Who held it last, of those that this broker knows of, has the same key. */
+static void check_adopted(sim *w, const pm_action *a) {
+    const pm_worker_id holder = w->last_holder[a->task];
+    if (holder && sim_identity(w, holder) != sim_identity(w, a->worker))
+        sim_fail(w, "invariant 18: task %" PRIu64 " is adopted by another key", a->task);
+}
+
+size_t sim_check_others(const sim *w, const pm_event *event) {
+    size_t count = 0;
+    if (!w->checks || event->kind != PM_EVENT_HELLO) return 0;
+    const pm_link_node *words = &w->scheduler->words;
+    for (const pm_link_node *node = words->next; node != words; node = node->next) {
+        const pm_sched_worker *worker = PM_OWNER(node, pm_sched_worker, word);
+        /* Its connection's owner, not what the scheduler believes. */
+        count += w->keyed && sim_identity(w, worker->id) != event->identity;
+    }
+    return count;
+}
+
 /* A new lease, by TASK or by adoption. */
 static void check_lease(sim *w, const pm_action *a) {
     if (a->task >= SIM_TASKS) return;
@@ -121,6 +140,7 @@ static void check_refused(sim *w, const pm_action *a) {
 void sim_check_action(sim *w, const pm_action *a) {
     switch (a->kind) {
     case PM_ACTION_VERDICT:
+        if (a->adopted) check_adopted(w, a);
         if (a->adopted && memcmp(&w->last_token[a->task], &a->token, sizeof a->token) != 0)
             check_lease(w, a);
         else if (a->adopted)

@@ -1,6 +1,7 @@
-/* Owns the liars: peers on the workers' socket that say what they must not. Two things they do not
- * do, for nobody could tell: a wrong value under a lease of their own, and a crash of an instance
- * that was real (an instance is a secret between a worker and the broker). */
+/* Owns the liars: peers on the workers' socket that say what they must not. A thing they do not do,
+ * for nobody could tell: a wrong value under a lease of their own. Where there are no keys, nor a
+ * crash of an instance that was real: there an instance is a secret between a worker and the
+ * broker. */
 #include <string.h>
 
 #include "tests/sim/sim.h"
@@ -70,7 +71,7 @@ static void say_credit(sim *w, sim_liar *liar, uint32_t tasks) {
     say(w, liar, pm_wire_credit(&out));
 }
 
-/* `lies`: leases that it does not have. */
+/* `lies`: leases that it does not have; the first is another's where there are keys. */
 static void say_hello(sim *w, sim_liar *liar, const pm_instance *instance, size_t lies,
                       bool crash) {
     Pm__Wire__Hello hello = PM__WIRE__HELLO__INIT;
@@ -78,6 +79,7 @@ static void say_hello(sim *w, sim_liar *liar, const pm_instance *instance, size_
     Pm__Wire__InHand in_hand = PM__WIRE__IN_HAND__INIT, *in_hands[] = {&in_hand};
     const sim_snooped *s = any(w);
     const pm_instance nobody = sim_instance(sim_random(w) | ((uint64_t)1 << 63));
+    const pm_instance *dead = w->keyed && s ? &s->instance : &nobody;
     pm_token token = {{1}};
     hello.protocol = PM_PROTOCOL_VERSION;
     hello.engine_version = (char *)"";
@@ -92,11 +94,18 @@ static void say_hello(sim *w, sim_liar *liar, const pm_instance *instance, size_
         held[i].token = token_bytes(&token);
         pointers[i] = &held[i];
     }
+    if (lies && w->keyed && s) {
+        sim_count(w, SIM_N_LIE_REAL_LEASE);
+        held[0].task = s->task;
+        held[0].next = s->first;
+        held[0].token = token_bytes(&s->token);
+    }
     hello.n_leases = lies;
     hello.leases = pointers;
     if (crash && s) {
+        if (dead == &s->instance) sim_count(w, SIM_N_LIE_REAL_CRASH);
         hello.has_crashed_instance = true;
-        hello.crashed_instance = (ProtobufCBinaryData){PM_INSTANCE_BYTES, (uint8_t *)nobody.bytes};
+        hello.crashed_instance = (ProtobufCBinaryData){PM_INSTANCE_BYTES, (uint8_t *)dead->bytes};
         hello.crash_reason = (char *)"SIGSEGV";
         in_hand.task = s->task;
         in_hand.ordinal = s->end - 1;

@@ -77,6 +77,10 @@ pm_worker_id sim_conn(size_t owner, uint64_t number) {
     return (number << OWNER_BITS) | (owner + 1);
 }
 
+uint64_t sim_identity(const sim *w, pm_worker_id conn) {
+    return w->keyed ? 1 + sim_conn_owner(conn) : 0;
+}
+
 size_t sim_conn_owner(pm_worker_id conn) { return (size_t)(conn & ((1u << OWNER_BITS) - 1)) - 1; }
 
 /* ---- messages ---- */

@@ -150,6 +150,7 @@ static void hear_hello(sim *w, pm_worker_id conn, const Pm__Wire__Hello *hello) 
     if (!held) abort();
     if (count > HELD_MAX) sim_fail(w, "invariant 13: a hello with %zu leases", count);
     if (event.threads > 1024) event.threads = 1024;
+    event.identity = sim_identity(w, conn);
     memcpy(event.instance.bytes, hello->instance.data, sizeof event.instance.bytes);
     if (hello->has_crashed_instance) {
         event.crashed = true;

@@ -136,6 +136,7 @@ static sim *draw_world(uint64_t seed, FILE *trace) {
     sim *w = world_new(seed, 1 + (size_t)(pm_splitmix64(seed) % SIM_WORKERS));
     w->trace = trace;
     w->faults = w->checks = true;
+    w->keyed = pm_splitmix64(~seed) % 2;
     w->drop_per_mille = (uint32_t)sim_below(w, 60);
     w->double_per_mille = (uint32_t)sim_below(w, 60);
     w->late_per_mille = (uint32_t)sim_below(w, 60);
