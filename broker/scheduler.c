@@ -48,8 +48,8 @@
  * 17. A task goes to a worker only where no ready task of a run of higher priority could.
  * 18. Workers, leases and ghosts are their identity's (the key that the transport has seen):
  *     another takes over no worker by its instance (and keeps none out), adopts no lease by its
- *     task and token, and reports no crash of it. Only after a restart, when nobody knows whose a task was, may any
- *     worker go on with it. */
+ *     task and token, and reports no crash of it. Only after a restart, when nobody knows whose a
+ *     task was, may any worker go on with it. */
 #include "broker/scheduler.h"
 
 #include <assert.h>
