@@ -11,7 +11,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { CHECK_BYTES = 1 << 16 };
+#include "lib/base/clock.h"
+
+enum {
+    CHECK_BYTES = 1 << 16,
+    WAYS = 4,         /* places that a hash may have among the known */
+    SETTLED_MS = 1000 /* a file changed so shortly before may change again under the same times */
+};
 
 typedef struct queue {
     pm_piece *first, **end;
@@ -25,6 +31,19 @@ typedef struct open_file {
     uint64_t used;
 } open_file;
 
+/* Two of them equal, and settled: nobody has written to the file in between. */
+typedef struct identity {
+    uint64_t device, inode, size_bytes;
+    int64_t changed_ns, modified_ns;
+} identity;
+
+/* A file with this identity had these bytes. */
+typedef struct known_file {
+    pm_sha256 hash;
+    identity identity;
+    uint64_t used; /* 0: unused */
+} known_file;
+
 struct pm_blobs {
     pthread_t thread;
     pthread_mutex_t lock;
@@ -33,6 +52,7 @@ struct pm_blobs {
     bool stop;
     queue asked, ready;
     open_file open[PM_BLOBS_OPEN];
+    known_file *known; /* [PM_BLOBS_KNOWN], in sets of WAYS by hash */
     uint64_t clock;
 };
 
@@ -89,14 +109,63 @@ static bool is_what_it_says(int fd, const pm_piece *piece) {
     return pm_sha256_equal(&found, &piece->hash);
 }
 
+static int64_t ns_of(const struct timespec *time) {
+    return (int64_t)time->tv_sec * 1000000000 + time->tv_nsec;
+}
+
+static identity identity_of(const struct stat *info) {
+    return (identity){.device = info->st_dev,
+                      .inode = info->st_ino,
+                      .size_bytes = (uint64_t)info->st_size,
+                      .changed_ns = ns_of(&info->st_ctim),
+                      .modified_ns = ns_of(&info->st_mtim)};
+}
+
+static bool same(const identity *a, const identity *b) {
+    return a->device == b->device && a->inode == b->inode && a->size_bytes == b->size_bytes &&
+           a->changed_ns == b->changed_ns && a->modified_ns == b->modified_ns;
+}
+
+/* Where the hash is known or is to be: its own place, or the one of its set used longest ago. */
+static known_file *place_of(pm_blobs *b, const pm_sha256 *hash) {
+    uint32_t set;
+    memcpy(&set, hash->bytes, sizeof set);
+    known_file *at = &b->known[(size_t)(set % (PM_BLOBS_KNOWN / WAYS)) * WAYS], *oldest = at;
+    for (size_t i = 0; i < WAYS; i++) {
+        if (at[i].used && pm_sha256_equal(&at[i].hash, hash)) return &at[i];
+        if (at[i].used < oldest->used) oldest = &at[i];
+    }
+    return oldest;
+}
+
+/* Small files by the thousand come and go among the descriptors: each is read through once, not
+ * once for each piece of it. */
+static bool is_verified(pm_blobs *b, int fd, const struct stat *info, const pm_piece *piece) {
+    const identity before = identity_of(info);
+    const int64_t began_ms = pm_clock_wall_ms();
+    known_file *file = place_of(b, &piece->hash);
+    struct stat after;
+    bool known = file->used && pm_sha256_equal(&file->hash, &piece->hash);
+    if (!known || !same(&file->identity, &before)) {
+        if (!is_what_it_says(fd, piece)) return false;
+        if (before.changed_ns / 1000000 > began_ms - SETTLED_MS || fstat(fd, &after) != 0)
+            return true;
+        const identity now = identity_of(&after);
+        if (!same(&before, &now)) return true;
+        *file = (known_file){.hash = piece->hash, .identity = before};
+    }
+    file->used = ++b->clock;
+    return true;
+}
+
 /* A file that is replaced keeps its old bytes under the descriptor; one that is written over does
  * not: its size, or the worker's hash, tells. */
-static const char *open_anew(const pm_piece *piece, int *out) {
+static const char *open_anew(pm_blobs *b, const pm_piece *piece, int *out) {
     struct stat info;
     int fd = open(piece->path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     if (fd < 0) return "the file cannot be opened";
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) ||
-        (uint64_t)info.st_size != piece->file_bytes || !is_what_it_says(fd, piece)) {
+        (uint64_t)info.st_size != piece->file_bytes || !is_verified(b, fd, &info, piece)) {
         close(fd);
         return "changed since the run was submitted";
     }
@@ -115,7 +184,7 @@ static const char *descriptor_of(pm_blobs *b, const pm_piece *piece, int *out) {
         }
         if (file->used < oldest->used) oldest = file;
     }
-    const char *missing = open_anew(piece, out);
+    const char *missing = open_anew(b, piece, out);
     if (missing) return missing;
     if (oldest->fd >= 0) close(oldest->fd);
     *oldest = (open_file){.hash = piece->hash, .fd = *out, .used = ++b->clock};
@@ -167,7 +236,11 @@ static void *thread_main(void *user) {
 
 pm_status pm_blobs_new(pm_blobs **out) {
     pm_blobs *b = calloc(1, sizeof *b);
-    if (!b) return pm_fail(PM_E_MEMORY, "no memory to read files");
+    if (b) b->known = calloc(PM_BLOBS_KNOWN, sizeof *b->known); /* pages come as they are used */
+    if (!b || !b->known) {
+        free(b);
+        return pm_fail(PM_E_MEMORY, "no memory to read files");
+    }
     b->asked.end = &b->asked.first;
     b->ready.end = &b->ready.first;
     for (size_t i = 0; i < PM_BLOBS_OPEN; i++) b->open[i].fd = -1;
@@ -182,6 +255,7 @@ pm_status pm_blobs_new(pm_blobs **out) {
     if (b->event_fd >= 0) close(b->event_fd);
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->lock);
+    free(b->known);
     free(b);
     return pm_fail(PM_E_IO, "the thread that reads files: %s", strerror(error));
 }
@@ -202,6 +276,7 @@ void pm_blobs_free(pm_blobs **blobs) {
     close(b->event_fd);
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->lock);
+    free(b->known);
     free(b);
     *blobs = NULL;
 }

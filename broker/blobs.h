@@ -11,6 +11,7 @@
 
 enum {
     PM_BLOBS_OPEN = 16,       /* descriptors kept */
+    PM_BLOBS_KNOWN = 1 << 16, /* files whose bytes were looked at, with what tells a change */
     PM_BLOBS_ASKED = 1 << 14, /* pieces asked for and not taken */
     PM_BLOBS_READY = 32
 };

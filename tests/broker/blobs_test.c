@@ -2,12 +2,16 @@
  * queue.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "broker/blobs.h"
+#include "lib/base/clock.h"
 #include "lib/base/file.h"
 #include "tests/broker/fixture.h"
 
@@ -136,6 +140,131 @@ static void slow_disk_holds_up_only_who_waits_for_it(void **state) {
     worker_leave(&w);
 }
 
+/* ---- the thread alone ---- */
+
+enum { SMALL_FILES = PM_BLOBS_OPEN + 4, SMALL_BYTES = 1 << 18, PART_BYTES = 1 << 12, ROUNDS = 4 };
+
+typedef struct small_file {
+    char path[128];
+    pm_sha256 hash;
+} small_file;
+
+/* [SMALL_FILES] files of SMALL_BYTES in `folder`, more than there are descriptors kept. */
+static void make_small_files(const char *folder, small_file *out) {
+    uint8_t *bytes = calloc(1, SMALL_BYTES);
+    assert_non_null(bytes);
+    for (size_t i = 0; i < SMALL_FILES; i++) {
+        bytes[0] = (uint8_t)i;
+        snprintf(out[i].path, sizeof out[i].path, "%s/small-%zu", folder, i);
+        assert_int_equal(pm_file_write(out[i].path, bytes, SMALL_BYTES), PM_OK);
+        out[i].hash = pm_sha256_of(bytes, SMALL_BYTES);
+    }
+    free(bytes);
+}
+
+/* What is changed at this moment may be changed again under the same time. */
+static void await_settled(const small_file *file) {
+    struct stat info;
+    int64_t changed_ms;
+    do {
+        poll(NULL, 0, 20);
+        assert_int_equal(stat(file->path, &info), 0);
+        changed_ms = (int64_t)info.st_ctim.tv_sec * 1000 + info.st_ctim.tv_nsec / 1000000;
+    } while (pm_clock_wall_ms() - changed_ms < 1100);
+}
+
+/* A part of the file, or why there is none. */
+static const char *read_part(pm_blobs *blobs, const small_file *file, uint64_t offset) {
+    pm_piece *piece = NULL;
+    struct pollfd ready = {.fd = pm_blobs_fd(blobs), .events = POLLIN};
+    assert_int_equal(pm_piece_new(file->path, &piece), PM_OK);
+    piece->hash = file->hash;
+    piece->offset = offset;
+    piece->size_bytes = PART_BYTES;
+    piece->file_bytes = SMALL_BYTES;
+    assert_int_equal(pm_blobs_ask(blobs, &piece), PM_OK);
+    while (!(piece = pm_blobs_take(blobs))) assert_true(poll(&ready, 1, WAIT_MS) == 1);
+    const char *missing = piece->missing;
+    pm_piece_free(&piece);
+    return missing;
+}
+
+/* Bytes that this process has read, from whatever. */
+static uint64_t bytes_read(void) {
+    unsigned long long count = 0;
+    FILE *file = fopen("/proc/self/io", "re");
+    if (!file) return 0;
+    assert_int_equal(fscanf(file, "rchar: %llu", &count), 1);
+    fclose(file);
+    return count;
+}
+
+static void read_all_in_turns(pm_blobs *blobs, const small_file *files) {
+    for (uint64_t round = 0; round < ROUNDS; round++)
+        for (size_t i = 0; i < SMALL_FILES; i++)
+            assert_null(read_part(blobs, &files[i], round * PART_BYTES));
+}
+
+static void file_is_read_through_once_and_not_for_each_piece(void **state) {
+    scene *s = *state;
+    small_file files[SMALL_FILES];
+    pm_blobs *blobs = NULL;
+    if (!bytes_read()) skip(); /* this kernel does not count them */
+    make_small_files(s->folder, files);
+    await_settled(&files[SMALL_FILES - 1]);
+    assert_int_equal(pm_blobs_new(&blobs), PM_OK);
+    const uint64_t before = bytes_read();
+    read_all_in_turns(blobs, files);
+    const uint64_t read = bytes_read() - before;
+    print_message("%d files of %d bytes in %d pieces each: %llu bytes read\n", SMALL_FILES,
+                  SMALL_BYTES, ROUNDS, (unsigned long long)read);
+    assert_true(read >= (uint64_t)SMALL_FILES * SMALL_BYTES);
+    assert_true(read < (uint64_t)SMALL_FILES * SMALL_BYTES * 3 / 2);
+    pm_blobs_free(&blobs);
+}
+
+/* Other bytes, the same size, and the old time of modification, which anybody can set. */
+static void write_over(const small_file *file) {
+    struct stat info;
+    int fd = open(file->path, O_WRONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &info), 0);
+    assert_int_equal(pwrite(fd, "changed", 7, 100), 7);
+    const struct timespec times[2] = {info.st_atim, info.st_mtim};
+    assert_int_equal(futimens(fd, times), 0);
+    close(fd);
+}
+
+static void file_that_was_read_through_and_then_changed_is_not_served(void **state) {
+    scene *s = *state;
+    small_file files[SMALL_FILES];
+    pm_blobs *blobs = NULL;
+    make_small_files(s->folder, files);
+    await_settled(&files[SMALL_FILES - 1]);
+    assert_int_equal(pm_blobs_new(&blobs), PM_OK);
+    read_all_in_turns(blobs, files); /* the descriptor of the first is not among the last */
+    write_over(&files[0]);
+    assert_string_equal(read_part(blobs, &files[0], 0), "changed since the run was submitted");
+    pm_blobs_free(&blobs);
+}
+
+/* Times are counted in ticks of some milliseconds: two changes may come within one. */
+static void file_changed_within_a_tick_is_not_served(void **state) {
+    enum { TRIES = 40 };
+    scene *s = *state;
+    small_file files[SMALL_FILES];
+    for (int i = 0; i < TRIES; i++) {
+        pm_blobs *blobs = NULL;
+        make_small_files(s->folder, files);
+        assert_int_equal(pm_blobs_new(&blobs), PM_OK);
+        assert_null(read_part(blobs, &files[SMALL_FILES - 1], 0));
+        write_over(&files[SMALL_FILES - 1]);
+        for (size_t k = 0; k < PM_BLOBS_OPEN; k++) assert_null(read_part(blobs, &files[k], 0));
+        assert_non_null(read_part(blobs, &files[SMALL_FILES - 1], 0));
+        pm_blobs_free(&blobs);
+    }
+}
+
 static int set_up_slow(void **state) {
     char path[600];
     snprintf(path, sizeof path, "%s", getenv("PARCHMILL_SLOW_DISK"));
@@ -150,6 +279,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         SCENE(file_that_is_not_as_submitted_is_not_served),
         SCENE(nobody_fetches_without_a_hello),
+        SCENE(file_is_read_through_once_and_not_for_each_piece),
+        SCENE(file_that_was_read_through_and_then_changed_is_not_served),
+        SCENE(file_changed_within_a_tick_is_not_served),
         cmocka_unit_test_setup_teardown(slow_disk_holds_up_only_who_waits_for_it, set_up_slow,
                                         scene_tear_down),
     };
