@@ -26,6 +26,7 @@ typedef struct pm_sched_run {
     size_t index;     /* there */
     uint64_t turn;    /* when it last had one */
     int64_t given_us; /* thread time given to it, as it counts among runs of its priority */
+    int64_t out_us;   /* of it, charged for tasks that are out */
     int64_t item_us;  /* that an item takes a thread, moving average; 0: not known yet */
     pm_list tasks;    /* all unfinished */
     pm_list ready, ready_alone;
@@ -138,7 +139,8 @@ struct pm_scheduler {
                             hungry among those may get */
     uint64_t turns;      /* counts them */
     int64_t item_us;     /* of the runs so far: what a new one is taken to need */
-    int64_t level_us[2 * PM_PRIORITY_MOST + 1]; /* given_us of who had a turn last, by priority */
+    int64_t level_us[2 * PM_PRIORITY_MOST + 1]; /* by priority: of given_us, what was settled of
+                                                   the run that had a turn last */
     pm_list words, deadlines;
     pm_list idle;              /* workers with credit that hold nothing */
     pm_list busy;              /* workers with credit that hold something, but nothing alone */

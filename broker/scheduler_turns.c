@@ -4,8 +4,9 @@
  *
  * Work is thread time: from an item's start (or the one before it) to its result, as the broker
  * sees it. A task is charged when it goes out, by what the run's items took so far, and that is put
- * right when its lease ends. Who had nothing to give for a while comes back level with the others:
- * start-time fair queuing (Goyal, Vin, Cheng 1996) with threads as the link. */
+ * right when its lease ends. Who is new or had nothing to give for a while comes in level with the
+ * others: start-time fair queuing (Goyal, Vin, Cheng 1996) with threads as the link. Level is what
+ * leases that ended have taken: what the others hold is an estimate, and may be put right. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -237,9 +238,11 @@ void pm_sched_charge(pm_scheduler *s, pm_sched_lease *lease) {
     pm_sched_run *run = lease->task->run;
     int64_t item_us = run->item_us ? run->item_us : s->item_us ? s->item_us : ITEM_US_FIRST;
     if (item_us < ITEM_US_LEAST) item_us = ITEM_US_LEAST;
-    if (*level_of(s, run) < run->given_us) *level_of(s, run) = run->given_us;
+    const int64_t settled_us = run->given_us - run->out_us;
+    if (*level_of(s, run) < settled_us) *level_of(s, run) = settled_us;
     lease->charged_us =
         PM_PLANTED(21) ? 1 : item_us * (int64_t)(lease->task->end - lease->received);
+    run->out_us += lease->charged_us;
     give(s, run, lease->charged_us);
 }
 
@@ -264,6 +267,8 @@ void pm_sched_work_seen(pm_scheduler *s, pm_sched_lease *lease, bool item_done) 
 
 void pm_sched_settle_charge(pm_scheduler *s, pm_sched_lease *lease) {
     if (lease->started_end > lease->received) pm_sched_work_seen(s, lease, false);
-    if (lease->task->run && !PM_PLANTED(21))
-        give(s, lease->task->run, lease->spent_us - lease->charged_us);
+    pm_sched_run *run = lease->task->run;
+    if (!run) return;
+    run->out_us -= lease->charged_us;
+    if (!PM_PLANTED(21)) give(s, run, lease->spent_us - lease->charged_us);
 }

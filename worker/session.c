@@ -231,6 +231,16 @@ static void on_revoked(pm_session *s, const Pm__Wire__LeaseRevoked *revoked) {
         pm_work_revoke(s->work, revoked->task, revoked->token.data);
 }
 
+static void drain(pm_session *s, int64_t until_ms) {
+    const bool anew = !s->draining;
+    s->drain_until_ms = anew ? until_ms : min64(s->drain_until_ms, until_ms);
+    if (!anew) return;
+    s->draining = true;
+    pm_log(PM_LOG_INFO, "worker.drain", "leases=%zu", pm_work_lease_count(s->work));
+    pm_work_drain(s->work);
+    pm_work_return(s->work, false);
+}
+
 void pm_session_hear(pm_session *s, pm_message *message, int64_t now_ms) {
     const Pm__Wire__Message *body = message->body;
     bool live = s->state == PM_SESSION_LIVE;
@@ -253,7 +263,7 @@ void pm_session_hear(pm_session *s, pm_message *message, int64_t now_ms) {
     } else if (live && body->body_case == PM__WIRE__MESSAGE__BODY_CHUNK) {
         pm_work_chunk(s->work, message);
     } else if (live && body->body_case == PM__WIRE__MESSAGE__BODY_DRAIN) {
-        pm_session_drain(s, now_ms);
+        drain(s, INT64_MAX); /* nobody waits for the process to go */
     }
     pm_message_fini(message);
 }
@@ -329,12 +339,7 @@ void pm_session_turn(pm_session *s, int64_t now_ms) {
 
 void pm_session_drain(pm_session *s, int64_t now_ms) {
     set_now(s, now_ms);
-    if (s->draining) return;
-    s->draining = true;
-    s->drain_until_ms = s->now_ms + DRAIN_MS;
-    pm_log(PM_LOG_INFO, "worker.drain", "leases=%zu", pm_work_lease_count(s->work));
-    pm_work_drain(s->work);
-    pm_work_return(s->work, false);
+    drain(s, s->now_ms + DRAIN_MS);
 }
 
 bool pm_session_is_done(pm_session *s, int64_t now_ms) {

@@ -77,7 +77,8 @@ void pm_session_hear(pm_session *s, pm_message *message, int64_t now_ms);
 void pm_session_hear_noise(pm_session *s, int64_t now_ms);
 /* The connection broke. */
 void pm_session_lose(pm_session *s, int64_t now_ms);
-/* SIGTERM: finish what is in hand, return the rest. */
+/* SIGTERM: finish what is in hand if it takes no more than 8 s, return the rest. The broker's Drain
+ * does the same without the limit. */
 void pm_session_drain(pm_session *s, int64_t now_ms);
 
 /* How long nothing will be due. */

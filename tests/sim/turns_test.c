@@ -213,6 +213,27 @@ static void late_run_comes_in_level_and_does_not_catch_up(void **state) {
     free(w);
 }
 
+/* What the first has out is charged at a second an item; it takes a hundredth of that. */
+static void run_that_comes_before_the_first_result_does_not_wait(void **state) {
+    (void)state;
+    world *w = malloc(sizeof *w);
+    assert_non_null(w);
+    open_world(w);
+    w->item_ms[1] = w->item_ms[2] = 10;
+    add_run(w, 1, 20000, 4, (pm_run_terms){0});
+    for (pm_worker_id id = 1; id <= WORKERS; id++) join(w, id);
+    add_run(w, 2, 20000, 4, (pm_run_terms){0});
+    work_until(w, 2000);
+    const int64_t all = w->worked_ms[1] + w->worked_ms[2];
+    print_message("of the first two seconds it got %lld of %lld ms\n", (long long)w->worked_ms[2],
+                  (long long)all);
+    assert_true(all > 2000 * WORKERS * THREADS * 9 / 10);
+    assert_true(w->worked_ms[2] > all * 4 / 10);
+    assert_true(w->worked_ms[1] > all * 4 / 10);
+    pm_scheduler_free(&w->scheduler);
+    free(w);
+}
+
 static void higher_priority_goes_first_to_the_last_task(void **state) {
     (void)state;
     world *w = malloc(sizeof *w);
@@ -392,6 +413,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_are_shared_by_work_and_not_by_tasks),
         cmocka_unit_test(late_run_comes_in_level_and_does_not_catch_up),
+        cmocka_unit_test(run_that_comes_before_the_first_result_does_not_wait),
         cmocka_unit_test(higher_priority_goes_first_to_the_last_task),
         cmocka_unit_test(capped_run_leaves_the_other_workers_to_others),
         cmocka_unit_test(item_set_aside_does_not_wait_for_a_capped_run_to_end),

@@ -12,68 +12,10 @@
 #include <cmocka.h>
 
 #include "lib/base/clock.h"
+#include "tests/worker/tasks.h"
 #include "worker/ahead.h"
 
-enum { ITEMS = 12, PATIENCE_MS = 60000 };
-
-/* As it would come off the wire. */
-static pm_message message_of(const Pm__Wire__Message *from) {
-    uint8_t bytes[1024];
-    size_t size = pm__wire__message__get_packed_size(from);
-    assert_true(size <= sizeof bytes);
-    pm__wire__message__pack(from, bytes);
-    pm_message out = {.body = pm__wire__message__unpack(NULL, size, bytes)};
-    assert_non_null(out.body);
-    return out;
-}
-
-static void announce(pm_work *work, const char *data_root) {
-    uint8_t hash[PM_SHA256_BYTES] = {0};
-    char *configuration = "{}";
-    Pm__Wire__Blob weights = PM__WIRE__BLOB__INIT;
-    weights.sha256 = (ProtobufCBinaryData){sizeof hash, hash};
-    Pm__Wire__RunInfo info = PM__WIRE__RUN_INFO__INIT;
-    info.run = 1;
-    info.arch = info.channels = info.heat_maps = "";
-    info.data_root = (char *)data_root;
-    info.weights = &weights;
-    info.n_configurations = 1;
-    info.configurations = &configuration;
-    Pm__Wire__Message body = pm_wire_run_info(&info);
-    pm_message message = message_of(&body);
-    assert_int_equal(pm_work_add_run(work, &message), PM_OK);
-}
-
-/* A task of so many items: item i is file iN.png of N + 1 letters, N. */
-static void give(pm_work *work, uint64_t task, size_t count) {
-    uint8_t token[PM_TOKEN_BYTES] = {(uint8_t)task};
-    uint32_t configuration = 0;
-    pm_sha256 hashes[ITEMS];
-    char names[ITEMS][16], letters[ITEMS];
-    Pm__Wire__Item items[ITEMS], *pointers[ITEMS];
-    memset(letters, 'x', sizeof letters);
-    for (size_t i = 0; i < count; i++) {
-        snprintf(names[i], sizeof names[i], "i%zu.png", i);
-        hashes[i] = pm_sha256_of(letters, i + 1);
-        pm__wire__item__init(&items[i]);
-        items[i].ordinal = i;
-        items[i].path = names[i];
-        items[i].size_bytes = i + 1;
-        items[i].sha256 = (ProtobufCBinaryData){sizeof hashes[i].bytes, hashes[i].bytes};
-        pointers[i] = &items[i];
-    }
-    Pm__Wire__Task out = PM__WIRE__TASK__INIT;
-    out.task = task;
-    out.run = 1;
-    out.token = (ProtobufCBinaryData){sizeof token, token};
-    out.n_configurations = 1;
-    out.n_items = count;
-    out.configurations = &configuration;
-    out.items = pointers;
-    Pm__Wire__Message body = pm_wire_task(&out);
-    pm_message message = message_of(&body);
-    assert_int_equal(pm_work_add_task(work, &message), PM_OK);
-}
+enum { PATIENCE_MS = 60000 };
 
 /* As if it had taken so long. */
 static void compute(pm_work *work, int64_t us) {
@@ -89,10 +31,10 @@ static void credit_is_for_two_seconds_of_work(void **state) {
     assert_non_null(slots);
     assert_int_equal(pm_work_init(&work, slots), PM_OK);
     pm_work_expect(&work, 2);
-    announce(&work, "");
+    tasks_announce(&work, "");
     assert_int_equal(pm_work_take_credit(&work), 3);
     assert_int_equal(pm_work_take_credit(&work), 0);
-    for (uint64_t task = 1; task <= 3; task++) give(&work, task, 1);
+    for (uint64_t task = 1; task <= 3; task++) tasks_give(&work, task, 1);
     assert_int_equal(pm_work_take_credit(&work), 0);
     /* Tasks of nearly half a second: one in reserve, and four more for each thread. */
     compute(&work, 450000);
@@ -132,9 +74,9 @@ static void beats_of_a_lease_never_go_back(void **state) {
     assert_non_null(slots);
     assert_int_equal(pm_work_init(&work, slots), PM_OK);
     pm_work_expect(&work, 1);
-    announce(&work, "");
-    give(&work, 1, 1);
-    give(&work, 2, 1);
+    tasks_announce(&work, "");
+    tasks_give(&work, 1, 1);
+    tasks_give(&work, 2, 1);
     pm_lease *first = pm_work_try_take(&work);
     for (int i = 0; i < 1000; i++) pm_work_beat(&work, first);
     uint64_t waiting = beat_of(&work, 2);
@@ -188,8 +130,8 @@ static void a_broker_that_sends_nothing_makes_no_error(void **state) {
     size_t requests = 0;
     assert_non_null(slots);
     assert_int_equal(pm_work_init(&work, slots), PM_OK);
-    announce(&work, "/nonexistent");
-    give(&work, 1, 1);
+    tasks_announce(&work, "/nonexistent");
+    tasks_give(&work, 1, 1);
     fetching f = {.work = &work, .lease = pm_work_take(&work), .status = PM_OK};
     assert_int_equal(pthread_create(&thread, NULL, fetch, &f), 0);
     int64_t now_ms = pm_clock_ms();
@@ -210,9 +152,9 @@ static void a_broker_that_sends_nothing_makes_no_error(void **state) {
 
 /* The files of `give`; that of item `without` is not there, that of item `other` is another. */
 static void write_files(const char *folder, size_t without, size_t other) {
-    char path[256], letters[ITEMS];
+    char path[256], letters[TASKS_ITEMS_MAX];
     memset(letters, 'x', sizeof letters);
-    for (size_t i = 0; i < ITEMS; i++) {
+    for (size_t i = 0; i < TASKS_ITEMS_MAX; i++) {
         snprintf(path, sizeof path, "%s/i%zu.png", folder, i);
         FILE *file = i == without ? NULL : fopen(path, "w");
         if (!file) continue;
@@ -223,7 +165,7 @@ static void write_files(const char *folder, size_t without, size_t other) {
 
 static void remove_files(const char *folder) {
     char path[256];
-    for (size_t i = 0; i < ITEMS; i++) {
+    for (size_t i = 0; i < TASKS_ITEMS_MAX; i++) {
         snprintf(path, sizeof path, "%s/i%zu.png", folder, i);
         unlink(path);
     }
@@ -258,11 +200,11 @@ static bool nobody_asks(pm_work *work) {
 
 /* Of item i, or -1. */
 static int asked_item(pm_work *work) {
-    char letters[ITEMS];
+    char letters[TASKS_ITEMS_MAX];
     pm_sha256 asked, hash;
     memset(letters, 'x', sizeof letters);
     if (!asks_for(work, &asked)) return -1;
-    for (int i = 0; i < ITEMS; i++) {
+    for (int i = 0; i < TASKS_ITEMS_MAX; i++) {
         hash = pm_sha256_of(letters, (size_t)i + 1);
         if (pm_sha256_equal(&hash, &asked)) return i;
     }
@@ -295,7 +237,7 @@ static void say_missing(pm_work *work) {
     chunk.sha256 = (ProtobufCBinaryData){sizeof hash.bytes, hash.bytes};
     chunk.missing = "gone";
     Pm__Wire__Message body = pm_wire_chunk(&chunk);
-    pm_message message = message_of(&body);
+    pm_message message = tasks_message(&body);
     pm_work_chunk(work, &message);
     pm_message_fini(&message);
 }
@@ -331,12 +273,12 @@ static void reading_is_ahead_and_bounded(void **state) {
     int64_t until_ms = pm_clock_ms() + PATIENCE_MS;
     assert_non_null(slots);
     assert_non_null(mkdtemp(folder));
-    write_files(folder, PM_AHEAD_ITEMS - 1, ITEMS);
+    write_files(folder, PM_AHEAD_ITEMS - 1, TASKS_ITEMS_MAX);
     snprintf(path, sizeof path, "%s/i%d.png", folder, PM_AHEAD_ITEMS);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(pm_work_init(&work, slots), PM_OK);
-    announce(&work, folder);
-    give(&work, 1, ITEMS);
+    tasks_announce(&work, folder);
+    tasks_give(&work, 1, TASKS_ITEMS_MAX);
     assert_int_equal(pm_ahead_new(&work, &supply, &ahead), PM_OK);
     pm_lease *lease = pm_work_take(&work);
     pm_ahead_begin(ahead, lease);
@@ -350,7 +292,7 @@ static void reading_is_ahead_and_bounded(void **state) {
     take_letters(ahead, 0);
     wait_until_asked(&work, PM_AHEAD_ITEMS);
     say_missing(&work);
-    for (size_t i = 1; i < ITEMS; i++) {
+    for (size_t i = 1; i < TASKS_ITEMS_MAX; i++) {
         if (i == PM_AHEAD_ITEMS - 1 || i == PM_AHEAD_ITEMS)
             assert_int_equal(pm_ahead_take(ahead, i, &bytes, &size), PM_E_NOT_FOUND);
         else
@@ -377,15 +319,15 @@ static void photographs_come_in_order(void **state) {
     assert_non_null(mkdtemp(folder));
     write_files(folder, 3, 5);
     assert_int_equal(pm_work_init(&work, slots), PM_OK);
-    announce(&work, folder);
-    give(&work, 1, ITEMS);
-    give(&work, 2, ITEMS);
+    tasks_announce(&work, folder);
+    tasks_give(&work, 1, TASKS_ITEMS_MAX);
+    tasks_give(&work, 2, TASKS_ITEMS_MAX);
     assert_int_equal(pm_ahead_new(&work, &supply, &ahead), PM_OK);
     /* Once the broker, which has them not, is not asked any more. */
     pm_lease *lease = pm_work_take(&work), *next = pm_work_take(&work);
     pm_work_drain(&work);
     pm_ahead_begin(ahead, lease);
-    for (size_t i = 0; i < ITEMS; i++) {
+    for (size_t i = 0; i < TASKS_ITEMS_MAX; i++) {
         if (i != 3 && i != 5)
             take_letters(ahead, i);
         else
