@@ -1,9 +1,10 @@
 /* The queue under load, as a broker process with real sockets and a real disk:
  *
- *   bench_queue depth    [--items 1000000]  submit, claim and finish in a long queue and in a short
- * one; recovery from kill -9 bench_queue commit   [--items 20000]    group commit against one
- * finish a transaction, on the same disk bench_queue compare  [--items 20000]    put, reserve and
- * delete, durably: parchmill, beanstalkd -f0, gearmand with SQLite
+ *   depth    [--items 1000000]  submit, claim and finish in a long queue and in a short one;
+ *                               recovery from kill -9
+ *   commit   [--items 20000]    group commit against one finish a transaction, on the same disk
+ *   compare  [--items 20000]    put, reserve and delete, durably: parchmill, beanstalkd -f0,
+ *                               gearmand with SQLite
  *
  * --folder DIR is where databases and binlogs are (/var/tmp); it must be a disk, not a tmpfs.
  * The workers here compute nothing and give a result with one layer. */

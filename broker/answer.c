@@ -22,7 +22,7 @@ enum {
     FLUSH_MS = 200
 };
 #define MEMORY_BYTES ((size_t)512 << 20)  /* of SQLite */
-#define TEMPORARY_BYTES ((rlim_t)1 << 30) /* of one file that sorting spills into */
+#define TEMPORARY_BYTES ((size_t)1 << 30) /* of the files that sorting spills into, and of each */
 
 typedef struct answer {
     uint32_t request;
@@ -125,6 +125,7 @@ static pm_status run(const char *db, const Pm__Wire__Query *query, const void *p
     limits.rows_max = query->rows_max;
     limits.time_ms = query->time_ms;
     limits.memory_bytes = MEMORY_BYTES;
+    limits.temporary_bytes = TEMPORARY_BYTES;
     pm_status status = values ? PM_OK : pm_fail(PM_E_MEMORY, "answer: no memory");
     if (!status) status = pm_rows_read_one(parameters, size, values, &count);
     if (!status) status = pm_query_open(db, &limits, &open);

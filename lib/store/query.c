@@ -5,12 +5,14 @@
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/store/db.h"
 
-enum { BUSY_MS = 5000, STEPS_BETWEEN_LOOKS = 2000 };
+enum { BUSY_MS = 5000, STEPS_BETWEEN_LOOKS = 2000, FILES_LOOK_MS = 20, FILES_MAX = 1024 };
 
 const pm_query_limits pm_query_default_limits = {
     .time_ms = 60000,
@@ -21,6 +23,8 @@ struct pm_query {
     sqlite3 *db;
     pm_query_limits limits;
     int64_t deadline_ms; /* 0: none */
+    int64_t files_ms;    /* when temporary files were looked at */
+    bool spilled;        /* there was too much in them */
 };
 
 /* Pragmas that only tell; "table_info" and the like, also as table-valued functions. */
@@ -63,15 +67,35 @@ static int authorize(void *user, int action, const char *first, const char *seco
     }
 }
 
-static int look_at_clock(void *user) {
-    const pm_query *query = user;
-    return query->deadline_ms && pm_clock_ms() > query->deadline_ms;
+/* SQLite removes their names at once: regular files of this process without a name. */
+static uint64_t temporary_bytes(void) {
+    uint64_t bytes = 0;
+    struct rlimit files = {FILES_MAX, FILES_MAX};
+    struct stat info;
+    getrlimit(RLIMIT_NOFILE, &files);
+    for (int fd = 0; fd < FILES_MAX && (rlim_t)fd < files.rlim_cur; fd++)
+        if (fstat(fd, &info) == 0 && S_ISREG(info.st_mode) && info.st_nlink == 0)
+            bytes += 512 * (uint64_t)info.st_blocks;
+    return bytes;
+}
+
+static int look(void *user) {
+    pm_query *query = user;
+    const int64_t now_ms = pm_clock_ms();
+    if (query->limits.temporary_bytes && now_ms - query->files_ms >= FILES_LOOK_MS) {
+        query->files_ms = now_ms;
+        query->spilled = temporary_bytes() > query->limits.temporary_bytes;
+    }
+    return query->spilled || (query->deadline_ms && now_ms > query->deadline_ms);
 }
 
 static pm_status fail(pm_query *query, int code, const char *what) {
     const char *text = sqlite3_errmsg(query->db);
     switch (code & 0xff) {
     case SQLITE_INTERRUPT:
+        if (query->spilled)
+            return pm_fail(PM_E_LIMIT, "%s: it needs more than %zu MiB of temporary files", what,
+                           query->limits.temporary_bytes >> 20);
         return pm_fail(PM_E_TIMEOUT, "%s: stopped after %lld ms", what,
                        (long long)query->limits.time_ms);
     case SQLITE_AUTH:
@@ -115,7 +139,7 @@ static void set_limits(pm_query *query) {
         sqlite3_limit(db, SQLITE_LIMIT_LENGTH, length > INT32_MAX ? INT32_MAX : (int)length);
     if (query->limits.memory_bytes)
         sqlite3_hard_heap_limit64((sqlite3_int64)query->limits.memory_bytes);
-    sqlite3_progress_handler(db, STEPS_BETWEEN_LOOKS, look_at_clock, query);
+    sqlite3_progress_handler(db, STEPS_BETWEEN_LOOKS, look, query);
     sqlite3_set_authorizer(db, authorize, NULL);
 }
 
@@ -256,6 +280,7 @@ pm_status pm_query_run(pm_query *query, const char *sql, const pm_value *paramet
                        size_t parameter_count, const pm_query_sink *sink, bool *cut) {
     sqlite3_stmt *statement = NULL;
     bool was_cut = false;
+    query->spilled = false;
     query->deadline_ms = query->limits.time_ms ? pm_clock_ms() + query->limits.time_ms : 0;
     pm_status status = prepare(query, sql, &statement);
     if (status) return status;

@@ -20,8 +20,10 @@ typedef struct pm_query_limits {
     int64_t time_ms;     /* then PM_E_TIMEOUT; 0: no limit */
     size_t length_bytes; /* of one value or row; then PM_E_LIMIT; 0: SQLite's own */
     size_t memory_bytes; /* of SQLite in the whole process, so not for a broker; 0: no limit */
+    /* Of all files that sorting spills into, in the whole process; then PM_E_LIMIT; 0: no limit. */
+    size_t temporary_bytes;
 } pm_query_limits;
-extern const pm_query_limits pm_query_default_limits; /* no row limit, 60 s, 64 MiB, no limit */
+extern const pm_query_limits pm_query_default_limits; /* 60 s, 64 MiB of a value, else none */
 
 /* PM_E_NOT_FOUND; PM_E_FORMAT: not a database; PM_E_MISMATCH: not parchmill's, or newer. */
 pm_status pm_query_open(const char *path, const pm_query_limits *limits, pm_query **out);

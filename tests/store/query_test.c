@@ -218,6 +218,33 @@ static pm_status refuse_row(void *user, size_t count, const pm_value *values) {
     return pm_fail(PM_E_CANCELLED, "enough");
 }
 
+/* One sort takes less than 10 MiB, in three files; two take more than 18. */
+static void temporary_files_are_bounded_in_all(void **state) {
+    scratch *s = *state;
+    seen out;
+    static const char one[] =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40000),"
+        " a AS MATERIALIZED (SELECT i, randomblob(90) b FROM n ORDER BY b)"
+        " SELECT max(i) FROM a";
+    static const char two[] =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 40000),"
+        " a AS MATERIALIZED (SELECT i, randomblob(90) b FROM n ORDER BY b),"
+        " c AS MATERIALIZED (SELECT i, randomblob(90) b FROM n ORDER BY b)"
+        " SELECT (SELECT max(i) FROM a) + (SELECT max(i) FROM c) + (SELECT min(i) FROM a)";
+    close_store(&(pm_store *){open_store(s)});
+    pm_query_limits limits = pm_query_default_limits;
+    pm_query *query = open_query(s, &limits);
+    assert_int_equal(run(query, two, &out), PM_OK);
+    pm_query_close(&query);
+    limits.temporary_bytes = (size_t)14 << 20;
+    query = open_query(s, &limits);
+    assert_int_equal(run(query, one, &out), PM_OK);
+    assert_int_equal(run(query, two, &out), PM_E_LIMIT);
+    assert_string_equal(pm_error_text(), "SQL: it needs more than 14 MiB of temporary files");
+    assert_int_equal(run(query, one, &out), PM_OK);
+    pm_query_close(&query);
+}
+
 static void callback_ends_the_query(void **state) {
     scratch *s = *state;
     pm_store *store = open_store(s);
@@ -238,6 +265,7 @@ int main(void) {
         STORE_TEST(result_wide_has_the_agreed_columns),
         STORE_TEST(nothing_but_reading_is_let_through),
         STORE_TEST(endless_query_is_stopped),
+        STORE_TEST(temporary_files_are_bounded_in_all),
         STORE_TEST(callback_ends_the_query),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
