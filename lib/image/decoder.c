@@ -53,6 +53,7 @@ struct pm_decoder {
     pid_t pid; /* 0: none */
     bool ready;
     unsigned failures; /* in a row: back-off */
+    uint64_t number;   /* of the last request */
     size_t used;       /* of the pixels' part */
     size_t dirty_file, dirty_pixels;
     int64_t spent_us;
@@ -255,7 +256,8 @@ typedef struct photograph {
 } photograph;
 
 static outcome ask(pm_decoder *d, const photograph *p, pm_sandbox_reply *reply) {
-    const pm_sandbox_request request = {.size_bytes = p->size,
+    const pm_sandbox_request request = {.number = ++d->number,
+                                        .size_bytes = p->size,
                                         .pixels_at = d->used,
                                         .side_max = p->limits->side_max,
                                         .pixels_max = p->limits->pixels_max,
@@ -270,6 +272,11 @@ static outcome ask(pm_decoder *d, const photograph *p, pm_sandbox_reply *reply) 
 /* A reply that no honest decoder gives is a crash. */
 static outcome take(pm_decoder *d, const photograph *p, pm_sandbox_reply *reply, pm_image *out,
                     pm_status *status) {
+    if (reply->number != d->number) {
+        /* Of another photograph: it must not pass for this one's. */
+        (void)bury(d);
+        return CRASHED;
+    }
     clean_text(reply->text);
     *status = (pm_status)reply->status;
     if (reply->cpu_us > 0 && reply->cpu_us < INT64_C(1000000) * 3600) d->spent_us = reply->cpu_us;

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+static bool twice;
+
 static void open_file(void) { (void)open("/etc/passwd", O_RDONLY); }
 static void open_socket(void) { (void)socket(AF_INET, SOCK_STREAM, 0); }
 static void execute(void) { execl("/bin/true", "true", (char *)NULL); }
@@ -37,6 +39,8 @@ static void sleep_on(void) {
     for (;;) nanosleep(&long_time, NULL);
 }
 
+static void answer_twice(void) { twice = true; }
+
 static const struct {
     const char *name;
     void (*act)(void);
@@ -44,15 +48,18 @@ static const struct {
              {"fork", new_process}, {"trace", trace},        {"executable", executable},
              {"kill", kill_parent}, {"crash", crash},        {"abort", abort},
              {"exit", leave},       {"memory", fill_memory}, {"spin", spin},
-             {"sleep", sleep_on}};
+             {"sleep", sleep_on},   {"twice", answer_twice}};
 
 void pm_deed_of_file(const uint8_t *bytes, size_t size) {
     char mark[64];
+    twice = false;
     for (size_t i = 0; i < sizeof deeds / sizeof deeds[0]; i++) {
         size_t length = (size_t)snprintf(mark, sizeof mark, "parchmill-deed:%s", deeds[i].name);
         if (size >= length && memcmp(bytes + size - length, mark, length) == 0) deeds[i].act();
     }
 }
+
+bool pm_deed_twice(void) { return twice; }
 #else
 /* ISO C wants a declaration in every file. */
 typedef int pm_deeds_none;

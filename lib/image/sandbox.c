@@ -153,6 +153,7 @@ static void decode(const child *c, const pm_sandbox_request *request, pm_sandbox
     } else if (status) {
         snprintf(reply->text, sizeof reply->text, "%s", pm_error_text());
     }
+    reply->number = request->number;
     reply->status = (uint32_t)status;
     reply->width = image.width;
     reply->height = image.height;
@@ -175,6 +176,7 @@ _Noreturn void pm_sandbox_child(pid_t parent, size_t memory_bytes) {
         if (n != sizeof request) break;
         memset(&reply, 0, sizeof reply);
         decode(&c, &request, &reply);
+        if (pm_deed_twice()) (void)send(PM_SANDBOX_SOCKET, &reply, sizeof reply, MSG_NOSIGNAL);
     }
     _exit(0);
 }

@@ -1,8 +1,9 @@
 /* Inside lib/image: what a decoder's two sides share. The parent makes a socket pair and one piece
  * of shared memory of fixed, sealed size; the child finds them as the descriptors below. The
  * parent writes a file into the first part of the memory and sends a request; the child writes
- * pixels into the second part and sends a reply. One request, one reply. The parent believes no
- * word of the child: sizes are checked, text is cleaned, pixels may have any value. */
+ * pixels into the second part and sends a reply. One request, one reply, which repeats the
+ * request's number. The parent believes no word of the child: numbers and sizes are checked, text
+ * is cleaned, pixels may have any value. */
 #ifndef PM_IMAGE_SANDBOX_H
 #define PM_IMAGE_SANDBOX_H
 
@@ -26,14 +27,17 @@ enum {
 #define PM_SANDBOX_MEMORY_BYTES (PM_SANDBOX_PIXELS_AT + PM_SANDBOX_PIXELS_BYTES)
 
 typedef struct pm_sandbox_request {
+    uint64_t number;     /* from 1, of no other request of this decoder */
     uint64_t size_bytes; /* of the file */
     uint64_t pixels_at;  /* from PM_SANDBOX_PIXELS_AT */
     uint64_t side_max, pixels_max;
     uint32_t cpu_s;
 } pm_sandbox_request;
 
-/* Also the child's first word, once it is shut in: then width tells if it has namespaces. */
+/* Also the child's first word, once it is shut in: number 0, and width tells if it has namespaces.
+ */
 typedef struct pm_sandbox_reply {
+    uint64_t number; /* of the request */
     uint32_t status; /* pm_status */
     uint64_t width, height;
     int64_t cpu_us;

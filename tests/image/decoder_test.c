@@ -165,18 +165,23 @@ static void signals_to_all_do_not_end_a_decoder(void **state) {
 }
 
 #ifdef PARCHMILL_FAULTS
-static pm_status do_deed(pm_decoder *decoder, const char *deed) {
-    pm_image image = {0};
+static pm_status decode_with_deed(pm_decoder *decoder, const char *deed, pm_image *image) {
     file_bytes file = read_vector("rgb.png");
     const size_t room = 64;
     char *bytes = malloc(file.size + room);
     assert_non_null(bytes);
     memcpy(bytes, file.data, file.size);
     size_t mark = (size_t)snprintf(bytes + file.size, room, "parchmill-deed:%s", deed);
-    pm_status status = pm_decoder_decode(decoder, deed, bytes, file.size + mark, NULL, &image);
-    assert_null(image.rgb);
+    pm_status status = pm_decoder_decode(decoder, deed, bytes, file.size + mark, NULL, image);
     free(bytes);
     free(file.data);
+    return status;
+}
+
+static pm_status do_deed(pm_decoder *decoder, const char *deed) {
+    pm_image image = {0};
+    pm_status status = decode_with_deed(decoder, deed, &image);
+    assert_null(image.rgb);
     return status;
 }
 #endif
@@ -242,6 +247,21 @@ static void a_crash_costs_the_photograph_that_does_it(void **state) {
     expect_as_here(decoder, kinds[0]);
 }
 
+/* The reply that nobody waited for lies there when the next photograph is asked about. */
+static void an_old_reply_is_never_taken_for_another_photograph(void **state) {
+    pm_decoder *decoder = *state;
+    assert_int_equal(pm_decoder_ready(decoder), PM_OK);
+    pm_image image = {0};
+    const pid_t pid = pm_decoder_pid(decoder);
+    assert_int_equal(decode_with_deed(decoder, "twice", &image), PM_OK);
+    assert_int_equal(pm_decoder_pid(decoder), pid);
+    expect_as_here(decoder, kinds[0]);
+    assert_int_not_equal(pm_decoder_pid(decoder), pid);
+    /* What cannot be decoded must not get the pixels of what was before it, either. */
+    assert_int_equal(decode_with_deed(decoder, "twice", &image), PM_OK);
+    assert_int_equal(pm_decoder_decode(decoder, "text", "text", 4, NULL, &image), PM_E_FORMAT);
+}
+
 #ifndef NO_MEMORY_LIMIT
 static void memory_is_limited(void **state) {
     pm_decoder *decoder = *state;
@@ -289,6 +309,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(what_is_forbidden_costs_the_photograph_that_does_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_crash_costs_the_photograph_that_does_it, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(an_old_reply_is_never_taken_for_another_photograph, set_up,
                                         tear_down),
 #ifndef NO_MEMORY_LIMIT
         cmocka_unit_test_setup_teardown(memory_is_limited, set_up, tear_down),
