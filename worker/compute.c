@@ -14,6 +14,11 @@
 #include "worker/attribute.h"
 #include "worker/fault.h"
 
+/* Tasks that go back within so long because decoders are killed from outside, then the worker gives
+ * up: more than a moment's want of memory, and a photograph that brings it about comes back each
+ * time. */
+enum { LOST_MAX = 3, LOST_WITHIN_MS = 3600000 };
+
 struct pm_compute {
     pm_work *work;
     pm_models *models;
@@ -24,6 +29,8 @@ struct pm_compute {
     pm_lease *lease; /* in work */
     pm_ahead *ahead; /* reads its photographs */
     pm_decoder *decoder;
+    int64_t lost_ms[LOST_MAX]; /* when decoders were killed until a task went back: the last ones */
+    size_t lost_count;
     pm_stages stages;
 };
 
@@ -61,6 +68,18 @@ static void beat(void *user) {
     if (compute->lease) pm_work_beat(compute->work, compute->lease);
 }
 
+/* What pm_error_text says is no word about the photograph: it goes back, with the rest of the task.
+ */
+static pm_status lose_decoder(pm_compute *compute) {
+    const int64_t now_ms = pm_clock_ms();
+    pm_log(PM_LOG_ERROR, "worker.decoder", "error=" PM_QUOTED, pm_error_text());
+    compute->lost_ms[compute->lost_count++ % LOST_MAX] = now_ms;
+    const int64_t oldest_ms = compute->lost_ms[compute->lost_count % LOST_MAX];
+    if (compute->lost_count >= LOST_MAX && now_ms - oldest_ms <= LOST_WITHIN_MS)
+        pm_work_give_up(compute->work, pm_error_text());
+    return PM_E_CANCELLED;
+}
+
 static const char *reason_of(pm_status status, const char *stage) {
     if (strcmp(stage, "fetch") == 0 && status == PM_E_NOT_FOUND) return "missing";
     if (strcmp(stage, "fetch") == 0 && status == PM_E_MISMATCH) return "changed";
@@ -92,11 +111,7 @@ static pm_status open_photograph(pm_compute *compute, const started *s, pm_image
     status = pm_decoder_decode(compute->decoder, s->item->path, bytes, size, NULL, image);
     compute->stages.us[PM_STAGE_IMAGE] += pm_decoder_spent_us(compute->decoder);
     free(bytes);
-    if (status == PM_E_IO) {
-        /* No word about the photograph: it goes back, with the rest of the task. */
-        pm_log(PM_LOG_ERROR, "worker.decoder", "error=" PM_QUOTED, pm_error_text());
-        return PM_E_CANCELLED;
-    }
+    if (status == PM_E_IO) return lose_decoder(compute);
     if (!status) pm_reply_set_size(s->reply, image->width, image->height);
     return status;
 }
@@ -206,6 +221,8 @@ static void do_lease(pm_compute *compute, pm_lease *lease) {
     run.status = pm_run_prepare(compute->models, compute->work, lease, compute->supply, &run.ready,
                                 &run.stage);
     pm_stages_enter(&compute->stages, PM_STAGE_OTHER);
+    if (run.status == PM_E_IO && strcmp(run.stage, "decode") == 0)
+        run.status = lose_decoder(compute); /* of the photograph that ig starts from */
     if (run.status) {
         snprintf(run.text, sizeof run.text, "%s", pm_error_text());
         pm_log(PM_LOG_ERROR, "worker.run.failed", "run=%llu error=" PM_QUOTED,
@@ -250,7 +267,7 @@ pm_status pm_compute_start(pm_work *work, pm_models *models, const pm_supply *su
     compute->index = index;
     compute->contexts.beat = beat;
     compute->contexts.beat_user = compute;
-    pm_status status = pm_decoder_new(NULL, &compute->decoder);
+    pm_status status = pm_decoder_new(supply->decoding, &compute->decoder);
     if (!status) status = pm_ahead_new(work, supply, &compute->ahead);
     if (status) {
         pm_decoder_free(&compute->decoder);

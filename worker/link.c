@@ -99,5 +99,6 @@ pm_status pm_worker_link_run(const pm_worker_options *options, pm_work *work, in
     pm_session_farewell(&s);
     *left_computing = pm_work_is_computing(work);
     pm_link_finish(&w.link, GOODBYE_MS);
-    return status ? status : s.over;
+    if (!status) status = s.over;
+    return status ? status : pm_work_verdict(work);
 }

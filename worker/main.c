@@ -186,6 +186,7 @@ static pm_status work_until_told(const settings *s, const pm_supply *supply, pm_
     if (!status) status = pm_worker_link_run(&s->options, work, signal_fd, &left_computing);
     if (left_computing) {
         /* Its image takes too long; the lease is given back, nothing of it is lost. */
+        if (status && status != PM_E_TIMEOUT) (void)say_failure(status);
         usleep(LAST_WORDS_MS * 1000);
         _exit(status == PM_E_TIMEOUT ? PM_EXIT_HUNG : status ? EXIT_FAILED : 0);
     }

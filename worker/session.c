@@ -330,6 +330,7 @@ static void transmit(pm_session *s) {
 
 void pm_session_turn(pm_session *s, int64_t now_ms) {
     set_now(s, now_ms);
+    if (!s->draining && pm_work_verdict(s->work)) pm_session_drain(s, now_ms);
     if (s->state == PM_SESSION_DOWN && s->now_ms >= s->retry_ms) greet(s);
     if (s->state != PM_SESSION_DOWN && s->now_ms - s->heard_ms > s->silence_ms &&
         !PM_WORK_PLANTED(13))

@@ -83,7 +83,7 @@ void pm_session_drain(pm_session *s, int64_t now_ms);
 
 /* How long nothing will be due. */
 int64_t pm_session_wait_ms(const pm_session *s, int64_t now_ms);
-/* Drained, or over. */
+/* Drained, or over. What the end was for: `over`, or pm_work_verdict. */
 bool pm_session_is_done(pm_session *s, int64_t now_ms);
 /* Return everything and say Goodbye. */
 void pm_session_farewell(pm_session *s);

@@ -6,6 +6,7 @@
 #include "worker/work.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -414,6 +415,27 @@ void pm_work_stop(pm_work *work) {
     work->draining = work->stopping = true;
     pthread_cond_broadcast(&work->changed);
     pthread_mutex_unlock(&work->lock);
+}
+
+void pm_work_give_up(pm_work *work, const char *why) {
+    pthread_mutex_lock(&work->lock);
+    if (!work->gave_up) snprintf(work->gave_up_text, sizeof work->gave_up_text, "%s", why);
+    work->gave_up = true;
+    pm_work_wake_link(work);
+    pthread_mutex_unlock(&work->lock);
+}
+
+pm_status pm_work_verdict(pm_work *work) {
+    pthread_mutex_lock(&work->lock);
+    pm_status status =
+        work->gave_up
+            ? pm_fail(PM_E_IO,
+                      "%s: this worker gives up, no image is to blame; give it more memory (a "
+                      "decoder may take 2.5 GB), or find out who kills parchmill-decod",
+                      work->gave_up_text)
+            : PM_OK;
+    pthread_mutex_unlock(&work->lock);
+    return status;
 }
 
 void pm_work_return(pm_work *work, bool force) {

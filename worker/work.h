@@ -113,6 +113,8 @@ typedef struct pm_work {
     int64_t lease_us;   /* about how long one takes a thread; 0: not known */
     bool draining;
     bool stopping; /* no thread may wait any longer */
+    bool gave_up;
+    char gave_up_text[512];
     atomic_ulong progress;
     pm_slots *slots;
 } pm_work;
@@ -172,6 +174,8 @@ void pm_work_drain(pm_work *work);
  * it). `force`: at once. */
 void pm_work_return(pm_work *work, bool force);
 bool pm_work_is_computing(pm_work *work);
+/* PM_OK, or PM_E_IO: a compute thread gave up, and why. */
+pm_status pm_work_verdict(pm_work *work);
 void pm_work_stop(pm_work *work);
 
 /* ---- compute threads ---- */
@@ -194,6 +198,8 @@ bool pm_work_has_room(pm_work *work, const pm_lease *lease);
 /* Not all_done: the rest is given back. */
 void pm_work_end(pm_work *work, pm_lease *lease, bool all_done);
 void pm_work_beat(pm_work *work, pm_lease *lease);
+/* There is no working on this machine, and no image is to blame: the session drains and ends. */
+void pm_work_give_up(pm_work *work, const char *why);
 /* Chunks received so far: progress for all who wait for some. */
 unsigned long pm_work_chunks(pm_work *work);
 /* Fetch a blob: into folder (then it lies at pm_cache_path), or, folder NULL, into *bytes.

@@ -28,7 +28,7 @@
 #include "lib/image/sandbox.h"
 
 const pm_decoder_limits pm_decoder_default_limits = {
-    .memory_bytes = (size_t)2560 << 20, .cpu_s = 30, .wall_ms = 120000};
+    .memory_bytes = (size_t)2560 << 20, .cpu_s = 30, .wall_ms = 120000, .pause_ms = 50};
 
 enum {
     STARTS_MAX = 4,
@@ -36,8 +36,7 @@ enum {
     START_MS = 60000, /* for the first word */
     DEATHS_MAX = 2,   /* of the photograph's own making, then it is an error */
     FAILURES_MAX = 8, /* in a row that say nothing about it: about 20 s of back-off */
-    BACK_OFF_MS = 50,
-    BACK_OFF_MAX_MS = 10000,
+    PAUSES_MAX = 200,
     FIRST_FREE = 10,      /* descriptors from here are in no one's way */
     KEPT_BYTES = 32 << 20 /* of the shared memory, between photographs */
 };
@@ -240,8 +239,8 @@ pm_status pm_decoder_ready(pm_decoder *d) {
 static pm_status stand_by(pm_decoder *d) {
     if (d->ready) return PM_OK;
     if (d->failures) {
-        int64_t ms = d->failures < 9 ? (int64_t)BACK_OFF_MS << (d->failures - 1) : BACK_OFF_MAX_MS;
-        wait_ms(d, ms < BACK_OFF_MAX_MS ? ms : BACK_OFF_MAX_MS);
+        const int64_t pauses = d->failures < 9 ? INT64_C(1) << (d->failures - 1) : PAUSES_MAX;
+        wait_ms(d, d->limits.pause_ms * pauses);
     }
     return start(d);
 }

@@ -6,7 +6,8 @@
  *
  * What a photograph does to its decoder costs that photograph and nothing else: the process is
  * started anew, the photograph tried once more there, and then it is an error. A SIGKILL that was
- * not ours says nothing about the photograph: it is tried again, with back-off. */
+ * not ours says nothing about the photograph: it is tried again, with back-off, eight times in all.
+ */
 #ifndef PM_IMAGE_DECODER_H
 #define PM_IMAGE_DECODER_H
 
@@ -20,6 +21,7 @@ typedef struct pm_decoder_limits {
     size_t memory_bytes; /* on top of what a decoder at rest has mapped */
     unsigned cpu_s;      /* processor time for one photograph */
     unsigned wall_ms;    /* and wall time */
+    unsigned pause_ms;   /* before it is started anew: doubled each time, up to 200 times as much */
 } pm_decoder_limits;
 /* Enough for the largest photographs that pm_image_default_limits lets in. */
 extern const pm_decoder_limits pm_decoder_default_limits;

@@ -232,7 +232,10 @@ static void pump_until_in_hand(fixture *f, uint64_t ordinal) {
 
 /* ---- set up ---- */
 
-static const pm_supply no_cache = {.cache = NULL};
+/* No pauses to speak of, for the test whose decoders are killed all the time. */
+static const pm_decoder_limits decoding = {
+    .memory_bytes = (size_t)2560 << 20, .cpu_s = 30, .wall_ms = 120000, .pause_ms = 1};
+static const pm_supply no_cache = {.cache = NULL, .decoding = &decoding};
 
 static int set_up(void **state) {
     fixture *f = calloc(1, sizeof *f);
@@ -412,6 +415,33 @@ static void a_decoder_killed_at_any_moment_costs_no_item(void **state) {
     assert_int_equal(f->returned, 0);
 }
 
+#ifdef PARCHMILL_FAULTS
+/* As by an out-of-memory killer that wakes at one photograph, 1, which is never decoded. The task
+ * goes back, and comes again; then the worker gives up: no image is to blame, and no worker turns
+ * round for ever. */
+static void decoders_that_are_always_killed_end_the_worker_and_blame_nobody(void **state) {
+    fixture *f = *state;
+    int64_t until_ms = pm_clock_ms() + PATIENCE_MS;
+    size_t given = 0;
+    change_file(f, 1, 256, "parchmill-deed:sleep");
+    while (pm_work_verdict(&f->work) == PM_OK && pm_clock_ms() < until_ms) {
+        pid_t decoder = find_decoder();
+        if (decoder) (void)kill(decoder, SIGKILL);
+        if (pm_work_lease_count(&f->work) == 0) give(f, ++given, 0, ITEMS);
+        pump(f);
+    }
+    assert_int_equal(pm_work_verdict(&f->work), PM_E_IO);
+    assert_non_null(strstr(pm_error_text(), "no image is to blame"));
+    assert_int_equal(given, 3);
+    pump_until_all_is_done(f);
+    assert_int_equal(f->returned, 3);
+    for (size_t i = 0; i < f->result_count; i++) {
+        assert_int_equal(f->results[i].ordinal, 0);
+        assert_string_equal(f->results[i].stage, "");
+    }
+}
+#endif
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(int argc, char **argv) {
@@ -421,6 +451,9 @@ int main(int argc, char **argv) {
         WITH(a_drain_inside_a_hand_gives_what_is_done_and_returns_the_rest),
         WITH(a_lease_revoked_inside_a_hand_sends_nothing_more),
         WITH(a_decoder_killed_at_any_moment_costs_no_item),
+#ifdef PARCHMILL_FAULTS
+        WITH(decoders_that_are_always_killed_end_the_worker_and_blame_nobody),
+#endif
     };
     if (pm_image_setup("hand_test")) return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
