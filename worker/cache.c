@@ -23,7 +23,8 @@
 enum {
     NAME_BYTES = PM_SHA256_HEX_BYTES,
     PARTIAL_AGE_S = 3600, /* whoever writes one writes on, or gives up within minutes */
-    REFUSED_MS = 60000    /* a full disk is tried again */
+    REFUSED_MS = 60000,   /* a full disk is tried again */
+    ENTRY_FLAGS = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK
 };
 #define LIMIT_DEFAULT ((uint64_t)4 << 30)
 
@@ -186,7 +187,7 @@ static bool read_verified(int fd, const pm_sha256 *hash, size_t size, uint8_t **
 bool pm_cache_get(pm_cache *c, const pm_sha256 *hash, uint64_t size_bytes, uint8_t **bytes) {
     char path[PM_CACHE_PATH_BYTES];
     if (!c || size_bytes > PM_IMAGE_BYTES_MAX || pm_cache_path(c->folder, hash, path)) return false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = open(path, ENTRY_FLAGS);
     if (fd < 0) return false;
     bool whole = read_verified(fd, hash, (size_t)size_bytes, bytes);
     if (whole) futimens(fd, NULL);
@@ -195,18 +196,28 @@ bool pm_cache_get(pm_cache *c, const pm_sha256 *hash, uint64_t size_bytes, uint8
     return whole;
 }
 
-bool pm_cache_find(pm_cache *c, const pm_sha256 *hash, uint64_t size_bytes,
-                   char path[PM_CACHE_PATH_BYTES]) {
+bool pm_cache_is_blob(int fd, const pm_sha256 *hash, uint64_t size_bytes) {
     struct stat info;
     pm_sha256 found;
-    if (!c || pm_cache_path(c->folder, hash, path) || stat(path, &info) != 0) return false;
-    /* Used from now on: nobody drops it while it is hashed and loaded. */
-    utimensat(AT_FDCWD, path, NULL, 0);
-    if ((uint64_t)info.st_size == size_bytes && pm_sha256_file(path, &found) == PM_OK &&
-        pm_sha256_equal(&found, hash))
-        return true;
-    drop_damaged(path);
-    return false;
+    /* A pipe or a device of size 0 would be read for ever. */
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size != size_bytes)
+        return false;
+    return pm_sha256_fd(fd, "blob", &found) == PM_OK && pm_sha256_equal(&found, hash);
+}
+
+bool pm_cache_find(pm_cache *c, const pm_sha256 *hash, uint64_t size_bytes, int *fd) {
+    char path[PM_CACHE_PATH_BYTES];
+    if (!c || pm_cache_path(c->folder, hash, path)) return false;
+    int found = open(path, ENTRY_FLAGS);
+    if (found < 0) return false;
+    if (!pm_cache_is_blob(found, hash, size_bytes)) {
+        close(found);
+        drop_damaged(path);
+        return false;
+    }
+    futimens(found, NULL);
+    *fd = found;
+    return true;
 }
 
 void pm_cache_refused(pm_cache *c) {

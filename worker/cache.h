@@ -32,9 +32,10 @@ bool pm_cache_get(pm_cache *cache, const pm_sha256 *hash, uint64_t size_bytes, u
 /* Keep these, if there is room and the disk lets. */
 void pm_cache_put(pm_cache *cache, const pm_sha256 *hash, const uint8_t *bytes, size_t size);
 
-/* Where a file with this hash lies; false: not here. */
-bool pm_cache_find(pm_cache *cache, const pm_sha256 *hash, uint64_t size_bytes,
-                   char path[PM_CACHE_PATH_BYTES]);
+/* The file with this hash, open and verified; false: not here. */
+bool pm_cache_find(pm_cache *cache, const pm_sha256 *hash, uint64_t size_bytes, int *fd);
+/* An open file is a regular one of this size and hash. */
+bool pm_cache_is_blob(int fd, const pm_sha256 *hash, uint64_t size_bytes);
 /* For pm_fetch_new; NULL without a cache. */
 const char *pm_cache_folder(const pm_cache *cache);
 /* So much was written there by a fetch. */

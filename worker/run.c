@@ -2,10 +2,10 @@
  */
 #include "worker/run.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,55 +45,54 @@ void pm_loaded_release(pm_loaded **loaded) {
     free(gone);
 }
 
-static bool is_file_of(const char *path, const pm_sha256 *hash, uint64_t size_bytes) {
-    struct stat info;
-    pm_sha256 found;
-    /* A pipe or a device of size 0 would be read for ever. */
-    if (stat(path, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size != size_bytes)
-        return false;
-    return pm_sha256_file(path, &found) == PM_OK && pm_sha256_equal(&found, hash);
+/* A blob to read: open, and verified through this very descriptor, so that whatever is put at its
+ * path meanwhile is not what is loaded. */
+typedef struct source {
+    const char *name; /* for messages */
+    int fd;           /* -1: none */
+} source;
+
+static void source_fini(source *s) {
+    if (s->fd >= 0) close(s->fd);
+    s->fd = -1;
 }
 
-/* Where a blob can be read: a path, and what keeps it there. */
-typedef struct place {
-    char path[PM_CACHE_PATH_BYTES];
-    int fd; /* of a file without a name, which `path` leads to; -1: it has one */
-} place;
-
-static void place_fini(place *p) {
-    if (p->fd >= 0) close(p->fd);
-    p->fd = -1;
+static bool open_shared(const Pm__Wire__Blob *blob, const pm_sha256 *hash, int *fd) {
+    int found = open(blob->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (found < 0) return false;
+    if (pm_cache_is_blob(found, hash, blob->size_bytes)) {
+        *fd = found;
+        return true;
+    }
+    close(found);
+    return false;
 }
 
-/* Into the cache, or where the disk does not take it, into memory. */
+/* Into the cache, or where the disk does not take it or it is gone from there at once, into memory.
+ */
 static pm_status fetch_blob(pm_work *work, const pm_supply *supply, pm_lease *lease,
-                            const pm_sha256 *hash, uint64_t size_bytes, place *out) {
+                            const pm_sha256 *hash, uint64_t size_bytes, source *out) {
     pm_log(PM_LOG_INFO, "worker.fetch", "bytes=%llu path=" PM_QUOTED,
-           (unsigned long long)size_bytes, out->path);
+           (unsigned long long)size_bytes, out->name);
     if (supply->cache) {
         pm_status status = pm_work_fetch(work, lease, pm_cache_folder(supply->cache), hash,
                                          size_bytes, NULL, NULL);
         if (!status) pm_cache_added(supply->cache, size_bytes);
-        if (status != PM_E_FULL && status != PM_E_IO) return status;
-        pm_cache_refused(supply->cache);
+        if (!status && pm_cache_find(supply->cache, hash, size_bytes, &out->fd)) return PM_OK;
+        if (status && status != PM_E_FULL && status != PM_E_IO) return status;
+        if (status) pm_cache_refused(supply->cache);
     }
-    pm_status status = pm_work_fetch_nameless(work, lease, hash, size_bytes, &out->fd);
-    if (!status) snprintf(out->path, sizeof out->path, "/proc/self/fd/%d", out->fd);
-    return status;
+    return pm_work_fetch_nameless(work, lease, hash, size_bytes, &out->fd);
 }
 
 /* By hash: the broker's own path, the cache, else by wire. */
-static pm_status locate_blob(pm_work *work, pm_lease *lease, const pm_supply *supply,
-                             const Pm__Wire__Blob *blob, place *out) {
+static pm_status open_blob(pm_work *work, pm_lease *lease, const pm_supply *supply,
+                           const Pm__Wire__Blob *blob, const char *what, source *out) {
     pm_sha256 hash;
-    *out = (place){.fd = -1};
+    *out = (source){.name = blob->path ? blob->path : what, .fd = -1};
     memcpy(hash.bytes, blob->sha256.data, sizeof hash.bytes);
-    if (!supply->no_shared_paths && blob->path && strlen(blob->path) < PM_CACHE_PATH_BYTES &&
-        is_file_of(blob->path, &hash, blob->size_bytes)) {
-        snprintf(out->path, sizeof out->path, "%s", blob->path);
-        return PM_OK;
-    }
-    if (pm_cache_find(supply->cache, &hash, blob->size_bytes, out->path)) return PM_OK;
+    if (!supply->no_shared_paths && blob->path && open_shared(blob, &hash, &out->fd)) return PM_OK;
+    if (pm_cache_find(supply->cache, &hash, blob->size_bytes, &out->fd)) return PM_OK;
     return fetch_blob(work, supply, lease, &hash, blob->size_bytes, out);
 }
 
@@ -104,19 +103,19 @@ static pm_loaded *find_model(pm_models *models, const char *arch, const pm_sha25
     return NULL;
 }
 
-static pm_status load_model(const char *arch, const char *path, pm_model **out) {
+static pm_status load_model(const char *arch, const source *from, pm_model **out) {
     pm_weights *weights = NULL;
-    pm_status status = pm_weights_open(path, &weights);
+    pm_status status = pm_weights_open_fd(from->fd, from->name, &weights);
     if (!status) status = pm_model_new(arch, weights, out);
     pm_weights_free(&weights);
     return status;
 }
 
 static pm_status new_loaded(pm_models *models, const char *arch, const pm_sha256 *hash,
-                            const char *path, pm_loaded **out) {
+                            const source *from, pm_loaded **out) {
     pm_loaded *loaded = calloc(1, sizeof *loaded);
     if (!loaded) return pm_fail(PM_E_MEMORY, "model: no memory");
-    pm_status status = load_model(arch, path, &loaded->model);
+    pm_status status = load_model(arch, from, &loaded->model);
     if (status) {
         free(loaded);
         return status;
@@ -128,21 +127,17 @@ static pm_status new_loaded(pm_models *models, const char *arch, const pm_sha256
     return PM_OK;
 }
 
-/* A file of the cache may be dropped between finding and opening it: found anew, it is fetched. */
 static pm_status fetch_model(pm_models *models, pm_work *work, pm_lease *lease,
                              const pm_supply *supply, const pm_sha256 *hash, pm_loaded **out,
                              const char **stage) {
     const Pm__Wire__RunInfo *info = lease->run->info;
-    pm_status status = PM_E_NOT_FOUND;
-    for (int i = 0; i < 2 && status == PM_E_NOT_FOUND; i++) {
-        place at;
-        *stage = "fetch";
-        status = locate_blob(work, lease, supply, info->weights, &at);
-        if (status) return status;
-        *stage = "compute";
-        status = new_loaded(models, info->arch, hash, at.path, out);
-        place_fini(&at);
-    }
+    source from;
+    *stage = "fetch";
+    pm_status status = open_blob(work, lease, supply, info->weights, "weights", &from);
+    if (status) return status;
+    *stage = "compute";
+    status = new_loaded(models, info->arch, hash, &from, out);
+    source_fini(&from);
     return status;
 }
 
@@ -181,7 +176,7 @@ done:
 
 /* Of what the run's configurations compare: a network's class p-values can be more than all else
  * that a worker holds. */
-static pm_status read_statistics(pm_run_ready *ready, const char *path) {
+static pm_status read_statistics(pm_run_ready *ready, const source *from) {
     const pm_attribution **attributions = calloc(ready->count + 1, sizeof *attributions);
     pm_weights *tensors = NULL;
     size_t count = 0;
@@ -189,7 +184,7 @@ static pm_status read_statistics(pm_run_ready *ready, const char *path) {
     for (size_t i = 0; i < ready->count; i++)
         if (!ready->configurations[i].text)
             attributions[count++] = &ready->configurations[i].config.attribution;
-    pm_status status = pm_weights_open(path, &tensors);
+    pm_status status = pm_weights_open_fd(from->fd, from->name, &tensors);
     if (!status)
         status = pm_statistics_new_for(ready->loaded->model, tensors, attributions, count,
                                        &ready->statistics);
@@ -201,33 +196,37 @@ static pm_status read_statistics(pm_run_ready *ready, const char *path) {
 static pm_status get_statistics(pm_work *work, pm_lease *lease, const pm_supply *supply,
                                 pm_run_ready *ready, const char **stage) {
     const Pm__Wire__Blob *blob = lease->run->info->statistics;
-    pm_status status = blob ? PM_E_NOT_FOUND : PM_OK;
-    for (int i = 0; i < 2 && status == PM_E_NOT_FOUND; i++) {
-        place at;
-        *stage = "fetch";
-        status = locate_blob(work, lease, supply, blob, &at);
-        if (status) return status;
-        *stage = "compute";
-        status = read_statistics(ready, at.path);
-        place_fini(&at);
-    }
+    source from;
+    if (!blob) return PM_OK;
+    *stage = "fetch";
+    pm_status status = open_blob(work, lease, supply, blob, "statistics", &from);
+    if (status) return status;
+    *stage = "compute";
+    status = read_statistics(ready, &from);
+    source_fini(&from);
     return status;
+}
+
+static pm_status read_source(const source *from, uint8_t **bytes, size_t *size) {
+    char path[32];
+    snprintf(path, sizeof path, "/proc/self/fd/%d", from->fd);
+    return pm_file_read(path, PM_IMAGE_BYTES_MAX, bytes, size);
 }
 
 static pm_status open_baseline(pm_work *work, pm_lease *lease, const pm_supply *supply,
                                pm_image *out, const char **stage) {
     const Pm__Wire__Blob *blob = lease->run->info->baseline;
-    place at;
+    source from;
     uint8_t *bytes = NULL;
     size_t size = 0;
     if (!blob) return PM_OK;
     *stage = "fetch";
-    pm_status status = locate_blob(work, lease, supply, blob, &at);
-    if (!status) status = pm_file_read(at.path, PM_IMAGE_BYTES_MAX, &bytes, &size);
-    place_fini(&at);
+    pm_status status = open_blob(work, lease, supply, blob, "baseline", &from);
+    if (!status) status = read_source(&from, &bytes, &size);
+    source_fini(&from);
     if (status) return pm_fail_in(status, "baseline");
     *stage = "decode";
-    status = pm_decoder_decode_one(blob->path ? blob->path : "baseline", bytes, size, NULL, out);
+    status = pm_decoder_decode_one(from.name, bytes, size, NULL, out);
     free(bytes);
     return status ? pm_fail_in(status, "baseline") : PM_OK;
 }

@@ -31,27 +31,30 @@ pm_sha256 pm_sha256_of(const void *bytes, size_t size) {
     return out;
 }
 
-pm_status pm_sha256_file(const char *path, pm_sha256 *out) {
+pm_status pm_sha256_fd(int fd, const char *name, pm_sha256 *out) {
     enum { CHUNK_BYTES = 1 << 16 };
     uint8_t chunk[CHUNK_BYTES];
     pm_sha256_stream stream;
+    off_t at = 0;
+    ssize_t n;
+    pm_sha256_begin(&stream);
+    while ((n = pread(fd, chunk, sizeof chunk, at)) != 0) {
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) return pm_fail(PM_E_IO, "%s: %s", name, strerror(errno));
+        pm_sha256_update(&stream, chunk, (size_t)n);
+        at += n;
+    }
+    *out = pm_sha256_end(&stream);
+    return PM_OK;
+}
+
+pm_status pm_sha256_file(const char *path, pm_sha256 *out) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
-    pm_sha256_begin(&stream);
-    ssize_t n;
-    while ((n = read(fd, chunk, sizeof chunk)) != 0) {
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) {
-            int error = errno;
-            close(fd);
-            return pm_fail(PM_E_IO, "%s: %s", path, strerror(error));
-        }
-        pm_sha256_update(&stream, chunk, (size_t)n);
-    }
+    pm_status status = pm_sha256_fd(fd, path, out);
     close(fd);
-    *out = pm_sha256_end(&stream);
-    return PM_OK;
+    return status;
 }
 
 bool pm_sha256_equal(const pm_sha256 *a, const pm_sha256 *b) {

@@ -27,6 +27,8 @@ pm_sha256 pm_sha256_of(const void *bytes, size_t size);
 
 /* Of a whole file; PM_E_NOT_FOUND or PM_E_IO with the path in the text. */
 pm_status pm_sha256_file(const char *path, pm_sha256 *out);
+/* Of an open file, from its beginning; its offset stays. `name` is for the text. PM_E_IO. */
+pm_status pm_sha256_fd(int fd, const char *name, pm_sha256 *out);
 
 bool pm_sha256_equal(const pm_sha256 *a, const pm_sha256 *b);
 

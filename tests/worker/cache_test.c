@@ -115,7 +115,7 @@ static uint64_t bytes_in(const char *folder, size_t *files) {
 
 static void what_was_put_is_had_again_by_the_next_worker(void **state) {
     scratch *s = *state;
-    char path[PM_CACHE_PATH_BYTES];
+    int fd = -1;
     uint8_t bytes[BLOB];
     pm_sha256 hash = fill(1, bytes);
     open_cache(s, 100 * BLOB);
@@ -123,15 +123,17 @@ static void what_was_put_is_had_again_by_the_next_worker(void **state) {
     put(s, 1);
     open_cache(s, 100 * BLOB);
     assert_true(get(s->cache, 1));
-    assert_true(pm_cache_find(s->cache, &hash, BLOB, path));
-    assert_int_equal(access(path, R_OK), 0);
+    assert_true(pm_cache_find(s->cache, &hash, BLOB, &fd));
+    assert_true(pm_cache_is_blob(fd, &hash, BLOB));
+    assert_int_equal(close(fd), 0);
     assert_false(get(NULL, 1)); /* no cache at all */
     pm_cache_put(NULL, &hash, bytes, BLOB);
 }
 
 static void damaged_file_counts_as_none_and_goes(void **state) {
     scratch *s = *state;
-    char path[PM_CACHE_PATH_BYTES], found[PM_CACHE_PATH_BYTES];
+    char path[PM_CACHE_PATH_BYTES];
+    int found = -1;
     uint8_t bytes[BLOB];
     pm_sha256 hash = fill(2, bytes);
     open_cache(s, 100 * BLOB);
@@ -145,7 +147,7 @@ static void damaged_file_counts_as_none_and_goes(void **state) {
         else
             assert_int_equal(ftruncate(fd, BLOB / 2), 0);
         close(fd);
-        assert_false(how < 2 ? get(s->cache, 2) : pm_cache_find(s->cache, &hash, BLOB, found));
+        assert_false(how < 2 ? get(s->cache, 2) : pm_cache_find(s->cache, &hash, BLOB, &found));
         assert_false(is_there(s, 2));
     }
     put(s, 2);
@@ -169,13 +171,12 @@ static void least_recently_used_goes_first(void **state) {
 
 static void one_that_is_being_read_may_go(void **state) {
     scratch *s = *state;
-    char path[PM_CACHE_PATH_BYTES];
+    int fd = -1;
     uint8_t bytes[BLOB], read_back[BLOB];
     pm_sha256 hash = fill(0, bytes);
     open_cache(s, 4 * BLOB);
     put(s, 0);
-    assert_true(pm_cache_find(s->cache, &hash, BLOB, path));
-    int fd = open(path, O_RDONLY);
+    assert_true(pm_cache_find(s->cache, &hash, BLOB, &fd));
     age_blob(s, 0, 1000);
     for (unsigned n = 1; n <= 8; n++) put(s, n);
     assert_false(is_there(s, 0));

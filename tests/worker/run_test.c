@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "lib/base/file.h"
 #include "lib/base/random.h"
 #include "tests/engine/tensor_file.h"
 #include "worker/engine/statistics.h"
@@ -34,6 +35,24 @@ typedef struct announced {
     pm_lease lease;
     pm_run_ready *ready;
 } announced;
+
+/* ---- what is done to a file once it was hashed ---- */
+
+static const char *exchanged, *exchanged_by; /* NULL: nothing */
+
+pm_status __real_pm_sha256_fd(int fd, const char *name, pm_sha256 *out);
+pm_status __wrap_pm_sha256_fd(int fd, const char *name, pm_sha256 *out);
+
+/* Linked in place of pm_sha256_fd: the moment between hashing and loading. */
+pm_status __wrap_pm_sha256_fd(int fd, const char *name, pm_sha256 *out) {
+    struct stat hashed, named;
+    pm_status status = __real_pm_sha256_fd(fd, name, out);
+    if (!exchanged || fstat(fd, &hashed) != 0 || stat(exchanged, &named) != 0) return status;
+    if (hashed.st_ino != named.st_ino) return status;
+    assert_int_equal(rename(exchanged_by, exchanged), 0);
+    exchanged = NULL;
+    return status;
+}
 
 static int set_up(void **state) {
     static const char *const convs[] = {"layer3.0.conv2", "layer3.1.conv1", "layer3.1.conv2"};
@@ -199,6 +218,45 @@ static void a_text_that_is_no_configuration_fails_alone(void **state) {
     drop(&a);
 }
 
+/* Garbage is put in the place of `path` once that was hashed. */
+static void prepare_while_exchanging(fixture *f, const char *path) {
+    static const char *const layers[] = {"layer3.1.conv1"};
+    char garbage[128];
+    uint8_t *left = NULL;
+    size_t size = 0;
+    announced a;
+    announce(f, layers, 1, &a);
+    snprintf(garbage, sizeof garbage, "%s/garbage", f->folder);
+    assert_int_equal(pm_file_write(garbage, "no file of tensors", 18), PM_OK);
+    exchanged = path;
+    exchanged_by = garbage;
+    prepare_announced(f, &a);
+    assert_null(exchanged);
+    assert_int_equal(pm_file_read(path, 100, &left, &size), PM_OK);
+    assert_int_equal(size, 18);
+    assert_non_null(a.ready->configurations[0].engine);
+    expect_kept(&a, 2);
+    free(left);
+    drop(&a);
+}
+
+static void weights_that_were_verified_are_those_that_are_loaded(void **state) {
+    fixture *f = *state;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    assert_int_equal(pm_file_read(f->weights, 1 << 26, &bytes, &size), PM_OK);
+    snprintf(f->weights, sizeof f->weights, "%s/w.safetensors", f->folder);
+    assert_int_equal(pm_file_write(f->weights, bytes, size), PM_OK);
+    free(bytes);
+    prepare_while_exchanging(f, f->weights);
+    unlink(f->weights);
+}
+
+static void statistics_that_were_verified_are_those_that_are_loaded(void **state) {
+    fixture *f = *state;
+    prepare_while_exchanging(f, f->statistics);
+}
+
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void) {
@@ -206,6 +264,8 @@ int main(void) {
         WITH(a_run_keeps_the_p_values_that_its_configurations_compare),
         WITH(a_configuration_that_does_not_hold_fails_alone),
         WITH(a_text_that_is_no_configuration_fails_alone),
+        WITH(weights_that_were_verified_are_those_that_are_loaded),
+        WITH(statistics_that_were_verified_are_those_that_are_loaded),
     };
     return cmocka_run_group_tests_name("worker_run", tests, NULL, NULL);
 }

@@ -46,6 +46,8 @@ typedef struct pm_tensor_info {
 /* Open and check a file whole. PM_E_NOT_FOUND, PM_E_IO, PM_E_FORMAT, PM_E_UNSUPPORTED, PM_E_LIMIT,
  * PM_E_MEMORY. Nothing in the file is ever executed. */
 pm_status pm_weights_open(const char *path, pm_weights **out);
+/* The same of a file that is open for reading and stays the caller's; `name` is for messages. */
+pm_status pm_weights_open_fd(int fd, const char *name, pm_weights **out);
 void pm_weights_free(pm_weights **weights);
 const char *pm_weights_path(const pm_weights *weights);
 const char *pm_weights_format(const pm_weights *weights); /* "safetensors", "pytorch-zip", ... */

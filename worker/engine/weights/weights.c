@@ -63,12 +63,8 @@ static pm_status load(pm_weights *weights) {
                    weights->path);
 }
 
-static pm_status open_file(pm_weights *weights) {
+static pm_status check_file(pm_weights *weights) {
     struct stat info;
-    weights->fd = open(weights->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (weights->fd < 0)
-        return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", weights->path,
-                       strerror(errno));
     if (fstat(weights->fd, &info) != 0)
         return pm_fail(PM_E_IO, "%s: %s", weights->path, strerror(errno));
     if (!S_ISREG(info.st_mode))
@@ -80,17 +76,25 @@ static pm_status open_file(pm_weights *weights) {
     return PM_OK;
 }
 
-pm_status pm_weights_open(const char *path, pm_weights **out) {
-    pm_weights *weights = calloc(1, sizeof *weights);
-    if (!weights) return pm_fail(PM_E_MEMORY, "%s: no memory to open it", path);
+/* Takes `fd` over, which may be none, with errno. */
+static pm_status open_table(int fd, const char *path, pm_weights **out) {
+    const int error = errno;
+    pm_weights *weights = NULL;
     pm_status status;
-    weights->fd = -1;
+    if (fd < 0)
+        return pm_fail(error == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(error));
+    weights = calloc(1, sizeof *weights);
+    if (!weights) {
+        close(fd);
+        return pm_fail(PM_E_MEMORY, "%s: no memory to open it", path);
+    }
+    weights->fd = fd;
     weights->path = strdup(path);
     if (!weights->path) {
         status = pm_fail(PM_E_MEMORY, "no memory to open a weights file");
         goto fail;
     }
-    status = open_file(weights);
+    status = check_file(weights);
     if (!status) status = load(weights);
     if (!status) status = pm_weights_finish(weights);
     if (status) goto fail;
@@ -99,6 +103,14 @@ pm_status pm_weights_open(const char *path, pm_weights **out) {
 fail:
     pm_weights_free(&weights);
     return status;
+}
+
+pm_status pm_weights_open(const char *path, pm_weights **out) {
+    return open_table(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), path, out);
+}
+
+pm_status pm_weights_open_fd(int fd, const char *name, pm_weights **out) {
+    return open_table(fcntl(fd, F_DUPFD_CLOEXEC, 0), name, out);
 }
 
 void pm_weights_free(pm_weights **weights) {
