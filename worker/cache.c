@@ -19,6 +19,7 @@
 #include "lib/base/log.h"
 #include "lib/base/random.h"
 #include "lib/base/text.h"
+#include "lib/net/guarded_file.h"
 
 enum {
     NAME_BYTES = PM_SHA256_HEX_BYTES,
@@ -128,7 +129,8 @@ static uint64_t default_limit(const char *folder) {
 }
 
 pm_status pm_cache_open(const char *folder, uint64_t limit_bytes, pm_cache **out) {
-    pm_status status = pm_dir_make(folder);
+    pm_status status = pm_dir_make_as(folder, 0700);
+    if (!status) status = pm_guarded_folder(folder);
     if (status) return status;
     pm_cache *c = calloc(1, sizeof *c);
     if (!c) return pm_fail(PM_E_MEMORY, "cache: no memory");

@@ -3,7 +3,8 @@
  * Any number of workers may share the folder. A file appears whole (written beside, renamed), is
  * verified when it is read, so that a damaged one counts as none, and may go at any moment: what
  * was used longest ago is dropped once all of it is larger than the limit. An open file that is
- * dropped goes on to be read. Nothing here fails: without a cache everything is fetched. */
+ * dropped goes on to be read. Nothing here fails: without a cache everything is fetched. Only a
+ * folder that others can write into is refused. */
 #ifndef PM_WORKER_CACHE_H
 #define PM_WORKER_CACHE_H
 
@@ -20,8 +21,8 @@ typedef struct pm_cache pm_cache;
  * one's doubles and what is being written may exceed it for a moment, by a twentieth each. */
 #define PM_CACHE_DEFAULT UINT64_MAX
 
-/* Made if need be; files half written by workers that died are removed. PM_E_IO, PM_E_FULL,
- * PM_E_MEMORY. */
+/* Made if need be, for this user alone; files half written by workers that died are removed.
+ * PM_E_DENIED: others have a hand in it; PM_E_IO, PM_E_FULL, PM_E_FORMAT, PM_E_MEMORY. */
 pm_status pm_cache_open(const char *folder, uint64_t limit_bytes, pm_cache **out);
 void pm_cache_close(pm_cache **cache);
 

@@ -195,12 +195,15 @@ static pm_status work_until_told(const settings *s, const pm_supply *supply, pm_
     return status;
 }
 
-/* A disk that takes nothing is no reason not to work. */
-static void open_cache(const settings *s, pm_supply *supply) {
+/* A disk that takes nothing is no reason not to work; a folder that others can reach into is. */
+static pm_status open_cache(const settings *s, pm_supply *supply) {
     supply->no_shared_paths = s->no_shared_paths;
-    if (pm_cache_open(s->cache, s->cache_bytes, &supply->cache))
+    pm_status status = pm_cache_open(s->cache, s->cache_bytes, &supply->cache);
+    if (status == PM_E_DENIED) return pm_fail_in(status, "--cache");
+    if (status)
         pm_log(PM_LOG_WARN, "worker.cache.off",
                "reason=" PM_QUOTED " what=\"fetched bytes stay in memory\"", pm_error_text());
+    return PM_OK;
 }
 
 static int run_child(const settings *s) {
@@ -217,8 +220,8 @@ static int run_child(const settings *s) {
     pm_log(PM_LOG_INFO, "worker.start", "pid=%d threads=%zu engine=%s", (int)getpid(),
            s->options.threads, PM_ENGINE_VERSION);
     pm_models_init(&models);
-    open_cache(s, &supply);
-    status = work_until_told(s, &supply, &work, &models, signal_fd);
+    status = open_cache(s, &supply);
+    if (!status) status = work_until_told(s, &supply, &work, &models, signal_fd);
     char text[1024];
     snprintf(text, sizeof text, "%s", pm_error_text());
     pm_work_fini(&work);

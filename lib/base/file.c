@@ -132,14 +132,16 @@ pm_status pm_file_write(const char *path, const void *bytes, size_t size) {
     return pm_file_write_as(path, bytes, size, 0666 & ~mask, true);
 }
 
-pm_status pm_dir_make(const char *path) {
+pm_status pm_dir_make(const char *path) { return pm_dir_make_as(path, 0777); }
+
+pm_status pm_dir_make_as(const char *path, mode_t mode) {
     char *copy = strdup(path);
     if (!copy) return pm_fail(PM_E_MEMORY, "%s: no memory", path);
     for (char *p = copy + 1;; p++) {
         if (*p != '/' && *p != '\0') continue;
         char kept = *p;
         *p = '\0';
-        if (mkdir(copy, 0777) != 0 && errno != EEXIST) {
+        if (mkdir(copy, kept ? 0777 : mode) != 0 && errno != EEXIST) {
             pm_status status = os_failure(copy, errno);
             free(copy);
             return status;

@@ -23,5 +23,7 @@ pm_status pm_file_write_as(const char *path, const void *bytes, size_t size, mod
 
 /* mkdir -p. */
 pm_status pm_dir_make(const char *path);
+/* The same with `mode`, less the umask, for the last folder where it is made. */
+pm_status pm_dir_make_as(const char *path, mode_t mode);
 
 #endif

@@ -42,7 +42,7 @@ static pm_status os_failure(const char *path) {
 static pm_status open_partial(pm_fetch *fetch, const char *folder) {
     uint32_t unique;
     pm_status status = pm_cache_path(folder, &fetch->hash, fetch->path);
-    if (!status) status = pm_dir_make(folder);
+    if (!status) status = pm_dir_make_as(folder, 0700);
     if (status) return status;
     pm_random_bytes(&unique, sizeof unique);
     snprintf(fetch->folder, sizeof fetch->folder, "%s", folder);

@@ -1,4 +1,4 @@
-/* Private to lib/net: files whose owner and permissions matter. */
+/* Files and folders whose owner and permissions matter: lib/net's own, and the worker's cache. */
 #ifndef PM_NET_GUARDED_FILE_H
 #define PM_NET_GUARDED_FILE_H
 
@@ -15,6 +15,10 @@ typedef enum pm_guarded { PM_GUARDED_SECRET, PM_GUARDED_LIST, PM_GUARDED_OPEN } 
  * NULL. PM_E_NOT_FOUND, PM_E_DENIED, PM_E_FORMAT, PM_E_LIMIT, PM_E_IO, PM_E_MEMORY. */
 pm_status pm_guarded_read(const char *path, pm_guarded how, size_t limit_bytes, char **out,
                           struct stat *info);
+
+/* A folder that nobody else can put anything into, nor lead elsewhere by a symbolic link of theirs.
+ * PM_E_DENIED, PM_E_FORMAT, PM_E_IO, each with what to do. */
+pm_status pm_guarded_folder(const char *path);
 
 /* The check alone, of what pm_guarded_read found. */
 pm_status pm_guarded_check(const char *path, pm_guarded how, const struct stat *info);

@@ -261,6 +261,77 @@ static void disk_that_takes_nothing_is_no_failure(void **state) {
     assert_int_not_equal(pm_cache_open("/proc/parchmill", BLOB, &s->cache), PM_OK);
 }
 
+static void expect_refusal(scratch *s, const char *folder, const char *why) {
+    assert_int_equal(pm_cache_open(folder, BLOB, &s->cache), PM_E_DENIED);
+    assert_null(s->cache);
+    assert_non_null(strstr(pm_error_text(), folder));
+    assert_non_null(strstr(pm_error_text(), why));
+}
+
+static void folder_that_others_may_write_is_refused(void **state) {
+    scratch *s = *state;
+    static const mode_t bad[] = {0770, 0707, 01777, 0720};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(chmod(s->folder, bad[i]), 0);
+        expect_refusal(s, s->folder, "chmod go-w");
+    }
+    assert_int_equal(chmod(s->folder, 0755), 0);
+    open_cache(s, BLOB);
+}
+
+/* The folder, and a link to one of ours that another could turn anywhere. */
+static void folder_or_link_of_another_user_is_refused(void **state) {
+    enum { ANOTHER = 12345 };
+    scratch *s = *state;
+    char link[96], with_slash[100];
+    if (geteuid() != 0) skip(); /* only root can give something away */
+    snprintf(link, sizeof link, "%s.link", s->folder);
+    snprintf(with_slash, sizeof with_slash, "%s/", link);
+    assert_int_equal(symlink(s->folder, link), 0);
+    int status = pm_cache_open(link, BLOB, &s->cache);
+    pm_cache_close(&s->cache);
+    assert_int_equal(lchown(link, ANOTHER, ANOTHER), 0);
+    expect_refusal(s, link, "uid 12345");
+    expect_refusal(s, with_slash, "uid 12345");
+    unlink(link);
+    assert_int_equal(status, PM_OK); /* a link of ours is our affair */
+    assert_int_equal(chown(s->folder, ANOTHER, ANOTHER), 0);
+    expect_refusal(s, s->folder, "name a folder of your own");
+}
+
+static void folder_that_is_made_is_for_this_user_alone(void **state) {
+    scratch *s = *state;
+    struct stat info;
+    char folder[96];
+    snprintf(folder, sizeof folder, "%s/a/b", s->folder);
+    mode_t before = umask(0);
+    pm_status status = pm_cache_open(folder, BLOB, &s->cache);
+    umask(before);
+    assert_int_equal(status, PM_OK);
+    assert_int_equal(stat(folder, &info), 0);
+    assert_int_equal(info.st_mode & 07777, 0700);
+}
+
+static void links_in_the_folder_are_not_followed(void **state) {
+    scratch *s = *state;
+    char path[PM_CACHE_PATH_BYTES], elsewhere[96];
+    uint8_t bytes[BLOB];
+    int fd = -1;
+    pm_sha256 hash = fill(3, bytes);
+    open_cache(s, 100 * BLOB);
+    put(s, 3);
+    path_of(s, 3, path);
+    snprintf(elsewhere, sizeof elsewhere, "%s/elsewhere", s->folder);
+    assert_int_equal(rename(path, elsewhere), 0);
+    assert_int_equal(symlink(elsewhere, path), 0);
+    assert_false(get(s->cache, 3));
+    assert_false(pm_cache_find(s->cache, &hash, BLOB, &fd));
+    put(s, 3); /* takes the link's place */
+    assert_true(get(s->cache, 3));
+    assert_true(pm_cache_find(s->cache, &hash, BLOB, &fd));
+    close(fd);
+}
+
 static void sizes_are_read_strictly(void **state) {
     (void)state;
     uint64_t size = 0;
@@ -285,6 +356,10 @@ int main(void) {
         WITH(old_partial_files_go_and_foreign_ones_stay),
         WITH(several_processes_share_a_folder),
         WITH(disk_that_takes_nothing_is_no_failure),
+        WITH(folder_that_others_may_write_is_refused),
+        WITH(folder_or_link_of_another_user_is_refused),
+        WITH(folder_that_is_made_is_for_this_user_alone),
+        WITH(links_in_the_folder_are_not_followed),
         cmocka_unit_test(sizes_are_read_strictly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -308,6 +308,18 @@ static void expect_failure(fixture *f) {
     assert_int_equal(WEXITSTATUS(how), 1);
 }
 
+static void cache_that_others_may_write_ends_the_worker_with_one_line(void **state) {
+    fixture *f = *state;
+    char folder[128];
+    cache_path(f, folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    assert_int_equal(chmod(folder, 0777), 0);
+    start(f, NULL, false);
+    expect_failure(f);
+    assert_true(said(f, "--cache"));
+    assert_true(said(f, "chmod go-w"));
+}
+
 static void broker_of_another_protocol_ends_the_worker_with_one_line(void **state) {
     fixture *f = *state;
     uint8_t epoch[PM_EPOCH_BYTES] = {1};
@@ -354,6 +366,7 @@ int main(void) {
         WITH(fetch_goes_on_where_a_lost_connection_left_it),
         WITH(photographs_are_asked_for_side_by_side),
         WITH(changed_photograph_is_an_error_row_that_says_so),
+        WITH(cache_that_others_may_write_ends_the_worker_with_one_line),
         WITH(broker_of_another_protocol_ends_the_worker_with_one_line),
         WITH(worker_that_is_refused_for_its_version_says_why),
     };
