@@ -41,7 +41,15 @@ enum {
     KEPT_BYTES = 32 << 20 /* of the shared memory, between photographs */
 };
 
-typedef enum outcome { ANSWERED, CRASHED, FORBIDDEN, TOO_LONG, NO_MEMORY, NOT_ITS_FAULT } outcome;
+typedef enum outcome {
+    ANSWERED,
+    CRASHED,
+    FORBIDDEN,
+    TOO_LONG, /* wall time */
+    TOO_MUCH, /* processor time */
+    NO_MEMORY,
+    NOT_ITS_FAULT
+} outcome;
 
 struct pm_decoder {
     pm_decoder_limits limits;
@@ -144,7 +152,7 @@ static outcome outcome_of(int how) {
     if (WIFEXITED(how)) return WEXITSTATUS(how) == PM_SANDBOX_EXIT_MEMORY ? NO_MEMORY : CRASHED;
     switch (WTERMSIG(how)) {
     case SIGSYS: return FORBIDDEN;
-    case SIGXCPU: return TOO_LONG;
+    case SIGXCPU: return TOO_MUCH;
     case SIGSEGV:
     case SIGBUS:
     case SIGILL:
@@ -312,9 +320,12 @@ static pm_status fail_for(const pm_decoder *d, const char *name, outcome how) {
                        "process ...), twice",
                        name);
     case TOO_LONG:
+        return pm_fail(PM_E_TIMEOUT, "%s: the decoder was not done with it in %u s", name,
+                       d->limits.wall_ms / 1000);
+    case TOO_MUCH:
         return pm_fail(PM_E_TIMEOUT,
-                       "%s: the decoder was not done with it in %u s of processor time or %u s",
-                       name, d->limits.cpu_s, d->limits.wall_ms / 1000);
+                       "%s: the decoder was not done with it in %u s of processor time", name,
+                       d->limits.cpu_s);
     case NO_MEMORY:
         return pm_fail(PM_E_MEMORY, "%s: takes more memory than a decoder may have", name);
     case ANSWERED:
@@ -325,8 +336,9 @@ static pm_status fail_for(const pm_decoder *d, const char *name, outcome how) {
 
 static void log_death(const photograph *p, outcome how) {
     static const char *const names[] = {
-        [ANSWERED] = "answered", [CRASHED] = "crash",    [FORBIDDEN] = "forbidden",
-        [TOO_LONG] = "time",     [NO_MEMORY] = "memory", [NOT_ITS_FAULT] = "killed"};
+        [ANSWERED] = "answered",   [CRASHED] = "crash", [FORBIDDEN] = "forbidden",
+        [TOO_LONG] = "time",       [TOO_MUCH] = "time", [NO_MEMORY] = "memory",
+        [NOT_ITS_FAULT] = "killed"};
     pm_log(PM_LOG_WARN, "decoder.died", "reason=%s image=" PM_QUOTED, names[how], p->name);
 }
 

@@ -34,21 +34,44 @@ static void fill_memory(void) {
 static void spin(void) {
     for (volatile int i = 0;; i++) i = 0;
 }
-static void sleep_on(void) {
-    struct timespec long_time = {.tv_sec = 3600};
-    for (;;) nanosleep(&long_time, NULL);
+/* Not for ever, so that a limit that is not there shows. */
+static void sleep_long(void) {
+    struct timespec left = {.tv_sec = 30};
+    while (nanosleep(&left, &left) != 0) {}
 }
+static void take_megabytes(size_t count) {
+    enum { PIECE_MB = 16, PIECES_MAX = 256 };
+    void *pieces[PIECES_MAX];
+    for (size_t i = 0; i < count / PIECE_MB; i++) {
+        pieces[i] = g_malloc((size_t)PIECE_MB << 20);
+        memset(pieces[i], 1, 4096);
+    }
+    for (size_t i = 0; i < count / PIECE_MB; i++) g_free(pieces[i]);
+}
+static void take_below_limit(void) { take_megabytes(2304); }
+static void take_above_limit(void) { take_megabytes(2816); }
 
 static void answer_twice(void) { twice = true; }
 
 static const struct {
     const char *name;
     void (*act)(void);
-} deeds[] = {{"open", open_file},   {"socket", open_socket}, {"exec", execute},
-             {"fork", new_process}, {"trace", trace},        {"executable", executable},
-             {"kill", kill_parent}, {"crash", crash},        {"abort", abort},
-             {"exit", leave},       {"memory", fill_memory}, {"spin", spin},
-             {"sleep", sleep_on},   {"twice", answer_twice}};
+} deeds[] = {{"open", open_file},
+             {"socket", open_socket},
+             {"exec", execute},
+             {"fork", new_process},
+             {"trace", trace},
+             {"executable", executable},
+             {"kill", kill_parent},
+             {"crash", crash},
+             {"abort", abort},
+             {"exit", leave},
+             {"memory", fill_memory},
+             {"spin", spin},
+             {"sleep", sleep_long},
+             {"below-limit", take_below_limit},
+             {"above-limit", take_above_limit},
+             {"twice", answer_twice}};
 
 void pm_deed_of_file(const uint8_t *bytes, size_t size) {
     char mark[64];

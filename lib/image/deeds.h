@@ -1,7 +1,7 @@
 /* Inside lib/image: what a taken-over decoder might try, for tests; compiled to nothing without
  * PARCHMILL_FAULTS. A file that ends with "parchmill-deed:NAME" does it before it is decoded:
  * open, socket, exec, fork, trace, executable, kill, crash, abort, exit,
- * memory, spin, sleep, twice. */
+ * memory, below-limit, above-limit (2,304 and 2,816 MB, given back), spin, sleep (30 s), twice. */
 #ifndef PM_IMAGE_DEEDS_H
 #define PM_IMAGE_DEEDS_H
 

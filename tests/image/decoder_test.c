@@ -263,30 +263,42 @@ static void an_old_reply_is_never_taken_for_another_photograph(void **state) {
 }
 
 #ifndef NO_MEMORY_LIMIT
+/* The default limit is 2,560 MB. */
 static void memory_is_limited(void **state) {
     pm_decoder *decoder = *state;
+    pm_image image = {0};
+    assert_int_equal(decode_with_deed(decoder, "below-limit", &image), PM_OK);
+    assert_int_equal(do_deed(decoder, "above-limit"), PM_E_MEMORY);
     assert_int_equal(do_deed(decoder, "memory"), PM_E_MEMORY);
     expect_as_here(decoder, kinds[0]);
 }
 #endif
 
-static void time_is_limited_and_whoever_waits_beats(void **state) {
+static void processor_time_is_limited_and_whoever_waits_beats(void **state) {
     (void)state;
     int beats = 0;
     pm_decoder *decoder = NULL;
     pm_decoder_limits limits = pm_decoder_default_limits;
     limits.cpu_s = 0; /* up to a second */
+    limits.wall_ms = 30000;
     assert_int_equal(pm_decoder_new(&limits, &decoder), PM_OK);
     pm_decoder_set_beat(decoder, beat, &beats);
     assert_int_equal(do_deed(decoder, "spin"), PM_E_TIMEOUT);
+    assert_non_null(strstr(pm_error_text(), "processor time"));
     assert_true(beats > 0);
     expect_as_here(decoder, kinds[0]);
     pm_decoder_free(&decoder);
-    /* Ready within any time that a start takes; only a photograph has no more than this. */
-    limits = pm_decoder_default_limits;
+}
+
+/* Ready within any time that a start takes; only a photograph has no more than this. */
+static void wall_time_is_limited(void **state) {
+    (void)state;
+    pm_decoder *decoder = NULL;
+    pm_decoder_limits limits = pm_decoder_default_limits;
     limits.wall_ms = 600;
     assert_int_equal(pm_decoder_new(&limits, &decoder), PM_OK);
     assert_int_equal(do_deed(decoder, "sleep"), PM_E_TIMEOUT);
+    assert_null(strstr(pm_error_text(), "processor time"));
     pm_decoder_free(&decoder);
 }
 #endif
@@ -315,7 +327,8 @@ int main(int argc, char **argv) {
 #ifndef NO_MEMORY_LIMIT
         cmocka_unit_test_setup_teardown(memory_is_limited, set_up, tear_down),
 #endif
-        cmocka_unit_test(time_is_limited_and_whoever_waits_beats),
+        cmocka_unit_test(processor_time_is_limited_and_whoever_waits_beats),
+        cmocka_unit_test(wall_time_is_limited),
 #endif
     };
     if (pm_image_setup("decoder_test")) return 1;
