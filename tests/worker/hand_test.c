@@ -22,6 +22,7 @@
 #include "tests/engine/cases.h"
 #include "worker/attribute.h"
 #include "worker/compute.h"
+#include "worker/reply.h"
 
 enum { SIDE = 64, PICTURE = 72, CLASSES = 12, ITEMS = 6, PATIENCE_MS = 60000, SEEN_MAX = 64 };
 
@@ -347,6 +348,42 @@ static void a_drain_inside_a_hand_gives_what_is_done_and_returns_the_rest(void *
     assert_int_equal(pm_work_lease_count(&f->work), 0);
 }
 
+/* ---- a result that is lost ---- */
+
+static size_t finishes_until_lost; /* 0: none is; set while no thread computes */
+
+pm_status __real_pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out);
+pm_status __wrap_pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out);
+
+/* Linked in place of pm_reply_finish: where memory runs out. */
+pm_status __wrap_pm_reply_finish(pm_reply **reply, double compute_ms_each, pm_outgoing **out) {
+    if (finishes_until_lost && --finishes_until_lost == 0)
+        return pm_fail(PM_E_MEMORY, "result: no memory");
+    return __real_pm_reply_finish(reply, compute_ms_each, out);
+}
+
+/* The broker takes results in order: one behind a gap would be refused, and its lease wait for an
+ * acknowledgement for ever. */
+static void behind_a_lost_result_nothing_is_handed_in(void **state) {
+    fixture *f = *state;
+    finishes_until_lost = 2; /* of a hand of four */
+    give(f, 1, 0, ITEMS);
+    pump_until_all_is_done(f);
+    assert_int_equal(finishes_until_lost, 0);
+    assert_int_equal(f->result_count, 1);
+    assert_int_equal(f->results[0].ordinal, 0);
+    assert_int_equal(f->returned, 1);
+    /* Leased anew from there on. */
+    give(f, 2, 1, ITEMS - 1);
+    pump_until_all_is_done(f);
+    assert_int_equal(f->result_count, ITEMS);
+    for (size_t i = 0; i < ITEMS; i++) {
+        assert_int_equal(f->results[i].ordinal, i);
+        assert_string_equal(f->results[i].stage, "");
+    }
+    assert_int_equal(f->returned, 1);
+}
+
 static void a_lease_revoked_inside_a_hand_sends_nothing_more(void **state) {
     fixture *f = *state;
     uint8_t token[PM_TOKEN_BYTES] = {1};
@@ -449,6 +486,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         WITH(failures_in_the_middle_of_a_hand_cost_nobody_else),
         WITH(a_drain_inside_a_hand_gives_what_is_done_and_returns_the_rest),
+        WITH(behind_a_lost_result_nothing_is_handed_in),
         WITH(a_lease_revoked_inside_a_hand_sends_nothing_more),
         WITH(a_decoder_killed_at_any_moment_costs_no_item),
 #ifdef PARCHMILL_FAULTS
