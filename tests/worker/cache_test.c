@@ -288,7 +288,7 @@ static void folder_or_link_of_another_user_is_refused(void **state) {
     snprintf(link, sizeof link, "%s.link", s->folder);
     snprintf(with_slash, sizeof with_slash, "%s/", link);
     assert_int_equal(symlink(s->folder, link), 0);
-    int status = pm_cache_open(link, BLOB, &s->cache);
+    pm_status status = pm_cache_open(link, BLOB, &s->cache);
     pm_cache_close(&s->cache);
     assert_int_equal(lchown(link, ANOTHER, ANOTHER), 0);
     expect_refusal(s, link, "uid 12345");
