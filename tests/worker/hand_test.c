@@ -403,6 +403,37 @@ static void a_lease_revoked_inside_a_hand_sends_nothing_more(void **state) {
     }
 }
 
+static size_t lost_starts; /* runs whose decoder is killed as they are made ready */
+
+pm_status __real_pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease,
+                                const pm_supply *supply, pm_run_ready **out, const char **stage);
+pm_status __wrap_pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease,
+                                const pm_supply *supply, pm_run_ready **out, const char **stage);
+
+/* Linked in place of pm_run_prepare: what it says where pm_decoder_decode_one gives PM_E_IO. */
+pm_status __wrap_pm_run_prepare(pm_models *models, pm_work *work, pm_lease *lease,
+                                const pm_supply *supply, pm_run_ready **out, const char **stage) {
+    if (!lost_starts) return __real_pm_run_prepare(models, work, lease, supply, out, stage);
+    lost_starts--;
+    *stage = "decode";
+    return pm_fail(PM_E_IO, "baseline: a decoder dies as it starts");
+}
+
+/* Of the photograph that ig starts from: no image of the task is to blame for it. */
+static void decoders_killed_as_a_run_is_made_ready_blame_nobody(void **state) {
+    fixture *f = *state;
+    for (size_t i = 1; i <= 3; i++) {
+        assert_int_equal(pm_work_verdict(&f->work), PM_OK);
+        lost_starts = 1;
+        give(f, i, 0, ITEMS);
+        pump_until_all_is_done(f);
+        assert_int_equal(lost_starts, 0);
+        assert_int_equal(f->returned, i);
+        assert_int_equal(f->result_count, 0);
+    }
+    assert_int_equal(pm_work_verdict(&f->work), PM_E_IO);
+}
+
 /* Of this process; 0: none just now. */
 static pid_t find_decoder(void) {
     pid_t found = 0;
@@ -488,6 +519,7 @@ int main(int argc, char **argv) {
         WITH(a_drain_inside_a_hand_gives_what_is_done_and_returns_the_rest),
         WITH(behind_a_lost_result_nothing_is_handed_in),
         WITH(a_lease_revoked_inside_a_hand_sends_nothing_more),
+        WITH(decoders_killed_as_a_run_is_made_ready_blame_nobody),
         WITH(a_decoder_killed_at_any_moment_costs_no_item),
 #ifdef PARCHMILL_FAULTS
         WITH(decoders_that_are_always_killed_end_the_worker_and_blame_nobody),
