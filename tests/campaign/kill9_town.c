@@ -16,7 +16,7 @@
 #include "lib/base/clock.h"
 #include "tests/integration/command.h"
 
-enum { ARGUMENTS = 48, PATIENCE_MS = 60000, OPEN_RUNS = 2, LINE_BYTES = 2048 };
+enum { ARGUMENTS = 48, PATIENCE_MS = 60000, START_MS = 5000, OPEN_RUNS = 2, LINE_BYTES = 2048 };
 
 void town_tick(void) { nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); }
 
@@ -192,14 +192,26 @@ static pm_status end(pid_t *pid, const char *what) {
     }
     *pid = 0;
     if (WIFEXITED(how) && WEXITSTATUS(how) == 0) return PM_OK;
-    return pm_fail(PM_E_INTERNAL, "%s did not end cleanly", what);
+    return pm_fail(PM_E_INTERNAL, "%s did not end cleanly (%s %d)", what,
+                   WIFEXITED(how) ? "exit" : "signal",
+                   WIFEXITED(how) ? WEXITSTATUS(how) : WTERMSIG(how));
+}
+
+/* One that was started a moment ago does not know yet what SIGTERM is; once it has a child it does.
+ */
+static void await_child(const town *t, size_t i) {
+    pid_t family[16];
+    const int64_t until_ms = pm_clock_ms() + START_MS;
+    while (!town_family(t, i, family, 16) && pm_clock_ms() < until_ms) town_tick();
 }
 
 pm_status town_end(town *t) {
     pm_status status = PM_OK;
     town_wake(t, true);
-    for (size_t i = 0; i < t->worker_count && !status; i++)
+    for (size_t i = 0; i < t->worker_count && !status; i++) {
+        await_child(t, i);
         status = end(&t->workers[i], "a worker");
+    }
     return status ? status : end(&t->broker, "the broker");
 }
 
