@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/spec/json.h"
+
 enum { TOP = 5 };
 
 pm_status pm_attribute_report_take(pm_attribute_report *report, const pm_attribution_result *from) {
@@ -199,7 +201,13 @@ pm_status pm_attribute_report_json(const pm_attribute_report *report, char **out
         "peak", (json_int_t)heat.peak_x, (json_int_t)heat.peak_y, "layers", layers_json(report),
         "prepare_ms", report->prepare_ms, "compute_ms", report->compute_ms, "isa",
         pm_model_isa(report->order->model), "engine_version", PM_ENGINE_VERSION);
-    if (root) json_object_set_new(root, "configuration", json_loads(text, 0, NULL));
+    json_error_t error;
+    json_t *configuration = NULL;
+    if (pm_json_load(text, strlen(text), 0, &configuration, &error)) {
+        json_decref(root);
+        root = NULL;
+    }
+    json_object_set_new(root, "configuration", configuration); /* takes it in any case */
     if (root)
         json_object_set_new(root, "completeness_gap",
                             real_or_null(true, report->ig_sum - report->ig_expected));

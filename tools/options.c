@@ -4,10 +4,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/text.h"
+#include "lib/spec/json.h"
 
 enum { SPEC_LIMIT_BYTES = 1 << 20, VALUES_MAX = 1000 };
 
@@ -279,15 +281,39 @@ static pm_status apply_spec(pm_options *options, json_t *root, const char *path)
     return PM_OK;
 }
 
+/* Also of a pipe: --spec <(...). */
+static pm_status read_text(const char *path, char **out, size_t *size) {
+    FILE *file = fopen(path, "rb");
+    char *text = file ? malloc(SPEC_LIMIT_BYTES + 1) : NULL;
+    pm_status status = PM_OK;
+    if (!file)
+        return pm_fail(errno == ENOMEM ? PM_E_MEMORY : PM_E_USAGE, "--spec %s: %s", path,
+                       strerror(errno));
+    if (!text) status = pm_fail(PM_E_MEMORY, "--spec %s: no memory to read it", path);
+    if (!status) *size = fread(text, 1, SPEC_LIMIT_BYTES + 1, file);
+    if (!status && ferror(file))
+        status = pm_fail(PM_E_USAGE, "--spec %s: %s", path, strerror(errno));
+    else if (!status && *size > SPEC_LIMIT_BYTES)
+        status = pm_fail(PM_E_USAGE, "--spec %s: over %d bytes", path, SPEC_LIMIT_BYTES);
+    fclose(file);
+    if (status)
+        free(text);
+    else
+        *out = text;
+    return status;
+}
+
 static pm_status read_spec(pm_options *options, const char *path) {
     json_error_t error = {.text = ""};
-    errno = 0;
-    json_t *root = json_load_file(path, JSON_REJECT_DUPLICATES | JSON_DISABLE_EOF_CHECK, &error);
-    pm_status status;
-    /* Without memory jansson finds fault with the text; malloc's errno tells. */
-    if (!root && (errno == ENOMEM || !error.text[0]))
-        return pm_fail(PM_E_MEMORY, "--spec %s: no memory to read it", path);
-    if (!root) return pm_fail(PM_E_USAGE, "--spec %s: line %d: %s", path, error.line, error.text);
+    json_t *root = NULL;
+    char *text = NULL;
+    size_t size = 0;
+    pm_status status = read_text(path, &text, &size);
+    if (status) return status;
+    status = pm_json_load(text, size, JSON_REJECT_DUPLICATES, &root, &error);
+    free(text);
+    if (status == PM_E_MEMORY) return pm_fail(PM_E_MEMORY, "--spec %s: no memory to read it", path);
+    if (status) return pm_fail(PM_E_USAGE, "--spec %s: line %d: %s", path, error.line, error.text);
     if (!json_is_object(root))
         status = pm_fail(PM_E_USAGE, "--spec %s: it must be one JSON object of options", path);
     else

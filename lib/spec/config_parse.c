@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "lib/spec/canonical.h"
+#include "lib/spec/json.h"
 
 /* Every getter takes one field off the object. */
 
@@ -182,11 +183,9 @@ static pm_status get_fields(json_t *object, pm_config *c) {
 
 pm_status pm_config_parse(const char *text, pm_config *out) {
     json_error_t error = {.text = ""};
-    errno = 0;
-    json_t *object = json_loads(text, JSON_REJECT_DUPLICATES, &error);
-    /* Without memory jansson finds fault with the text; malloc's errno tells. */
-    if (!object && (errno == ENOMEM || !error.text[0]))
-        return pm_fail(PM_E_MEMORY, "configuration: no memory to read it");
+    json_t *object = NULL;
+    pm_status status = pm_json_load(text, strlen(text), JSON_REJECT_DUPLICATES, &object, &error);
+    if (status == PM_E_MEMORY) return pm_fail(PM_E_MEMORY, "configuration: no memory to read it");
     if (!json_is_object(object)) {
         json_decref(object);
         return pm_fail(PM_E_FORMAT, "configuration: not a JSON object: %s",
@@ -196,7 +195,7 @@ pm_status pm_config_parse(const char *text, pm_config *out) {
     char line[PM_CANONICAL_BYTES];
     pm_sha256 hash;
     pm_attribution_defaults(&config.attribution);
-    pm_status status = get_fields(object, &config);
+    status = get_fields(object, &config);
     if (!status && (status = pm_config_check(&config)) == PM_E_USAGE)
         status = pm_fail_in(PM_E_FORMAT, "configuration");
     if (!status) {

@@ -12,8 +12,6 @@ typedef struct oom_case {
     const char *name;
     oom_operation run;
     bool library_leaks; /* of its own: libzip's fopen; ours are seen under a sanitizer */
-    /* What else it may say: jansson's lexer passes over a byte that its buffer has no room for. */
-    pm_status or_says;
 } oom_case;
 
 extern const oom_case oom_parsers[];
@@ -24,8 +22,8 @@ extern const size_t oom_parser_count;
 pm_status oom_scheduler(bool for_good, uint64_t *points);
 
 /* The same of a store: each group of operations again until it is committed; the same end. */
-pm_status oom_store(bool for_good, uint64_t stride, uint64_t *points);
-/* Open, submit, close, of a new database each time. */
+pm_status oom_store(bool for_good, uint64_t *points);
+/* Open, submit, close, of a new database each time; every `stride`-th of some thousands. */
 pm_status oom_store_cold(bool for_good, uint64_t stride, uint64_t *points);
 
 #endif

@@ -13,14 +13,14 @@ enum { COLD_STRIDE = 61 };
 
 typedef struct want {
     bool for_good;
-    uint64_t stride, *points;
+    uint64_t *points;
 } want;
 
 /* history's way to commit: each group at the n-th allocation for n = 1, 2, ... until it goes
  * through. An op that is refused for memory is asked again, like a group that is. */
 static pm_status commit(void *user, pm_store *store, pm_op *const *ops, size_t count) {
     const want *w = user;
-    for (uint64_t n = 1;; n += w->stride) {
+    for (uint64_t n = 1;; n++) {
         oom_arm(n, w->for_good);
         pm_status status = pm_store_apply(store, ops, count);
         bool met = oom_disarm();
@@ -63,10 +63,10 @@ static pm_status whole(const char *db, want *w, picture *out) {
     return closed ? closed : picture_take(db, out);
 }
 
-pm_status oom_store(bool for_good, uint64_t stride, uint64_t *points) {
+pm_status oom_store(bool for_good, uint64_t *points) {
     char folder[CAMPAIGN_PATH] = "", db[CAMPAIGN_PATH + 16];
     picture calm = {0}, got = {0};
-    want w = {.for_good = for_good, .stride = stride, .points = points};
+    want w = {.for_good = for_good, .points = points};
     pm_status status = campaign_folder(true, folder);
     snprintf(db, sizeof db, "%s/calm.db", folder);
     if (!status) status = whole(db, NULL, &calm);

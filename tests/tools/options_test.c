@@ -205,6 +205,7 @@ static void bad_spec_files_are_one_line_each(void **state) {
         {"{\"spec\": \"x\"}", "cannot stand"},
         {"{\"model\": \"a\", \"model\": \"b\"}", "duplicate"},
         {"", "line"},
+        {"{\"model\": \"a\"} x", "line 1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char path[64], line[128];
@@ -214,6 +215,8 @@ static void bad_spec_files_are_one_line_each(void **state) {
         unlink(path);
     }
     assert_refused("--spec /nonexistent/spec.json", "/nonexistent/spec.json");
+    assert_refused("--spec /tmp", "directory");
+    assert_refused("--spec /dev/zero", "over");
 }
 
 static void near_names_are_near(void **state) {
