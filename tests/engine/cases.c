@@ -30,6 +30,7 @@ typedef struct entry {
 #define INS(QUANTILE) .mask = PM_MASK_INS, .quantile = QUANTILE
 #define OFF .mask = PM_MASK_OFF, .quantile = 0.1
 
+/* An architecture's stand together: one model serves them all. */
 static const entry table[] = {
     {"resnet18_64_off", "resnet18", 64, 64, 1000, OFF},
     {"resnet18_64_cls", "resnet18", 64, 64, 1000, CLS(0.1)},
@@ -48,19 +49,12 @@ static const entry table[] = {
      .layers = "layer2.*, layer4.0.conv?"},
     {"resnet18_65_off", "resnet18", 65, 65, 1000, OFF},
     {"resnet18_64_inputgrad", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
-    {"vgg16_bn_64_inputgrad", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
-    {"vgg16_bn_64_inputgrad_novc", "vgg16_bn", 64, 64, 1000, CLS(0.1),
-     .method = PM_METHOD_INPUTGRAD, .no_conservation = true},
     {"resnet18_64_ins_q0.3", "resnet18", 64, 64, 1000, INS(0.3)},
     {"resnet18_64_ins_alpha", "resnet18", 64, 64, 1000, INS(0), .alpha = 0.49, .gamma = 2,
      .layers = "ratio:1"},
     {"resnet18_64_ins_empty", "resnet18", 64, 64, 1000, INS(0), .alpha = 0},
-    {"vgg16_bn_64_ins_q0.3", "vgg16_bn", 64, 64, 1000, INS(0.3)},
-    {"vgg16_64_ins_q0.2", "vgg16", 64, 64, 1000, INS(0.2)},
     {"resnet18_64_guided", "resnet18", 64, 64, 1000, CLS(0.1), .guided = true},
-    {"vgg16_bn_64_guided", "vgg16_bn", 64, 64, 1000, CLS(0.1), .guided = true},
     {"resnet18_64_ig", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG},
-    {"vgg16_bn_64_ig5", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG, .steps = 5},
     {"resnet18_64_ig_off", "resnet18", 64, 64, 1000, OFF, .method = PM_METHOD_IG, .steps = 8},
     {"resnet18_64_ig_baseline", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG,
      .steps = 7, .baseline = "baseline/0"},
@@ -73,15 +67,25 @@ static const entry table[] = {
      .method = PM_METHOD_SMOOTHGRAD, .samples = 3},
     {"resnet18_64_vargrad", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_VARGRAD,
      .samples = 5},
-    {"vgg16_64_vargrad_off", "vgg16", 64, 64, 1000, OFF, .method = PM_METHOD_VARGRAD, .samples = 3},
     {"resnet18_64_gradcam", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM},
-    {"vgg16_bn_96x64_gradcam", "vgg16_bn", 96, 64, 1000, OFF, .method = PM_METHOD_GRADCAM},
     {"resnet18_64_gradcam_guided", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM,
      .guided = true},
     {"resnet18_64_gradcam_below", "resnet18", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM,
      .cam_layer = "layer2.0.conv1", .guided = true},
+    {"vgg16_bn_64_inputgrad", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD},
+    {"vgg16_bn_64_inputgrad_novc", "vgg16_bn", 64, 64, 1000, CLS(0.1),
+     .method = PM_METHOD_INPUTGRAD, .no_conservation = true},
+    {"vgg16_bn_64_ins_q0.3", "vgg16_bn", 64, 64, 1000, INS(0.3)},
+    {"vgg16_bn_64_guided", "vgg16_bn", 64, 64, 1000, CLS(0.1), .guided = true},
+    {"vgg16_bn_64_ig5", "vgg16_bn", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_IG, .steps = 5},
+    {"vgg16_bn_96x64_gradcam", "vgg16_bn", 96, 64, 1000, OFF, .method = PM_METHOD_GRADCAM},
+    {"vgg16_bn_64_cls", "vgg16_bn", 64, 64, 1000, CLS(0.1)},
+    {"vgg16_bn_64_novc", "vgg16_bn", 64, 64, 1000, CLS(0.1), .no_conservation = true},
+    {"vgg16_64_ins_q0.2", "vgg16", 64, 64, 1000, INS(0.2)},
+    {"vgg16_64_vargrad_off", "vgg16", 64, 64, 1000, OFF, .method = PM_METHOD_VARGRAD, .samples = 3},
     {"vgg16_64_gradcam_hooked", "vgg16", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_GRADCAM,
      .cam_layer = "features.19"},
+    {"vgg16_64_cls", "vgg16", 64, 64, 1000, CLS(0.1)},
     {"resnet34_64_cls", "resnet34", 64, 64, 1000, CLS(0.1)},
     {"resnet50_64_cls", "resnet50", 64, 64, 1000, CLS(0.1)},
     {"resnet50_70_off", "resnet50", 70, 70, 1000, OFF, .layers = "layer1.0.*"},
@@ -89,22 +93,28 @@ static const entry table[] = {
      .layers = "layer3.2?.conv3,layer4.*", .gamma = 3},
     {"resnet152_48_cls", "resnet152", 48, 48, 1000, CLS(0.1),
      .layers = "layer3.[0-3].conv2,layer4.*.conv1"},
-    {"vgg16_bn_64_cls", "vgg16_bn", 64, 64, 1000, CLS(0.1)},
-    {"vgg16_bn_64_novc", "vgg16_bn", 64, 64, 1000, CLS(0.1), .no_conservation = true},
-    {"vgg16_64_cls", "vgg16", 64, 64, 1000, CLS(0.1)},
     {"vgg11_32_cls", "vgg11", 32, 32, 10, CLS(0.1)},
     {"vgg13_bn_48_gamma2_exact", "vgg13_bn", 48, 48, 10, CLS(0.1), .gamma = 2, .exact = true},
     {"vgg19_48_cls", "vgg19", 48, 48, 10, CLS(0.3)},
     {"mobilenet_v2_64_cls", "mobilenet_v2", 64, 64, 1000, CLS(0.1)},
     {"mobilenet_v2_96_ratio0.5", "mobilenet_v2", 96, 96, 1000, CLS(0.5), .layers = "ratio:0.5"},
+    {"mobilenet_v2_72x64_ins", "mobilenet_v2", 72, 64, 1000, INS(0.6),
+     .layers = "features.1[0-2].*"},
+    {"mobilenet_v2_96_guided", "mobilenet_v2", 96, 96, 1000, CLS(0.5), .guided = true,
+     .layers = "features.1[4-8]*"},
+    {"mobilenet_v2_96_gradcam", "mobilenet_v2", 96, 96, 1000, CLS(0.1), .guided = true,
+     .method = PM_METHOD_GRADCAM},
     {"efficientnet_b0_64_off", "efficientnet_b0", 64, 64, 1000, OFF},
     {"efficientnet_b0_64_cls", "efficientnet_b0", 64, 64, 1000, CLS(0.1)},
     {"efficientnet_b0_80x56_squeeze", "efficientnet_b0", 80, 56, 1000, CLS(0.3),
      .layers = "features.[45]*.fc?,features.3.0.*"},
     {"efficientnet_b0_96_ratio0.5_ins", "efficientnet_b0", 96, 96, 1000, INS(0.3),
      .layers = "ratio:0.5"},
-    {"mobilenet_v2_72x64_ins", "mobilenet_v2", 72, 64, 1000, INS(0.6),
-     .layers = "features.1[0-2].*"},
+    {"efficientnet_b0_64_ig_ins", "efficientnet_b0", 64, 64, 1000, INS(0.6), .method = PM_METHOD_IG,
+     .steps = 3},
+    {"efficientnet_b0_96_gradcam_depthwise", "efficientnet_b0", 96, 96, 1000, CLS(0.1),
+     .method = PM_METHOD_GRADCAM, .cam_layer = "features.4.0.block.1.0",
+     .layers = "features.4.0.block.1.0,features.5.*.3.0"},
     {"efficientnet_b1_64_cls", "efficientnet_b1", 64, 64, 1000, CLS(0.1),
      .layers = "features.6.[0-1].block.[12].*,features.8.0"},
     {"efficientnet_b2_64_gamma2", "efficientnet_b2", 64, 64, 100, CLS(0.1),
@@ -126,40 +136,31 @@ static const entry table[] = {
     {"squeezenet1_1_54x70_gamma2", "squeezenet1_1", 54, 70, 1000, CLS(0.1), .gamma = 2},
     {"densenet121_64_cls", "densenet121", 64, 64, 1000, CLS(0.1)},
     {"densenet121_64_ratio0.5_off", "densenet121", 64, 64, 1000, OFF, .layers = "ratio:0.5"},
-    {"googlenet_64_cls", "googlenet", 64, 64, 1000, CLS(0.1)},
-    {"googlenet_64_transform", "googlenet", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD,
-     .transform = true},
-    {"googlenet_96_cls", "googlenet", 96, 96, 1000, CLS(0.1)},
-    {"inception_v3_96_ratio0.3", "inception_v3", 96, 96, 1000, CLS(0.1), .layers = "ratio:0.3"},
-    {"mobilenet_v2_96_guided", "mobilenet_v2", 96, 96, 1000, CLS(0.5), .guided = true,
-     .layers = "features.1[4-8]*"},
-    {"mobilenet_v2_96_gradcam", "mobilenet_v2", 96, 96, 1000, CLS(0.1), .guided = true,
-     .method = PM_METHOD_GRADCAM},
-    {"efficientnet_b0_64_ig_ins", "efficientnet_b0", 64, 64, 1000, INS(0.6), .method = PM_METHOD_IG,
-     .steps = 3},
-    {"efficientnet_b0_96_gradcam_depthwise", "efficientnet_b0", 96, 96, 1000, CLS(0.1),
-     .method = PM_METHOD_GRADCAM, .cam_layer = "features.4.0.block.1.0",
-     .layers = "features.4.0.block.1.0,features.5.*.3.0"},
     {"densenet121_64_guided", "densenet121", 64, 64, 1000, CLS(0.1), .guided = true,
      .layers = "features.denseblock4.*.conv2"},
     {"densenet121_64_gradcam", "densenet121", 64, 64, 1000, OFF, .method = PM_METHOD_GRADCAM,
      .layers = "features.denseblock4.*.conv2"},
+    {"googlenet_64_cls", "googlenet", 64, 64, 1000, CLS(0.1)},
+    {"googlenet_64_transform", "googlenet", 64, 64, 1000, CLS(0.1), .method = PM_METHOD_INPUTGRAD,
+     .transform = true},
+    {"googlenet_96_cls", "googlenet", 96, 96, 1000, CLS(0.1)},
     {"googlenet_64_guided", "googlenet", 64, 64, 1000, CLS(0.1), .guided = true},
+    {"inception_v3_96_ratio0.3", "inception_v3", 96, 96, 1000, CLS(0.1), .layers = "ratio:0.3"},
     {"inception_v3_96_smoothgrad", "inception_v3", 96, 96, 1000, CLS(0.1),
      .method = PM_METHOD_SMOOTHGRAD, .samples = 2, .layers = "Mixed_7c.*"},
     {"convnext_tiny_64_vargrad", "convnext_tiny", 64, 64, 1000, CLS(0.1),
      .method = PM_METHOD_VARGRAD, .samples = 2, .layers = "features.7.*"},
     {"convnext_tiny_96_gradcam", "convnext_tiny", 96, 96, 1000, CLS(0.1),
      .method = PM_METHOD_GRADCAM, .layers = "features.7.*"},
+    {"convnext_tiny_64_ratio0.5", "convnext_tiny", 64, 64, 1000, CLS(0.1), .layers = "ratio:0.5"},
+    {"convnext_tiny_96_off", "convnext_tiny", 96, 96, 1000, OFF},
+    {"convnext_tiny_96_cls", "convnext_tiny", 96, 96, 1000, CLS(0.1)},
     {"cifar_resnet20_32_guided", "cifar_resnet20", 32, 32, 10, CLS(0.1), .guided = true},
     {"cifar_resnet20_32_off", "cifar_resnet20", 32, 32, 10, OFF},
     {"cifar_resnet20_32_cls", "cifar_resnet20", 32, 32, 10, CLS(0.1)},
     {"cifar_resnet32_32_all", "cifar_resnet32", 32, 32, 100, CLS(0.1), .layers = "*"},
     {"cifar_resnet56_32_gamma3_exact", "cifar_resnet56", 32, 32, 10, CLS(0.1), .gamma = 3,
      .exact = true},
-    {"convnext_tiny_64_ratio0.5", "convnext_tiny", 64, 64, 1000, CLS(0.1), .layers = "ratio:0.5"},
-    {"convnext_tiny_96_off", "convnext_tiny", 96, 96, 1000, OFF},
-    {"convnext_tiny_96_cls", "convnext_tiny", 96, 96, 1000, CLS(0.1)},
     {"convnext_small_47x70_gamma2", "convnext_small", 47, 70, 1000, CLS(0.1), .gamma = 2,
      .layers = "features.0.0,features.4.1,features.5.2?.block.0"},
     {"convnext_base_64_cls", "convnext_base", 64, 64, 100, CLS(0.1),
@@ -226,20 +227,20 @@ static pm_status synthesize(void *user, const char *name, const size_t *shape, s
     for (size_t i = 0; i < rank; i++) count *= shape[i];
     pm_synth(name, 0, out, count);
     float fan = (float)sqrt(3.0 / ((double)count / (double)shape[0]));
-    for (size_t i = 0; i < count; i++) {
-        if (ends_with(name, ".layer_scale"))
-            out[i] = 0.5f + 0.2f * out[i];
-        else if (rank > 1)
-            out[i] = out[i] * fan * (rank == 4 ? gain->conv : gain->linear);
-        else if (ends_with(name, ".bias"))
-            out[i] = 0.1f * out[i];
-        else if (ends_with(name, ".running_mean"))
-            out[i] = 0.2f * out[i];
-        else if (ends_with(name, ".running_var"))
-            out[i] = 1 + 0.5f * out[i];
-        else
-            out[i] = 1 + 0.2f * out[i];
-    }
+    float shift = 1, scale = 0.2f;
+    if (ends_with(name, ".layer_scale"))
+        shift = 0.5f;
+    else if (rank > 1) {
+        const float gained = rank == 4 ? gain->conv : gain->linear;
+        for (size_t i = 0; i < count; i++) out[i] = out[i] * fan * gained;
+        return PM_OK;
+    } else if (ends_with(name, ".bias"))
+        shift = 0, scale = 0.1f;
+    else if (ends_with(name, ".running_mean"))
+        shift = 0, scale = 0.2f;
+    else if (ends_with(name, ".running_var"))
+        scale = 0.5f;
+    for (size_t i = 0; i < count; i++) out[i] = shift + scale * out[i];
     return PM_OK;
 }
 
