@@ -47,11 +47,75 @@ static void conv_walk(const pm_node *node, shape is, pm_real *in, shape os, pm_r
                 }
 }
 
+/* The same for maps too narrow for a loop along their rows: the sums of LANES channels stand side
+ * by side. Every sum has the terms of conv_walk in conv_walk's order. */
+enum { LANES = 16 };
+typedef pm_real lanes __attribute__((vector_size(LANES * sizeof(pm_real))));
+
+/* The weights of tap k between LANES channels from `first` of those added to, `count` of them
+ * there, and channel `other` of those read. */
+static inline void weights_of(const pm_node *node, shape is, size_t first, size_t count,
+                              size_t other, size_t k, bool backward, lanes *out) {
+    size_t taps = node->kernel[0] * node->kernel[1];
+    size_t step = backward ? 1 : is.channels, from = backward ? is.channels : 1;
+    const float *w = node->weight + (first * step + other * from) * taps + k;
+    *out = (lanes){0};
+    for (size_t l = 0; l < count; l++) (*out)[l] = w[l * step * taps];
+}
+
+/* sums: [plane] += w * values, over the pixels that weight ky, kx joins. */
+static inline void add_lanes(const pm_node *node, shape is, shape os, size_t ky, size_t kx,
+                             const lanes *w, const pm_real *values, lanes *sums, bool backward) {
+    size_t s = node->stride, first, last;
+    columns(node, kx, is.width, os.width, &first, &last);
+    for (size_t y = 0; y < os.height; y++) {
+        size_t iy = y * s + ky - node->pad[0];
+        if (iy >= is.height) continue;
+        for (size_t x = first; x < last; x++) {
+            size_t in_at = iy * is.width + x * s + kx - node->pad[1], out_at = y * os.width + x;
+            sums[backward ? in_at : out_at] += *w * values[backward ? out_at : in_at];
+        }
+    }
+}
+
+static inline void conv_walk_lanes(const pm_node *node, shape is, pm_real *in, shape os,
+                                   pm_real *out, bool backward) {
+    shape to = backward ? is : os, read = backward ? os : is;
+    pm_real *target = backward ? in : out, *values = backward ? out : in;
+    lanes *sums = aligned_alloc(sizeof *sums, plane(to) * sizeof *sums), w;
+    if (!sums) abort();
+    for (size_t c = 0; c < to.channels; c += LANES, target += LANES * plane(to)) {
+        size_t count = to.channels - c < LANES ? to.channels - c : LANES;
+        memset(sums, 0, plane(to) * sizeof *sums);
+        for (size_t l = 0; l < count; l++)
+            for (size_t x = 0; x < plane(to); x++) sums[x][l] = target[l * plane(to) + x];
+        for (size_t j = 0; j < read.channels; j++)
+            for (size_t k = 0; k < node->kernel[0] * node->kernel[1]; k++) {
+                weights_of(node, is, c, count, j, k, backward, &w);
+                add_lanes(node, is, os, k / node->kernel[1], k % node->kernel[1], &w,
+                          values + j * plane(read), sums, backward);
+            }
+        for (size_t l = 0; l < count; l++)
+            for (size_t x = 0; x < plane(to); x++) target[l * plane(to) + x] = sums[x][l];
+    }
+    free(sums);
+}
+
+static void conv(const pm_node *node, shape is, pm_real *in, shape os, pm_real *out,
+                 bool backward) {
+    if (node->depthwise || (node->stride == 1 && os.width >= 2 * LANES))
+        conv_walk(node, is, in, os, out, backward);
+    else if (backward)
+        conv_walk_lanes(node, is, in, os, out, true);
+    else
+        conv_walk_lanes(node, is, in, os, out, false);
+}
+
 static void conv_forward(const pm_node *node, shape is, const pm_real *in, shape os, pm_real *out) {
     for (size_t o = 0; o < os.channels; o++)
         for (size_t i = 0; i < plane(os); i++)
             out[o * plane(os) + i] = node->bias ? node->bias[o] : 0;
-    conv_walk(node, is, (pm_real *)(uintptr_t)in, os, out, false);
+    conv(node, is, (pm_real *)(uintptr_t)in, os, out, false);
 }
 
 static pm_real sigmoid(pm_real v) { return (pm_real)(1 / (1 + exp(-(double)v))); }
@@ -315,9 +379,7 @@ void PM_ORACLE(backward)(const pm_node *node, const pm_oracle_shape in_shape[2],
                          const pm_real *g, pm_real *const grad_in[2]) {
     switch (node->op) {
     case PM_OP_INPUT: return;
-    case PM_OP_CONV:
-        conv_walk(node, in_shape[0], grad_in[0], os, (pm_real *)(uintptr_t)g, true);
-        return;
+    case PM_OP_CONV: conv(node, in_shape[0], grad_in[0], os, (pm_real *)(uintptr_t)g, true); return;
     case PM_OP_BATCHNORM:
         for (size_t i = 0; i < volume(os); i++)
             grad_in[0][i] += batchnorm_scale(node, i / plane(os)) * g[i];
