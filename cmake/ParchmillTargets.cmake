@@ -5,6 +5,9 @@ function(pm_room name)
   target_link_libraries(${name} PUBLIC pm_flags ${arg_LINK})
 endfunction()
 
+# What ThreadSanitizer runs, and so all that its build has to make.
+add_custom_target(pure_tests)
+
 # pm_test(NAME sources... LINK libs... [LABELS l...] [TIMEOUT s]): a cmocka program, run by ctest.
 # PARCHMILL_SOURCE_DIR and PARCHMILL_BIN_DIR tell it where the tree and the programs are.
 function(pm_test name)
@@ -18,4 +21,7 @@ function(pm_test name)
   endif()
   set_tests_properties(${name} PROPERTIES TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}"
     ENVIRONMENT "PARCHMILL_SOURCE_DIR=${CMAKE_SOURCE_DIR};PARCHMILL_BIN_DIR=${CMAKE_BINARY_DIR}/bin")
+  if("pure" IN_LIST arg_LABELS)
+    add_dependencies(pure_tests test_${name})
+  endif()
 endfunction()

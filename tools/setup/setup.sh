@@ -53,11 +53,11 @@ END
     rm -f "$log"
 }
 
-# build PRESET: configure and build, quiet unless it fails.
+# build PRESET [TARGET]: configure and build, quiet unless it fails.
 build() {
     local preset=$1 log
     log=$(mktemp)
-    if ! { cmake --preset "$preset" && cmake --build --preset "$preset"; } >"$log" 2>&1; then
+    if ! { cmake --preset "$preset" && cmake --build --preset "$preset" ${2:+--target "$2"}; } >"$log" 2>&1; then
         grep -E 'error|Error|FAILED|warning' "$log" | head -n 40 >&2
         tail -n 15 "$log" >&2
         fail "the $preset build failed; its whole output is in $log"
