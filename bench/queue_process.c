@@ -139,7 +139,7 @@ pm_accepted broker_submit(broker *b, size_t items, const char *name) {
         set.items[i] = (pm_item){.path = paths[i], .size_bytes = 110000, .label = (int)(i % 1000)};
         set.items[i].sha256 = pm_sha256_of(paths[i], strlen(paths[i]));
     }
-    if (pm_client_submit(b->client, &spec, &set, false, ANSWER_MS, &accepted))
+    if (pm_client_submit(b->client, &spec, &set, NULL, false, ANSWER_MS, &accepted))
         die("%s", pm_error_text());
     free(set.items);
     free(paths);
