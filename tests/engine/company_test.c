@@ -77,18 +77,21 @@ static void check_company(const char *arch, const char *isa) {
 
 static void numbers_do_not_depend_on_company(void **state) {
     (void)state;
+    const char *cases = getenv("PM_CASES");
+    const bool small = cases && strcmp(cases, "small") == 0;
     for (size_t i = 0; i < 3; i++) {
         if (!pm_kernels_named(pm_isas[i])->usable()) continue;
         check_company("cifar_resnet20", pm_isas[i]);
-        check_company("resnet18", pm_isas[i]);
+        if (!small) check_company("resnet18", pm_isas[i]);
     }
     const pm_kernels *best;
     assert_int_equal(pm_kernels_choose(&best), PM_OK);
+    check_company("squeezenet1_1", best->name);
+    check_company("mobilenet_v2", best->name);
+    if (small) return;
     check_company("vgg11_bn", best->name);
     check_company("convnext_tiny", best->name);
-    check_company("squeezenet1_1", best->name);
     check_company("densenet121", best->name);
-    check_company("mobilenet_v2", best->name);
     check_company("efficientnet_b0", best->name);
 }
 
