@@ -106,13 +106,20 @@ static bool any_failure(const pm_op_record *record) {
     return false;
 }
 
+/* What a broken worker sends, or an image that brings it about; not the disk's or memory's want. */
+static bool is_unfit(pm_status status) {
+    return status == PM_E_USAGE || status == PM_E_FORMAT || status == PM_E_PROTOCOL ||
+           status == PM_E_LIMIT || status == PM_E_MISMATCH || status == PM_E_INTERNAL;
+}
+
 static void recorded(pm_broker *b, pm_op *op) {
     pm_op_record *record = &op->record;
     pm_run_task *task = pm_runs_task(&b->runs, record->task_id);
     pm_event event = {.kind = PM_EVENT_RECORDED,
                       .task = record->task_id,
                       .ordinal = record->item,
-                      .committed = op->status == PM_OK};
+                      .committed = op->status == PM_OK,
+                      .unfit = is_unfit(op->status)};
     static pm_log_budget gate;
     if (op->status)
         pm_log_seldom(&gate, PM_LOG_WARN, "result.refused",

@@ -8,8 +8,8 @@
  *                          ^ ^             | lease ends: returned, goodbye, silence, no progress,
  *                          | |             v             crash, hang, a record refused
  *                          | +--------- SETTLING --------------> done
- *                          |  all records  | items in hand of a crash or hang
- *                          |  decided      v
+ *                          |  all records  | items in hand of a crash or hang, one whose rows
+ *                          |  decided      v do not hold
  *                          +----------- BLAMING ---------------> done (poison, or empty)
  *                            BLAMED, and each item set aside is a new READY task, alone
  *
@@ -24,7 +24,8 @@
  *  3. ACKNOWLEDGE follows RECORDED with committed.
  *  4. A task with undecided records or blame goes to nobody.
  *  5. Only items in hand of a worker that crashed (as its parent says) or hung (beats kept coming,
- *     progress did not) are blamed: never by silence, goodbye, return, drain, cancel, clock jump.
+ *     progress did not) are blamed, and one whose rows the store cannot take (it would come back
+ *     for ever): never by silence, goodbye, return, drain, cancel, clock jump.
  *  6. An alone task goes to a worker that holds nothing else and that gets nothing else
  *     meanwhile; and not while another task of its run is ready.
  *  7. PM_CRASHES_ALONE_MAX crashes alone make an item poison, once; fewer never do.

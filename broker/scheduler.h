@@ -98,6 +98,7 @@ typedef struct pm_event {
     uint64_t ordinal;     /* ITEM_STARTED, ITEM_RESULT, RECORDED */
     pm_token token;       /* ITEM_STARTED, ITEM_RESULT, TASK_RETURNED */
     bool committed;       /* RECORDED, BLAMED; false: refused, nothing was written */
+    bool unfit;           /* RECORDED, refused: its rows do not hold, and would not another time */
     uint32_t credit;      /* CREDIT: this many more */
     pm_instance instance; /* HELLO */
     uint64_t identity;    /* HELLO: whose key the transport has seen; 0: there are no keys */

@@ -235,6 +235,8 @@ pm_status pm_sched_recorded(pm_scheduler *s, const pm_event *event) {
             pm_sched_settle(s, task);
     } else if (lease) {
         /* What the worker sent behind it is refused as well: the task starts anew from `next`. */
+        if (event->unfit && event->ordinal == task->next && !PM_PLANTED(31))
+            pm_sched_suspect(task, task->next, 1, "record");
         pm_sched_lease_end(s, lease, "record", NULL);
     } else {
         pm_sched_settle(s, task);

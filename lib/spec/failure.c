@@ -46,6 +46,8 @@ static const advice table[] = {
     {"crash", "hang", "three workers hung on it alone: report it with the file; retry tries again"},
     {"crash", "memory",
      "three workers ran out of memory on it alone: a machine with more memory, then retry"},
+    {"crash", "record",
+     "what three workers gave for it cannot be recorded; the broker's log says why: report it"},
     {"crash", NULL,
      "three workers crashed on it alone: report it with the file; retry tries again"},
     {NULL, NULL, "parchmill retry computes it again"}};

@@ -220,6 +220,47 @@ static void item_that_kills_workers_becomes_one_error_row(void **state) {
     worker_leave(&next);
 }
 
+static void give_bad_rows(worker *w, uint64_t ordinal) {
+    pm_message message;
+    w->gives_bad_rows = true;
+    worker_started(w, ordinal);
+    worker_result(w, ordinal, w->token);
+    w->gives_bad_rows = false;
+    worker_await(w, PM__WIRE__MESSAGE__BODY_LEASE_REVOKED, &message);
+    assert_string_equal(message.body->lease_revoked->reason, "record");
+    pm_message_fini(&message);
+}
+
+/* It would go round for ever: set aside, then three times alone. The others are not touched. */
+static void item_whose_rows_do_not_hold_becomes_one_error_row(void **state) {
+    scene *s = *state;
+    worker w = {0};
+    pm_accepted accepted = submit(s, 4, "unfit");
+    worker_join(s, &w, NULL);
+    worker_credit(&w, 1);
+    worker_take(&w);
+    worker_started(&w, 0);
+    worker_result(&w, 0, w.token);
+    await_recorded(&w, 0);
+    worker_started(&w, 2); /* in hand, as it may be, and sent behind the one that is refused */
+    give_bad_rows(&w, 1);
+    worker_credit(&w, 1);
+    do_task(&w);
+    assert_int_equal(w.first, 2);
+    assert_int_equal(w.items, 2);
+    for (int again = 0; again < 3; again++) {
+        worker_credit(&w, 1);
+        worker_take(&w);
+        assert_int_equal(w.first, 1);
+        assert_int_equal(w.items, 1);
+        give_bad_rows(&w, 1);
+    }
+    await_state(s, accepted.run, "done");
+    assert_int_equal(ask(s, "SELECT count(*) FROM result WHERE error IS NULL"), 3);
+    assert_int_equal(ask(s, "SELECT count(*) FROM dead_letter WHERE reason = 'record'"), 1);
+    worker_leave(&w);
+}
+
 static void cancel_revokes_and_submit_goes_on(void **state) {
     scene *s = *state;
     worker w = {0};
@@ -430,6 +471,7 @@ int main(void) {
         SCENE(recorded_items_survive_kill_9_and_are_not_given_again),
         SCENE(wrong_token_is_refused_and_revoked),
         SCENE(item_that_kills_workers_becomes_one_error_row),
+        SCENE(item_whose_rows_do_not_hold_becomes_one_error_row),
         SCENE(cancel_revokes_and_submit_goes_on),
         SCENE(only_registered_files_are_served),
         SCENE(the_photograph_that_ig_starts_from_is_announced_and_served),

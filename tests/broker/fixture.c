@@ -323,7 +323,7 @@ static void fill_curves(const worker *w, Pm__Wire__Result *result, Pm__Wire__Per
 void worker_result(worker *w, uint64_t ordinal, const uint8_t token[16]) {
     Pm__Wire__Result result = PM__WIRE__RESULT__INIT, *results[] = {&result};
     Pm__Wire__ItemResult out = PM__WIRE__ITEM_RESULT__INIT;
-    Pm__Wire__LayerGradient layer = PM__WIRE__LAYER_GRADIENT__INIT, *layers[] = {&layer};
+    Pm__Wire__LayerGradient layer = PM__WIRE__LAYER_GRADIENT__INIT, *layers[] = {&layer, &layer};
     Pm__Wire__Perturbation rows[16], *pointers[16];
     layer.conv = 3;
     layer.name = (char *)"layer4.0.conv1";
@@ -332,7 +332,7 @@ void worker_result(worker *w, uint64_t ordinal, const uint8_t token[16]) {
     result.has_p_target = result.has_p_predicted = true;
     result.p_target = result.p_predicted = 0.5;
     result.target = result.predicted = (int32_t)ordinal;
-    result.n_layers = 1;
+    result.n_layers = w->gives_bad_rows ? 2 : 1; /* the same twice is no row */
     result.layers = layers;
     result.has_pointing = result.pointing = true;
     result.has_completeness_gap = true;

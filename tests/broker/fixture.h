@@ -62,6 +62,7 @@ typedef struct worker {
     uint64_t task, run, first, items;
     uint8_t token[16];
     bool knows_run;
+    bool gives_bad_rows;
     char evaluation[64]; /* as the broker announced it */
     pm_sha256 baseline;  /* likewise, with its size; 0: none */
     uint64_t baseline_size;

@@ -80,6 +80,7 @@ enum {
     X(REFUSED_RESULTS, "results refused")                                                          \
     X(SET_ASIDE, "items set aside")                                                                \
     X(SET_ASIDE_LAST, "... the last one of their task")                                            \
+    X(UNFIT, "results whose rows do not hold")                                                     \
     X(POISONED, "items found to be poison")                                                        \
     X(LIE_OTHERS_TOKEN, "lies: another's token")                                                   \
     X(LIE_OLD_TOKEN, "lies: an old token")                                                         \
@@ -175,7 +176,8 @@ typedef struct sim_op {
     pm_blame blame;
     pm_run_terms terms;
     /* answer */
-    bool committed, opened;          /* the run is open by this op */
+    bool committed, unfit;
+    bool opened;                     /* the run is open by this op */
     uint64_t made_first, made_count; /* tasks, numbered one after the other */
 } sim_op;
 
@@ -195,8 +197,8 @@ typedef struct sim_item {
     uint32_t results, errors; /* rows */
     uint64_t value;
     /* the truth, which the store does not know */
-    bool poison_crash, poison_hang;
-    uint32_t suspect; /* times in hand at a crash or hang */
+    bool poison_crash, poison_hang, poison_rows;
+    uint32_t suspect; /* times in hand at a crash or hang, or refused for its rows */
     uint32_t blamed;  /* committed */
 } sim_item;
 

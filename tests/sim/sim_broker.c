@@ -252,8 +252,11 @@ static void take_blamed(sim *w, const sim_op *op, pm_event *event) {
 }
 
 static void take(sim *w, const sim_op *op) {
-    pm_event event = {
-        .run = op->run, .task = op->task, .ordinal = op->item, .committed = op->committed};
+    pm_event event = {.run = op->run,
+                      .task = op->task,
+                      .ordinal = op->item,
+                      .committed = op->committed,
+                      .unfit = op->unfit};
     switch (op->kind) {
     case SIM_OP_SUBMIT:
         take_opened(w, op);

@@ -418,7 +418,7 @@ void sim_check_end(sim *w) {
         if (run->state == SIM_RUN_CANCELLED) continue;
         for (uint64_t item = 0; item < run->items; item++) {
             const sim_item *row = &run->item[item];
-            bool poison = row->poison_crash || row->poison_hang;
+            bool poison = row->poison_crash || row->poison_hang || row->poison_rows;
             /* A liar may be given poison, and has a result without computing. */
             bool results = poison ? row->results == 0 : row->results == 1;
             if (row->results + row->errors != 1 || (!results && !(poison && w->liar_count)))

@@ -99,6 +99,13 @@ static void record(sim *w, sim_op *op) {
         sim_count(w, SIM_N_STORE_REFUSED);
         op->committed = false;
     }
+    sim_item *unfit = task->there ? &w->runs[task->run].item[op->item] : NULL;
+    if (op->committed && unfit->poison_rows) {
+        sim_count(w, SIM_N_UNFIT);
+        unfit->suspect++;
+        op->committed = false;
+        op->unfit = true;
+    }
     if (!op->committed) return;
     w->traffic.rows += w->scale.configurations;
     sim_item *item = &w->runs[task->run].item[op->item];

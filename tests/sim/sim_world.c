@@ -115,6 +115,8 @@ static void draw_run(sim *w, sim_run *run) {
     for (uint64_t i = 0; i < run->items; i++) {
         run->item[i].poison_crash = sim_chance(w, 25);
         run->item[i].poison_hang = !run->item[i].poison_crash && sim_chance(w, 12);
+        run->item[i].poison_rows =
+            !run->item[i].poison_crash && !run->item[i].poison_hang && sim_chance(w, 12);
     }
 }
 

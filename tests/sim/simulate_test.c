@@ -13,7 +13,7 @@ extern int pm_scheduler_plant, pm_work_plant;
 int pm_scheduler_plant, pm_work_plant;
 
 /* Behind 1 .. PLANTS, which are in a row: 21 is for turns_test. */
-static const int other_plants[] = {22, 23, 24, 30};
+static const int other_plants[] = {22, 23, 24, 30, 31};
 /* The numbers of worker/work_private.h's plants that a history finds; 1 is the fleet's. */
 static const int work_plants[] = {2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15};
 
