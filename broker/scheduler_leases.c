@@ -198,8 +198,8 @@ static void take_beat(pm_scheduler *s, pm_worker_id worker, const pm_beat *beat)
         lease->has_progress = true;
         lease->progress = beat->progress;
         pm_sched_lease_extend(s, lease);
-    } else if (lease->still_beats < UINT32_MAX) {
-        lease->still_beats++;
+    } else if (beat->progress == lease->progress && lease->still_beats < UINT32_MAX) {
+        lease->still_beats++; /* a smaller one was overtaken on the way, and tells nothing */
     }
 }
 
