@@ -60,6 +60,7 @@ pm_sched_lease *pm_sched_lease_new(pm_scheduler *s, pm_sched_task *task, pm_sche
 void pm_sched_lease_extend(pm_scheduler *s, pm_sched_lease *lease) {
     lease->deadline_ms = s->now_ms + s->options.lease_ms;
     lease->still_beats = 0;
+    lease->still_ms = s->now_ms;
     pm_list_push_back(&s->deadlines, &lease->deadline);
 }
 
@@ -198,8 +199,11 @@ static void take_beat(pm_scheduler *s, pm_worker_id worker, const pm_beat *beat)
         lease->has_progress = true;
         lease->progress = beat->progress;
         pm_sched_lease_extend(s, lease);
-    } else if (beat->progress == lease->progress && lease->still_beats < UINT32_MAX) {
-        lease->still_beats++; /* a smaller one was overtaken on the way, and tells nothing */
+    } else if (lease->still_beats < UINT32_MAX &&
+               s->now_ms - lease->still_ms >= s->options.heartbeat_ms / 2) {
+        /* Those that waited while this broker stood still come all at once, and count as one. */
+        lease->still_beats++;
+        lease->still_ms = s->now_ms;
     }
 }
 

@@ -108,7 +108,8 @@ typedef struct pm_sched_lease {
     int64_t mark_ms;      /* what is in hand was started then; has_mark */
     int64_t charged_us;   /* to the run when it went out */
     int64_t spent_us;     /* seen since */
-    uint32_t still_beats; /* beats since the counter last changed */
+    uint32_t still_beats; /* since the counter last changed; half a heartbeat apart at least */
+    int64_t still_ms;     /* when one was counted, or the lease extended */
     uint32_t last_beat;   /* number of the last heartbeat that named this lease */
     bool has_progress, listed, has_mark;
 } pm_sched_lease;

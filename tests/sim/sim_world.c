@@ -11,7 +11,9 @@
 enum {
     FAULTS_MS = 60 * 1000,
     DRAIN_MS = 1800 * 1000,
-    QUIET_MS = 25 * 1000, /* longer than anybody is stopped, and silence */
+    LONG_LOAD_MS = 9000,          /* about a lease */
+    WATCHED_HANG_MS = 120 * 1000, /* until a worker's own watch ends it */
+    QUIET_MS = 25 * 1000,         /* longer than anybody is stopped, and silence */
     TICK_MS = 100,
     STEPS_MAX = 4 * 1000 * 1000
 };
@@ -203,6 +205,17 @@ static bool drained(const sim *w) {
     return w->store.queue.count == 0 && w->store.finished.count == 0;
 }
 
+/* Where loading takes about a lease, the lease ends before the item starts, and a hang is seen by
+ * the worker's own watch alone; each such item has to be seen four times. */
+static int64_t drain_ms(const sim *w) {
+    int64_t ms = DRAIN_MS;
+    for (size_t i = 1; i <= w->run_count; i++)
+        for (uint64_t k = 0; k < w->runs[i].items && w->runs[i].load_ms > LONG_LOAD_MS; k++)
+            if (w->runs[i].item[k].poison_hang)
+                ms += (1 + PM_CRASHES_ALONE_MAX) * (int64_t)WATCHED_HANG_MS;
+    return ms;
+}
+
 static void fail_to_drain(sim *w) {
     for (size_t i = 1; i <= w->run_count; i++) {
         const sim_run *run = &w->runs[i];
@@ -295,7 +308,8 @@ void sim_history(uint64_t seed, FILE *trace, sim_outcome *out) {
         if (!w->faults && drained(w) && !quiet_ms) quiet_ms = w->now_ms + QUIET_MS;
         if (quiet_ms && !drained(w)) quiet_ms = 0; /* a late submit took it up again */
         if (quiet_ms && w->now_ms > quiet_ms) break;
-        if (w->now_ms > FAULTS_MS + DRAIN_MS) fail_to_drain(w);
+        if (w->now_ms > FAULTS_MS + DRAIN_MS && w->now_ms > FAULTS_MS + drain_ms(w))
+            fail_to_drain(w);
         if (w->steps > STEPS_MAX) sim_fail(w, "invariant 13: too many steps");
     }
     if (!w->failure[0]) sim_check_end(w);
