@@ -149,6 +149,7 @@ pm_status sweep_broker_start(sweep_broker *b, const scene *s, const sweep_point 
     if (p && p->thread == 0) {
         n = strace_words(b, p, inject, trace, argv);
         argv[n++] = (char *)"-D"; /* the broker stays our child */
+        b->detached = true;
     }
     n += broker_words(s, program, argv + n);
     argv[n] = NULL;
@@ -171,6 +172,16 @@ static bool was_met(const sweep_broker *b) {
     return met;
 }
 
+/* Its last line: a detached strace outlives what it traced by a moment. */
+static bool is_written(const sweep_broker *b) {
+    char line[LINE_BYTES];
+    bool last = false;
+    FILE *file = fopen(b->trace, "re");
+    while (file && fgets(line, sizeof line, file)) last = strncmp(line, "+++", 3) == 0;
+    if (file) fclose(file);
+    return last;
+}
+
 pm_status sweep_broker_stop(sweep_broker *b, int *code) {
     int64_t until_ms = pm_clock_ms() + PATIENCE_MS;
     bool late = false;
@@ -185,6 +196,7 @@ pm_status sweep_broker_stop(sweep_broker *b, int *code) {
         b->ended = true;
     }
     if (b->strace) waitpid(b->strace, NULL, 0);
+    while (b->detached && !is_written(b) && pm_clock_ms() < until_ms) tick();
     b->met = !late && was_met(b);
     *code = WIFEXITED(b->how) ? WEXITSTATUS(b->how) : -1;
     return late ? pm_fail(PM_E_TIMEOUT, "the broker does not end") : PM_OK;

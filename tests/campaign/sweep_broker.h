@@ -16,6 +16,7 @@ typedef struct sweep_point {
 
 typedef struct sweep_broker {
     pid_t pid, strace;
+    bool detached; /* strace: it is nobody's child */
     bool ended;
     int how; /* of waitpid */
     char trace[160];
