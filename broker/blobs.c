@@ -14,7 +14,6 @@
 #include "lib/base/clock.h"
 
 enum {
-    CHECK_BYTES = 1 << 16,
     WAYS = 4,         /* places that a hash may have among the known */
     SETTLED_MS = 1000 /* a file changed so shortly before may change again under the same times */
 };
@@ -94,19 +93,10 @@ static pm_piece *pop(queue *q) {
  * worker's could have any file read out of which only the size is known, our secret key among them.
  * The largest files would hold up all others; secrets are small. */
 static bool is_what_it_says(int fd, const pm_piece *piece) {
-    uint8_t chunk[CHECK_BYTES];
-    pm_sha256_stream stream;
-    if (piece->file_bytes > PM_IMAGE_BYTES_MAX) return true;
-    pm_sha256_begin(&stream);
-    for (uint64_t done = 0; done < piece->file_bytes;) {
-        ssize_t n = pread(fd, chunk, sizeof chunk, (off_t)done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        pm_sha256_update(&stream, chunk, (size_t)n);
-        done += (uint64_t)n;
-    }
-    pm_sha256 found = pm_sha256_end(&stream);
-    return pm_sha256_equal(&found, &piece->hash);
+    pm_sha256 found;
+    return piece->file_bytes > PM_IMAGE_BYTES_MAX ||
+           (pm_sha256_fd(fd, piece->path, piece->file_bytes, &found, NULL) == PM_OK &&
+            pm_sha256_equal(&found, &piece->hash));
 }
 
 static int64_t ns_of(const struct timespec *time) {

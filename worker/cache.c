@@ -204,7 +204,8 @@ bool pm_cache_is_blob(int fd, const pm_sha256 *hash, uint64_t size_bytes) {
     /* A pipe or a device of size 0 would be read for ever. */
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode) || (uint64_t)info.st_size != size_bytes)
         return false;
-    return pm_sha256_fd(fd, "blob", &found) == PM_OK && pm_sha256_equal(&found, hash);
+    return pm_sha256_fd(fd, "blob", size_bytes, &found, NULL) == PM_OK &&
+           pm_sha256_equal(&found, hash);
 }
 
 bool pm_cache_find(pm_cache *c, const pm_sha256 *hash, uint64_t size_bytes, int *fd) {

@@ -31,20 +31,24 @@ pm_sha256 pm_sha256_of(const void *bytes, size_t size) {
     return out;
 }
 
-pm_status pm_sha256_fd(int fd, const char *name, pm_sha256 *out) {
+pm_status pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256 *out,
+                       uint64_t *size_bytes) {
     enum { CHUNK_BYTES = 1 << 16 };
     uint8_t chunk[CHUNK_BYTES];
     pm_sha256_stream stream;
-    off_t at = 0;
-    ssize_t n;
+    uint64_t done = 0;
     pm_sha256_begin(&stream);
-    while ((n = pread(fd, chunk, sizeof chunk, at)) != 0) {
+    while (done < limit_bytes) {
+        const uint64_t left = limit_bytes - done;
+        ssize_t n = pread(fd, chunk, left < sizeof chunk ? left : sizeof chunk, (off_t)done);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) return pm_fail(PM_E_IO, "%s: %s", name, strerror(errno));
+        if (n == 0) break;
         pm_sha256_update(&stream, chunk, (size_t)n);
-        at += n;
+        done += (uint64_t)n;
     }
     *out = pm_sha256_end(&stream);
+    if (size_bytes) *size_bytes = done;
     return PM_OK;
 }
 
@@ -52,7 +56,7 @@ pm_status pm_sha256_file(const char *path, pm_sha256 *out) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
-    pm_status status = pm_sha256_fd(fd, path, out);
+    pm_status status = pm_sha256_fd(fd, path, UINT64_MAX, out, NULL);
     close(fd);
     return status;
 }

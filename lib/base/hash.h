@@ -27,8 +27,10 @@ pm_sha256 pm_sha256_of(const void *bytes, size_t size);
 
 /* Of a whole file; PM_E_NOT_FOUND or PM_E_IO with the path in the text. */
 pm_status pm_sha256_file(const char *path, pm_sha256 *out);
-/* Of an open file, from its beginning; its offset stays. `name` is for the text. PM_E_IO. */
-pm_status pm_sha256_fd(int fd, const char *name, pm_sha256 *out);
+/* Of an open file, from its beginning, at most `limit_bytes` of it; its offset stays. `name` is for
+ * the text; *size_bytes (may be NULL): how many they were. PM_E_IO. */
+pm_status pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256 *out,
+                       uint64_t *size_bytes);
 
 bool pm_sha256_equal(const pm_sha256 *a, const pm_sha256 *b);
 

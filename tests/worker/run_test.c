@@ -40,13 +40,16 @@ typedef struct announced {
 
 static const char *exchanged, *exchanged_by; /* NULL: nothing */
 
-pm_status __real_pm_sha256_fd(int fd, const char *name, pm_sha256 *out);
-pm_status __wrap_pm_sha256_fd(int fd, const char *name, pm_sha256 *out);
+pm_status __real_pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256 *out,
+                              uint64_t *size_bytes);
+pm_status __wrap_pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256 *out,
+                              uint64_t *size_bytes);
 
 /* Linked in place of pm_sha256_fd: the moment between hashing and loading. */
-pm_status __wrap_pm_sha256_fd(int fd, const char *name, pm_sha256 *out) {
+pm_status __wrap_pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256 *out,
+                              uint64_t *size_bytes) {
     struct stat hashed, named;
-    pm_status status = __real_pm_sha256_fd(fd, name, out);
+    pm_status status = __real_pm_sha256_fd(fd, name, limit_bytes, out, size_bytes);
     if (!exchanged || fstat(fd, &hashed) != 0 || stat(exchanged, &named) != 0) return status;
     if (hashed.st_ino != named.st_ino) return status;
     assert_int_equal(rename(exchanged_by, exchanged), 0);

@@ -14,31 +14,15 @@
 
 #include "tools/dataset/items.h"
 
-enum { CHUNK_BYTES = 1 << 16 };
-
 static pm_status os_failure(const char *path) {
     return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
 }
 
 static pm_status hash_open_file(const char *path, int fd, pm_item *item) {
-    static _Thread_local uint8_t chunk[CHUNK_BYTES];
-    pm_sha256_stream stream;
     struct stat info;
-    uint64_t size = 0;
     if (fstat(fd, &info) != 0) return os_failure(path);
     if (!S_ISREG(info.st_mode)) return pm_fail(PM_E_FORMAT, "%s: not a regular file", path);
-    pm_sha256_begin(&stream);
-    for (;;) {
-        ssize_t n = read(fd, chunk, sizeof chunk);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_failure(path);
-        if (n == 0) break;
-        pm_sha256_update(&stream, chunk, (size_t)n);
-        size += (uint64_t)n;
-    }
-    item->sha256 = pm_sha256_end(&stream);
-    item->size_bytes = size;
-    return PM_OK;
+    return pm_sha256_fd(fd, path, UINT64_MAX, &item->sha256, &item->size_bytes);
 }
 
 static pm_status hash_item(const char *root, pm_item *item) {

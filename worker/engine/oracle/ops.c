@@ -105,7 +105,7 @@ static void conv(const pm_node *node, shape is, pm_real *in, shape os, pm_real *
                  bool backward) {
     if (node->depthwise || (node->stride == 1 && os.width >= 2 * LANES))
         conv_walk(node, is, in, os, out, backward);
-    else if (backward)
+    else if (backward) /* one loop for each direction, without a question in it */
         conv_walk_lanes(node, is, in, os, out, true);
     else
         conv_walk_lanes(node, is, in, os, out, false);
