@@ -99,16 +99,16 @@ static void record(sim *w, sim_op *op) {
         sim_count(w, SIM_N_STORE_REFUSED);
         op->committed = false;
     }
-    sim_item *unfit = task->there ? &w->runs[task->run].item[op->item] : NULL;
-    if (op->committed && unfit->poison_rows) {
+    if (!op->committed) return;
+    sim_item *item = &w->runs[task->run].item[op->item];
+    if (item->poison_rows) {
         sim_count(w, SIM_N_UNFIT);
-        unfit->suspect++;
+        item->suspect++;
         op->committed = false;
         op->unfit = true;
+        return;
     }
-    if (!op->committed) return;
     w->traffic.rows += w->scale.configurations;
-    sim_item *item = &w->runs[task->run].item[op->item];
     if (++item->results + item->errors > 1)
         sim_fail(w, "two rows for item %llu of run %llu", (unsigned long long)op->item,
                  (unsigned long long)task->run);

@@ -20,6 +20,7 @@
 #include "lib/base/random.h"
 #include "lib/image/decoder.h"
 #include "tests/engine/cases.h"
+#include "tests/worker/tasks.h"
 #include "worker/attribute.h"
 #include "worker/compute.h"
 #include "worker/reply.h"
@@ -93,17 +94,6 @@ static void change_file(fixture *f, size_t item, size_t keep, const char *more) 
 
 /* ---- the run ---- */
 
-static pm_message message_of(const Pm__Wire__Message *from) {
-    size_t size = pm__wire__message__get_packed_size(from);
-    uint8_t *bytes = malloc(size);
-    assert_non_null(bytes);
-    pm__wire__message__pack(from, bytes);
-    pm_message out = {.body = pm__wire__message__unpack(NULL, size, bytes)};
-    assert_non_null(out.body);
-    free(bytes);
-    return out;
-}
-
 /* As pm_run_prepare leaves it: its weights are no file. */
 static pm_run_ready *make_ready(fixture *f) {
     pm_run_ready *ready = calloc(1, sizeof *ready);
@@ -128,20 +118,7 @@ static pm_run_ready *make_ready(fixture *f) {
 }
 
 static void announce(fixture *f) {
-    uint8_t hash[PM_SHA256_BYTES] = {0};
-    char *configuration = "{}";
-    Pm__Wire__Blob weights = PM__WIRE__BLOB__INIT;
-    Pm__Wire__RunInfo info = PM__WIRE__RUN_INFO__INIT;
-    weights.sha256 = (ProtobufCBinaryData){sizeof hash, hash};
-    info.run = 1;
-    info.arch = info.channels = info.heat_maps = "";
-    info.data_root = f->folder;
-    info.weights = &weights;
-    info.n_configurations = 1;
-    info.configurations = &configuration;
-    Pm__Wire__Message body = pm_wire_run_info(&info);
-    pm_message message = message_of(&body);
-    assert_int_equal(pm_work_add_run(&f->work, &message), PM_OK);
+    tasks_announce(&f->work, f->folder);
     f->work.runs->ready = make_ready(f);
 }
 
@@ -168,7 +145,7 @@ static void give(fixture *f, uint64_t id, size_t first, size_t count) {
     task.n_items = count;
     task.items = pointers;
     Pm__Wire__Message body = pm_wire_task(&task);
-    pm_message message = message_of(&body);
+    pm_message message = tasks_message(&body);
     assert_int_equal(pm_work_add_task(&f->work, &message), PM_OK);
 }
 

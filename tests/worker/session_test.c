@@ -1,7 +1,8 @@
-/* A worker's conversation in time that the test makes: what a drain waits for. */
+/* A worker's conversation in time that the test makes: what a drain waits for, and who gives up. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -37,20 +38,24 @@ static void hear(site *s, Pm__Wire__Message body, int64_t now_ms) {
     pm_session_hear(&s->session, &message, now_ms);
 }
 
-/* A worker that computes one image and has another one in reserve. */
-static pm_lease *open_site(site *s) {
+static void begin_site(site *s) {
     static const pm_session_host host = {
         .connect = do_connect, .disconnect = do_disconnect, .send = do_send, .dice = do_dice};
     static const pm_session_self self = {
         .broker = "ipc://x", .host_name = "h", .isa = "", .pid = 1, .threads = 1};
-    Pm__Wire__Welcome welcome = PM__WIRE__WELCOME__INIT;
-    welcome.protocol = PM_PROTOCOL_VERSION;
-    welcome.silence_ms = welcome.lease_ms = 15000;
     s->slots = calloc(1, sizeof *s->slots);
     assert_non_null(s->slots);
     assert_int_equal(pm_work_init(&s->work, s->slots), PM_OK);
-    pm_work_expect(&s->work, 1);
     pm_session_init(&s->session, &s->work, &self, &host);
+}
+
+/* A worker that computes one image and has another one in reserve. */
+static pm_lease *open_site(site *s) {
+    Pm__Wire__Welcome welcome = PM__WIRE__WELCOME__INIT;
+    welcome.protocol = PM_PROTOCOL_VERSION;
+    welcome.silence_ms = welcome.lease_ms = 15000;
+    begin_site(s);
+    pm_work_expect(&s->work, 1);
     pm_session_turn(&s->session, 0);
     hear(s, pm_wire_welcome(&welcome), 1);
     assert_int_equal(s->session.state, PM_SESSION_LIVE);
@@ -112,9 +117,28 @@ static void sigterm_waits_no_more_than_eight_seconds(void **state) {
     }
 }
 
+/* What is in hand is finished, the rest goes back, and the end says why. */
+static void a_thread_that_gives_up_drains_the_worker(void **state) {
+    (void)state;
+    site s;
+    begin_site(&s);
+    pm_session_turn(&s.session, 1);
+    assert_false(pm_session_is_done(&s.session, 1));
+    assert_int_equal(pm_work_verdict(&s.work), PM_OK);
+    pm_work_give_up(&s.work, "first");
+    pm_work_give_up(&s.work, "second");
+    pm_session_turn(&s.session, 2);
+    assert_int_equal(pm_work_take_credit(&s.work), 0);
+    assert_true(pm_session_is_done(&s.session, 2));
+    assert_int_equal(pm_work_verdict(&s.work), PM_E_IO);
+    assert_non_null(strstr(pm_error_text(), "first"));
+    close_site(&s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(drain_by_the_broker_waits_for_the_image_in_hand),
+        cmocka_unit_test(a_thread_that_gives_up_drains_the_worker),
         cmocka_unit_test(sigterm_waits_no_more_than_eight_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,17 +3,19 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
 pm_message tasks_message(const Pm__Wire__Message *from) {
-    uint8_t bytes[1024];
     size_t size = pm__wire__message__get_packed_size(from);
-    assert_true(size <= sizeof bytes);
+    uint8_t *bytes = malloc(size + 1);
+    assert_non_null(bytes);
     pm__wire__message__pack(from, bytes);
     pm_message out = {.body = pm__wire__message__unpack(NULL, size, bytes)};
     assert_non_null(out.body);
+    free(bytes);
     return out;
 }
 

@@ -14,7 +14,6 @@
 #include "lib/base/clock.h"
 #include "tests/worker/tasks.h"
 #include "worker/ahead.h"
-#include "worker/session.h"
 
 enum { PATIENCE_MS = 60000 };
 
@@ -351,48 +350,9 @@ static void photographs_come_in_order(void **state) {
     free(slots);
 }
 
-static pm_status do_nothing(void *user) {
-    (void)user;
-    return PM_OK;
-}
-
-static void forget(void *user) { (void)user; }
-
-static uint32_t no_dice(void *user) {
-    (void)user;
-    return 0;
-}
-
-/* What is in hand is finished, the rest goes back, and the end says why. */
-static void a_thread_that_gives_up_drains_the_worker(void **state) {
-    (void)state;
-    const pm_session_self self = {.broker = "b", .host_name = "h", .isa = "i", .threads = 1};
-    const pm_session_host host = {
-        .connect = do_nothing, .disconnect = forget, .send = swallow, .dice = no_dice};
-    pm_slots *slots = calloc(1, sizeof *slots);
-    pm_session session;
-    pm_work work;
-    assert_non_null(slots);
-    assert_int_equal(pm_work_init(&work, slots), PM_OK);
-    pm_session_init(&session, &work, &self, &host);
-    pm_session_turn(&session, 1);
-    assert_false(pm_session_is_done(&session, 1));
-    assert_int_equal(pm_work_verdict(&work), PM_OK);
-    pm_work_give_up(&work, "first");
-    pm_work_give_up(&work, "second");
-    pm_session_turn(&session, 2);
-    assert_int_equal(pm_work_take_credit(&work), 0);
-    assert_true(pm_session_is_done(&session, 2));
-    assert_int_equal(pm_work_verdict(&work), PM_E_IO);
-    assert_non_null(strstr(pm_error_text(), "first"));
-    pm_work_fini(&work);
-    free(slots);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_broker_that_sends_nothing_makes_no_error),
-        cmocka_unit_test(a_thread_that_gives_up_drains_the_worker),
         cmocka_unit_test(beats_of_a_lease_never_go_back),
         cmocka_unit_test(credit_is_for_two_seconds_of_work),
         cmocka_unit_test(photographs_come_in_order),
