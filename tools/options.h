@@ -35,8 +35,15 @@ enum {
     PM_CMD_FAILURES = 1 << 16,
     PM_CMD_WORKERS = 1 << 17,
     PM_CMD_DRAIN = 1 << 18,
-    PM_CMD_DOCTOR = 1 << 21,
     PM_CMD_KEYGEN = 1 << 20,
+    PM_CMD_DOCTOR = 1 << 21,
+    PM_CMD_QUERIES = 1 << 22,
+    PM_CMD_EXPERIMENT = 1 << 23,
+    PM_CMD_REPORT = 1 << 24,
+    PM_CMD_EXPORT = 1 << 25,
+    PM_CMD_PRUNE = 1 << 26,
+    PM_CMD_COMPACT = 1 << 27,
+    PM_CMD_MERGE = 1 << 28,
 };
 
 typedef enum pm_option_id {
