@@ -4,11 +4,10 @@
 #include <gsl/gsl_cdf.h>
 #include <math.h>
 
-/* P(T > t) for `df` degrees of freedom, to 1e-10 relative down to the smallest double. GSL takes a
- * Cornish-Fisher expansion for df above 30, whose tail is off by 1e-7 there and by less than 1e-13
- * only from some thousands on; the beta function holds in the tail, and loses digits as df grows.
- * So: beta for tails of moderate df. */
-static double upper_tail(double t, double df) {
+/* GSL takes a Cornish-Fisher expansion for df above 30, whose tail is off by 1e-7 there and by less
+ * than 1e-13 only from some thousands on; the beta function holds in the tail, and loses digits as
+ * df grows. So: beta for tails of moderate df. */
+double pm_t_upper_tail(double t, double df) {
     if (t <= 3 || df > 10000) return gsl_cdf_tdist_Q(t, df);
     return gsl_cdf_beta_P(df / (df + t * t), df / 2, 0.5) / 2;
 }
@@ -25,5 +24,5 @@ double pm_t_test_greater(const pm_moments *a, const pm_moments *b, bool welch) {
         df = na + nb - 2;
         square = (a->m2 + b->m2) / df * (1 / na + 1 / nb);
     }
-    return upper_tail((a->mean - b->mean) / sqrt(square), df);
+    return pm_t_upper_tail((a->mean - b->mean) / sqrt(square), df);
 }

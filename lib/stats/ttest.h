@@ -14,4 +14,8 @@
  * constants differ). */
 double pm_t_test_greater(const pm_moments *a, const pm_moments *b, bool welch);
 
+/* P(T > t), t >= 0 or not, of Student's distribution with df degrees of freedom, to 1e-10 relative
+ * down to the smallest double. */
+double pm_t_upper_tail(double t, double df);
+
 #endif

@@ -178,6 +178,26 @@ def make_spearman():
     write("spearman.csv", ["kind_a", "stream_a", "kind_b", "stream_b", "n", "mix", "rho"], rows)
 
 
+def make_paired():
+    """SciPy's paired test and interval, and p again with 40 digits."""
+    rows = []
+    for kind, n, shift in (("normal", 2, 0), ("normal", 3, 1), ("uniform", 10, 0.1), ("exponential", 30, 0),
+                           ("normal", 126, 0.05), ("normal", 126, 2), ("relu", 1000, 0), ("normal", 50000, 0.01),
+                           ("normal", 50000, 1)):
+        names = [f"paired/{len(rows)}/{side}" for side in "ab"]
+        a, b = sample(kind, names[0], n).astype(np.float64), sample(kind, names[1], n).astype(np.float64) + shift
+        d = b - a
+        t = math.sqrt(n) * d.mean() / d.std(ddof=1)
+        df = mpmath.mpf(n - 1)
+        exact = mpmath.betainc(df / 2, mpmath.mpf("0.5"), 0, df / (df + mpmath.mpf(t)**2), regularized=True)
+        scipy_t, scipy_p = scipy.stats.ttest_rel(b, a)
+        half = scipy.stats.t.ppf(0.975, n - 1) * scipy.stats.sem(d)
+        assert abs(scipy_t / t - 1) < 1e-9
+        rows.append([kind, *names, n, shift] + ["%.17g" % v for v in (d.mean(), half, scipy_t, scipy_p)]
+                    + [mpmath.nstr(exact, 17)])
+    write("paired.csv", ["kind", "stream_a", "stream_b", "n", "shift", "mean", "ci95", "t", "scipy_p", "exact_p"], rows)
+
+
 def heat_map(kind, stream, h, w):
     m = np.abs(synth(stream, h * w)).reshape(h, w)
     return {"fine": m, "coarse": np.floor(m * 4), "zero": m * 0}[kind].astype(np.float32)
@@ -222,3 +242,4 @@ if __name__ == "__main__":
     make_t_tests()
     make_spearman()
     make_boxes()
+    make_paired()
