@@ -94,6 +94,8 @@ typedef struct pm_broker {
 /* loop.c: into the scheduler and the store. A failure there is fatal: kept in b->fatal. */
 void pm_broker_feed(pm_broker *b, const pm_event *event);
 void pm_broker_put(pm_broker *b, pm_op *op);
+/* Have the views' summary of a run written. */
+void pm_broker_summarise(pm_broker *b, uint64_t run);
 /* For what can be asked for again. False: no room, the op stays the caller's. */
 bool pm_broker_put_if_room(pm_broker *b, pm_op **op);
 /* An op that is over, and its cookie. */

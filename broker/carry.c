@@ -266,8 +266,8 @@ static void put_blame(pm_broker *b, const pm_action *action) {
     pm_broker_put(b, op);
 }
 
-static void put_finish(pm_broker *b, uint64_t run) {
-    pm_op *op = pm_op_new(PM_OP_FINISH);
+static void put_run(pm_broker *b, pm_op_kind kind, uint64_t run) {
+    pm_op *op = pm_op_new(kind);
     if (!op) {
         pm_broker_die(b, pm_fail(PM_E_MEMORY, "out of memory"));
         return;
@@ -275,6 +275,8 @@ static void put_finish(pm_broker *b, uint64_t run) {
     op->run.run_id = run;
     pm_broker_put(b, op);
 }
+
+void pm_broker_summarise(pm_broker *b, uint64_t run) { put_run(b, PM_OP_SUMMARISE, run); }
 
 static void put_record(pm_broker *b, const pm_action *action) {
     pm_op *op = b->record;
@@ -325,7 +327,7 @@ void pm_broker_carry_out(pm_broker *b, const pm_action *action) {
     case PM_ACTION_DRAIN: send_plain(b, action); break;
     case PM_ACTION_RECORD: put_record(b, action); break;
     case PM_ACTION_BLAME: put_blame(b, action); break;
-    case PM_ACTION_RUN_DONE: put_finish(b, action->run); break;
+    case PM_ACTION_RUN_DONE: put_run(b, PM_OP_FINISH, action->run); break;
     case PM_ACTION_LOST: lose_worker(b, action->worker); break;
     case PM_ACTION_LOG_REFUSED: log_refused(action); break;
     }

@@ -276,6 +276,7 @@ static void finished(pm_broker *b, const pm_op *op) {
                                  op->text));
         return;
     }
+    if (!op->status && op->run.unfinished) pm_broker_summarise(b, op->run.run_id);
     /* New tasks may have come meanwhile; then the run is done another time. */
     if (!run || op->status || pm_scheduler_has_run(b->scheduler, run->id)) return;
     run->state = PM_RUN_DONE;
@@ -296,6 +297,7 @@ static void take(pm_broker *b, pm_op *op) {
     case PM_OP_POISON: blamed(b, op); break;
     case PM_OP_WORKER_SEEN: pm_broker_greet(b, op); break;
     case PM_OP_FINISH: finished(b, op); break;
+    case PM_OP_SUMMARISE: break; /* views compute what is not there */
     case PM_OP_REFRESH:
     case PM_OP_STATISTICS: break; /* a tool's, where no broker runs */
     case PM_OP_SUBMIT:

@@ -39,13 +39,21 @@ static pm_status list_runs(const char *db, size_t run, run_ids *out) {
     return status;
 }
 
-static pm_status refresh_run(pm_store *store, uint64_t run) {
-    pm_op *op = pm_op_new(PM_OP_REFRESH);
+static pm_status apply(pm_store *store, pm_op_kind kind, uint64_t run, bool *unfinished) {
+    pm_op *op = pm_op_new(kind);
     if (!op) return pm_fail(PM_E_MEMORY, "no memory for a request");
     op->run.run_id = run;
     pm_status status = pm_store_apply(store, &op, 1);
     if (!status && op->status) status = pm_fail(op->status, "%s", op->text);
+    *unfinished = op->run.unfinished;
     pm_op_free(&op);
+    return status;
+}
+
+static pm_status refresh_run(pm_store *store, uint64_t run) {
+    bool unfinished = false;
+    pm_status status = apply(store, PM_OP_REFRESH, run, &unfinished);
+    while (!status && unfinished) status = apply(store, PM_OP_SUMMARISE, run, &unfinished);
     return status;
 }
 

@@ -57,6 +57,11 @@ static const pm_command commands[] = {
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
      "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
+    {"queries", PM_CMD_QUERIES, "[NAME [VALUE...]]", "ready-made questions: listed, shown, asked",
+     pm_cmd_queries,
+     "  parchmill queries\n  parchmill queries scores --db results.db\n"
+     "  parchmill queries differences 3 7 8 --db results.db\n"
+     "  parchmill queries curves --show\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",

@@ -111,6 +111,7 @@ typedef enum pm_option_id {
     PM_OPT_IMAGES_ONLY,
     PM_OPT_PICTURES_SEED,
     PM_OPT_FORMAT,
+    PM_OPT_SHOW,
     PM_OPT_WATCH,
     PM_OPT_QUIET,
     PM_OPT_JSON,

@@ -9,7 +9,8 @@ enum {
     FLEET = PM_CMD_WORKERS | PM_CMD_DRAIN,
     FAILED = PM_CMD_RETRY | PM_CMD_FAILURES,
     STATS = PM_CMD_STATS,
-    REMOTE = PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_FAILURES | PM_CMD_DOCTOR,
+    REMOTE = PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_QUERIES | PM_CMD_FAILURES |
+             PM_CMD_DOCTOR,
 };
 
 static const char what[] = "What to attribute";
@@ -154,8 +155,8 @@ static const pm_option table[PM_OPT_COUNT] = {
                                     "output on; how far does the heat map follow (Spearman)?",
                                     PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
-                   HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH | PM_CMD_FAILURES |
-                       PM_CMD_DOCTOR,
+                   HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_QUERIES | PM_CMD_REFRESH |
+                       PM_CMD_FAILURES | PM_CMD_DOCTOR,
                    PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...", REMOTE,
                        PM_OPTION_ONE, where},
@@ -227,8 +228,10 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_DRY_RUN] = {"dry-run", NULL, NULL,
                         "Say how many results, how long and how large the file; write nothing.",
                         PM_CMD_RUN, PM_OPTION_FLAG, much},
-    [PM_OPT_FORMAT] = {"format", "NAME", "table", "table, csv or json.", PM_CMD_SQL, PM_OPTION_ONE,
-                       show},
+    [PM_OPT_FORMAT] = {"format", "NAME", "table", "table, csv or json.",
+                       PM_CMD_SQL | PM_CMD_QUERIES, PM_OPTION_ONE, show},
+    [PM_OPT_SHOW] = {"show", NULL, NULL, "Print the SQL, ask nothing.", PM_CMD_QUERIES,
+                     PM_OPTION_FLAG, show},
     [PM_OPT_WATCH] = {"watch", NULL, NULL, "Go on showing until the run is done.", PM_CMD_STATUS,
                       PM_OPTION_FLAG, show},
     [PM_OPT_QUIET] = {"quiet", NULL, NULL, "Show errors only.",

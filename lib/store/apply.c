@@ -26,11 +26,13 @@ static void clear_answer(pm_op *op) {
     case PM_OP_FINISH:
     case PM_OP_RETRY:
     case PM_OP_REFRESH:
+    case PM_OP_SUMMARISE:
         pm_task_list_fini(&op->run.made);
         if (op->run.run) pm_run_row_fini(op->run.run);
         free(op->run.run);
         op->run.run = NULL;
         op->run.count = 0;
+        op->run.unfinished = false;
         break;
     case PM_OP_TERMS: op->terms.changed = false; break;
     case PM_OP_WORKER_SEEN: op->worker.worker_id = 0; break;
@@ -53,6 +55,7 @@ static pm_status apply(pm_store *store, pm_op *op) {
     case PM_OP_RETRY: return pm_apply_retry(store, &op->run);
     case PM_OP_TERMS: return pm_apply_terms(store, &op->terms);
     case PM_OP_REFRESH: return pm_apply_refresh(store, &op->run);
+    case PM_OP_SUMMARISE: return pm_apply_summarise(store, &op->run);
     case PM_OP_WORKER_SEEN: return pm_apply_worker(store, &op->worker);
     case PM_OP_STATISTICS: return pm_apply_statistics(store, &op->statistics);
     }

@@ -14,7 +14,7 @@
 
 enum {
     PM_APPLICATION_ID = 0x504D494C, /* "PMIL" */
-    PM_STATEMENTS_MAX = 128,
+    PM_STATEMENTS_MAX = 192,
     PM_CHECKPOINT_PAGES = 1000 /* in the log; SQLite's own default */
 };
 
@@ -170,6 +170,16 @@ bool pm_curves_finite(const pm_record_result *r);
 pm_status pm_curves_put(pm_store *store, int64_t configuration_id, int64_t image_id,
                         const pm_evaluation *evaluation, const pm_record_result *r);
 
+/* ---- summaries (summary.c) ---- */
+
+/* Go on with the summary of a run that is done; nothing to do for any other, or where it holds.
+ * *unfinished: there is more. */
+pm_status pm_summary_slice(pm_store *store, uint64_t run_id, bool *unfinished);
+/* A result of this configuration, or of any of the run's, is about to be another: what was kept
+ * of the runs that have it does not hold any more. */
+pm_status pm_summary_spoil(pm_store *store, int64_t configuration_id);
+pm_status pm_summary_spoil_run(pm_store *store, uint64_t run_id);
+
 /* ---- one function for each kind of operation; they run inside a savepoint ---- */
 
 pm_status pm_apply_submit(pm_store *store, pm_op_submit *op);
@@ -182,6 +192,7 @@ pm_status pm_apply_finish(pm_store *store, pm_op_run *op);
 pm_status pm_apply_retry(pm_store *store, pm_op_run *op);
 pm_status pm_apply_terms(pm_store *store, pm_op_terms *op);
 pm_status pm_apply_refresh(pm_store *store, pm_op_run *op);
+pm_status pm_apply_summarise(pm_store *store, pm_op_run *op);
 pm_status pm_apply_worker(pm_store *store, pm_op_worker *op);
 pm_status pm_apply_statistics(pm_store *store, pm_op_statistics *op);
 

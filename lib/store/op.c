@@ -84,6 +84,7 @@ void pm_op_free(pm_op **op) {
     case PM_OP_FINISH:
     case PM_OP_RETRY:
     case PM_OP_REFRESH:
+    case PM_OP_SUMMARISE:
         free(o->run.stage);
         free(o->run.reason);
         free(o->run.image);

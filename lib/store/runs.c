@@ -83,12 +83,22 @@ pm_status pm_apply_finish(pm_store *store, pm_op_run *op) {
     if (any)
         return pm_fail(PM_E_STALE, "run %llu has %lld items open", (unsigned long long)op->run_id,
                        (long long)items);
-    return end_run(store, op, PM_RUN_DONE, 0);
+    status = end_run(store, op, PM_RUN_DONE, 0);
+    return status ? status : pm_summary_slice(store, op->run_id, &op->unfinished);
 }
 
 pm_status pm_apply_refresh(pm_store *store, pm_op_run *op) {
     pm_status status = read_state(store, op->run_id, &op->state);
-    return status ? status : write_channels(store, op->run_id);
+    if (!status) status = write_channels(store, op->run_id);
+    if (!status)
+        status = pm_db_run(store, "UPDATE run SET summarised = 0 WHERE run_id = ?1",
+                           PM_BINDS(pm_id(op->run_id)));
+    return status ? status : pm_summary_slice(store, op->run_id, &op->unfinished);
+}
+
+pm_status pm_apply_summarise(pm_store *store, pm_op_run *op) {
+    pm_status status = read_state(store, op->run_id, &op->state);
+    return status ? status : pm_summary_slice(store, op->run_id, &op->unfinished);
 }
 
 pm_status pm_apply_retry(pm_store *store, pm_op_run *op) {
@@ -112,6 +122,8 @@ pm_status pm_apply_retry(pm_store *store, pm_op_run *op) {
     if (status) return status;
     op->count = (uint64_t)sqlite3_changes64(store->db);
     if (op->count == 0) return PM_OK;
+    status = pm_summary_spoil_run(store, op->run_id);
+    if (status) return status;
     /* Errors that did not match stay, and are no work. */
     status = pm_tasks_make(store, op->run_id, false, &op->made, &items, &results);
     if (!status && (op->state == PM_RUN_DONE || op->state == PM_RUN_CANCELLED)) {

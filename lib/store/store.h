@@ -93,6 +93,7 @@ typedef enum pm_op_kind {
     PM_OP_RETRY,
     PM_OP_TERMS,
     PM_OP_REFRESH,
+    PM_OP_SUMMARISE,
     PM_OP_WORKER_SEEN,
     PM_OP_STATISTICS
 } pm_op_kind;
@@ -190,13 +191,16 @@ typedef struct pm_op_crash {
 } pm_op_crash;
 
 /* CANCEL drops the run's tasks and keeps its results. FINISH marks it done and writes the plain
- * channel_gradient rows; PM_E_STALE while it has tasks. REFRESH only writes those rows. RETRY
+ * channel_gradient rows; PM_E_STALE while it has tasks. REFRESH only writes those rows, and has
+ * the summaries made anew. SUMMARISE writes what is kept of a run that is done, for the views; a
+ * large one takes several. FINISH begins with that. RETRY
  * deletes the run's error results, or those that match, and makes tasks of them: count says how
  * many results, made the tasks, run the whole run (NULL if count is 0). PM_E_NOT_FOUND for all. */
 typedef struct pm_op_run {
     uint64_t run_id;
     char *stage, *reason, *image; /* RETRY: only errors with these, image a GLOB; NULL: any */
     /* answer */
+    bool unfinished; /* FINISH, REFRESH, SUMMARISE: (more of) SUMMARISE is due */
     pm_run_state state;
     uint64_t count; /* CANCEL: tasks dropped; RETRY: error results deleted */
     pm_task_list made;
@@ -274,7 +278,7 @@ typedef struct pm_op {
         pm_op_submit submit;
         pm_op_record record;
         pm_op_crash crash; /* SET_ASIDE, CRASHED, POISON */
-        pm_op_run run;     /* CANCEL, FINISH, RETRY, REFRESH */
+        pm_op_run run;     /* CANCEL, FINISH, RETRY, REFRESH, SUMMARISE */
         pm_op_terms terms;
         pm_op_worker worker;
         pm_op_statistics statistics;

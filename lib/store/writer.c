@@ -117,10 +117,12 @@ static void add_us(struct timespec *at, int64_t us) {
 }
 
 static bool is_unfinished(const pm_op *op) {
-    return op->kind == PM_OP_SUBMIT && op->status == PM_OK && op->submit.unfinished;
+    if (op->status) return false;
+    return (op->kind == PM_OP_SUBMIT && op->submit.unfinished) ||
+           (op->kind == PM_OP_SUMMARISE && op->run.unfinished);
 }
 
-/* Wait for a first op, then a little for others; submissions whose next slice is due wait for
+/* Wait for a first op, then a little for others; operations whose next slice is due wait for
  * nothing. False: stop, and nothing is left. */
 static bool gather(pm_writer *w) {
     pthread_mutex_lock(&w->lock);
@@ -138,7 +140,7 @@ static bool gather(pm_writer *w) {
     return w->group_count > 0;
 }
 
-/* All but submissions with slices to come. Those a stop cuts short: whoever asked asks again, and
+/* All but operations with slices to come. Those a stop cuts short: whoever asked asks again, and
  * what is in is not put in twice. */
 static void hand_back_group(pm_writer *w) {
     pthread_mutex_lock(&w->lock);

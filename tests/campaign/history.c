@@ -70,6 +70,7 @@ static void begin(history *h, const pm_op *op) {
     case PM_OP_CRASHED:
     case PM_OP_TERMS:
     case PM_OP_REFRESH:
+    case PM_OP_SUMMARISE:
     case PM_OP_WORKER_SEEN:
     case PM_OP_STATISTICS: break;
     }
@@ -101,6 +102,7 @@ static void answered(history *h, const pm_op *op) {
     case PM_OP_RETRY:
     case PM_OP_TERMS:
     case PM_OP_REFRESH:
+    case PM_OP_SUMMARISE:
     case PM_OP_WORKER_SEEN:
     case PM_OP_STATISTICS: break;
     }

@@ -1,0 +1,221 @@
+/* What is kept of a run at its end: the same as the views compute, and spoiled by what changes. */
+#include <math.h>
+#include <sqlite3.h>
+
+#include "tests/store/fixture.h"
+
+static const plan evaluated = {.items = 12,
+                               .configs = 3,
+                               .channels = PM_CHANNELS_SUMMARY,
+                               .task_items = 4,
+                               .evaluation = "zero:0,0.5,1"};
+
+/* Nothing is summarised: the views compute. The store is closed; only derived rows are touched. */
+static void forget(const scratch *s) {
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(s->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE run SET summarised = 0", NULL, NULL, NULL), 0);
+    sqlite3_close(db);
+}
+
+typedef struct answer {
+    size_t count, capacity;
+    pm_value *values; /* texts are copies */
+} answer;
+
+static pm_status keep(void *user, size_t count, const pm_value *values) {
+    answer *a = user;
+    for (size_t i = 0; i < count; i++) {
+        if (a->count == a->capacity) {
+            a->capacity = a->capacity ? 2 * a->capacity : 64;
+            a->values = realloc(a->values, a->capacity * sizeof *a->values);
+            assert_non_null(a->values);
+        }
+        a->values[a->count] = values[i];
+        if (values[i].kind == PM_VALUE_TEXT)
+            a->values[a->count].text = strndup(values[i].text, values[i].size);
+        a->count++;
+    }
+    return PM_OK;
+}
+
+static answer all_of(const scratch *s, const char *sql) {
+    answer out = {0};
+    pm_query *query = NULL;
+    const pm_query_sink sink = {.user = &out, .row = keep};
+    assert_int_equal(pm_query_open(s->path, &pm_query_default_limits, &query), PM_OK);
+    assert_int_equal(pm_query_run(query, sql, NULL, 0, &sink, NULL), PM_OK);
+    pm_query_close(&query);
+    return out;
+}
+
+static void release(answer *a) {
+    for (size_t i = 0; i < a->count; i++)
+        if (a->values[i].kind == PM_VALUE_TEXT) free((char *)(uintptr_t)a->values[i].text);
+    free(a->values);
+}
+
+static void same_value(const pm_value *a, const pm_value *b, const char *sql, size_t at) {
+    if (a->kind == PM_VALUE_TEXT && b->kind == PM_VALUE_TEXT && strcmp(a->text, b->text) == 0)
+        return;
+    if (a->kind == PM_VALUE_NULL && b->kind == PM_VALUE_NULL) return;
+    if (a->kind == PM_VALUE_INTEGER && b->kind == PM_VALUE_INTEGER && a->integer == b->integer)
+        return;
+    /* The views take the variance from squares, which loses half of the digits. */
+    if (a->kind == PM_VALUE_REAL && b->kind == PM_VALUE_REAL &&
+        fabs(a->real - b->real) <= 1e-7 * (1 + fabs(a->real)))
+        return;
+    fail_msg("%s: value %zu: %.17g and %.17g", sql, at, a->real, b->real);
+}
+
+static const char *const questions[] = {
+    "SELECT * FROM score ORDER BY run, configuration, measure",
+    "SELECT * FROM curve ORDER BY run, configuration, curve, ratio",
+    "SELECT * FROM layer_gradient_mean ORDER BY run, configuration, conv",
+    "SELECT * FROM timing ORDER BY run, worker"};
+
+static void kept_and_computed_answers_are_the_same(void **state) {
+    scratch *s = *state;
+    answer kept[4];
+    pm_store *store = open_store(s);
+    whole_run(store, &evaluated);
+    close_store(&store);
+    assert_int_equal(ask(s, "SELECT summarised FROM run"), 1);
+    for (size_t q = 0; q < 4; q++) kept[q] = all_of(s, questions[q]);
+    forget(s);
+    for (size_t q = 0; q < 4; q++) {
+        answer computed = all_of(s, questions[q]);
+        assert_int_equal(kept[q].count, computed.count);
+        assert_true(kept[q].count > 0);
+        for (size_t i = 0; i < computed.count; i++)
+            same_value(&kept[q].values[i], &computed.values[i], questions[q], i);
+        release(&kept[q]);
+        release(&computed);
+    }
+}
+
+/* By plain SQL over the results, as anybody would write it. */
+static void scores_are_those_of_the_results(void **state) {
+    scratch *s = *state;
+    pm_store *store = open_store(s);
+    whole_run(store, &evaluated);
+    close_store(&store);
+    assert_int_equal(ask(s, "SELECT count(*) FROM score"), 3 * 12);
+    assert_int_equal(
+        ask(s, "SELECT count(*) FROM score AS s WHERE measure = 'mu_in_w' AND n ="
+               " (SELECT count(mu_in_w) FROM result WHERE configuration_id = s.configuration) AND"
+               " missing = (SELECT count(*) - count(mu_in_w) FROM result WHERE configuration_id ="
+               " s.configuration) AND abs(mean - (SELECT avg(mu_in_w) FROM result WHERE"
+               " configuration_id = s.configuration)) < 1e-12 AND missing > 0 AND n > 0"),
+        3);
+    assert_int_equal(
+        ask(s, "SELECT count(*) FROM score AS s WHERE measure = 'accuracy' AND abs(mean -"
+               " (SELECT avg(predicted = label) FROM result JOIN image USING (image_id) WHERE"
+               " configuration_id = s.configuration)) < 1e-12"),
+        3);
+    /* Differences of pairs, by a plain join. */
+    assert_int_equal(
+        ask(s, "SELECT count(*) FROM paired_difference AS d WHERE measure = 'deletion_auc' AND"
+               " abs(delta - (SELECT avg(y.deletion_auc - x.deletion_auc) FROM result AS x JOIN"
+               " result AS y USING (image_id) WHERE x.configuration_id = d.a AND"
+               " y.configuration_id = d.b)) < 1e-12"),
+        6);
+}
+
+static void a_retry_and_another_evaluation_spoil_what_was_kept(void **state) {
+    scratch *s = *state;
+    plan other = evaluated;
+    pm_store *store = open_store(s);
+    pm_op *op = submit_op(&evaluated);
+    apply(store, op, PM_OK);
+    const uint64_t run = op->submit.run_id;
+    for (size_t t = 0; t < op->submit.made.count; t++) {
+        const pm_task_row *task = &op->submit.made.rows[t];
+        for (uint64_t item = task->next_item; item < task->end_item; item++) {
+            pm_op *record = item == 3 ? record_error_op(&evaluated, task, item)
+                                      : record_op(&evaluated, task, item);
+            apply(store, record, PM_OK);
+            pm_op_free(&record);
+        }
+    }
+    pm_op_free(&op);
+    op = run_op(PM_OP_FINISH, run);
+    apply(store, op, PM_OK);
+    pm_op_free(&op);
+    assert_int_equal(ask(s, "SELECT summarised FROM run"), 1);
+    assert_int_equal(ask(s, "SELECT n FROM score WHERE measure = 'p_target' LIMIT 1"), 11);
+
+    op = run_op(PM_OP_RETRY, run);
+    apply(store, op, PM_OK);
+    assert_int_equal(ask(s, "SELECT summarised FROM run"), 0);
+    for (size_t t = 0; t < op->run.made.count; t++) {
+        pm_op *record =
+            record_op(&evaluated, &op->run.made.rows[t], op->run.made.rows[t].next_item);
+        apply(store, record, PM_OK);
+        pm_op_free(&record);
+    }
+    pm_op_free(&op);
+    op = run_op(PM_OP_FINISH, run);
+    apply(store, op, PM_OK);
+    pm_op_free(&op);
+    assert_int_equal(ask(s, "SELECT summarised FROM run"), 1);
+    assert_int_equal(ask(s, "SELECT n FROM score WHERE measure = 'p_target' LIMIT 1"), 12);
+
+    /* The same results with other curves: those of the first run are no more. */
+    other.evaluation = "zero:0,0.25";
+    other.name = "again";
+    whole_run(store, &other);
+    assert_int_equal(ask(s, "SELECT count(*) FROM run WHERE summarised = 1"), 1);
+    assert_int_equal(ask(s, "SELECT count(*) FROM curve WHERE run = 1 AND ratio = 0.5"), 0);
+    assert_int_equal(ask(s, "SELECT count(*) FROM curve WHERE run = 1 AND ratio = 0.25"), 6);
+    close_store(&store);
+}
+
+/* As after a large run, whose slices a change comes between. */
+static void a_change_in_between_has_it_begin_anew(void **state) {
+    scratch *s = *state;
+    sqlite3 *db;
+    pm_store *store = open_store(s);
+    const uint64_t run = whole_run(store, &evaluated);
+    close_store(&store);
+    assert_int_equal(sqlite3_open(s->path, &db), SQLITE_OK);
+    /* Two of three configurations written, then a change. */
+    assert_int_equal(sqlite3_exec(db,
+                                  "UPDATE run SET summarised = -3; DELETE FROM score_summary"
+                                  " WHERE configuration_id = 3;"
+                                  " DELETE FROM curve_summary WHERE configuration_id = 3;"
+                                  " DELETE FROM layer_summary WHERE configuration_id = 3;"
+                                  " DELETE FROM timing_summary",
+                                  NULL, NULL, NULL),
+                     0);
+    sqlite3_close(db);
+    store = open_store(s);
+    pm_op *op = run_op(PM_OP_SUMMARISE, run);
+    apply(store, op, PM_OK);
+    assert_false(op->run.unfinished);
+    pm_op_free(&op);
+    assert_int_equal(ask(s, "SELECT summarised FROM run"), 1);
+    assert_int_equal(ask(s, "SELECT count(*) FROM score"), 3 * 12);
+    close_store(&store);
+    assert_int_equal(sqlite3_open(s->path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, "UPDATE run SET summarised = 0", NULL, NULL, NULL), 0);
+    sqlite3_close(db);
+    store = open_store(s);
+    op = run_op(PM_OP_SUMMARISE, run); /* would break the primary keys if it did not clear them */
+    apply(store, op, PM_OK);
+    pm_op_free(&op);
+    assert_int_equal(ask(s, "SELECT summarised FROM run"), 1);
+    close_store(&store);
+}
+
+#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_set_up, scratch_tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(kept_and_computed_answers_are_the_same),
+        STORE_TEST(scores_are_those_of_the_results),
+        STORE_TEST(a_retry_and_another_evaluation_spoil_what_was_kept),
+        STORE_TEST(a_change_in_between_has_it_begin_anew),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
