@@ -78,10 +78,22 @@ static int run_grid(const places *p, const char *workers) {
                                 "f16",
                                 "--db",
                                 p->db,
+                                "--evaluate",
+                                "--ratios",
+                                ".1,.2,.3,.5",
                                 "--workers",
                                 workers,
                                 NULL};
     return command(PM_CMD_RUN, "run", pm_cmd_run, argv);
+}
+
+/* Statistics of these pictures, by name, for whoever goes on from here. */
+static int make_statistics(const places *p, const char *workers) {
+    const char *const argv[] = {
+        "--model",   "cifar_resnet20", "--weights", p->weights, "--images", p->images, "--classes",
+        p->classes,  "--crop",         "64",        "--name",   "pictures", "--db",    p->db,
+        "--workers", workers,          NULL};
+    return command(PM_CMD_STATS, "stats", pm_cmd_stats, argv);
 }
 
 static int ask(const places *p, const char *sql) {
@@ -89,23 +101,20 @@ static int ask(const places *p, const char *sql) {
     return command(PM_CMD_SQL, "sql", pm_cmd_sql, argv);
 }
 
-static int ask_three(const places *p) {
-    static const char *const questions[] = {
-        ("SELECT mask, quantile, variance_conservation AS conserved, count(*) AS n, "
-         "round(avg(predicted = label), 3) AS accuracy, round(avg(mu_in_w), 3) AS mu_in_w "
-         "FROM result_wide GROUP BY mask, quantile, variance_conservation"),
-        ("SELECT layer, count(*) AS n, round(avg(selected * 1.0 / channels), 3) AS share_h, "
-         "round(avg(n / (m + n)), 3) AS share_of_l, round(avg(beta), 2) AS beta "
-         "FROM layer_gradient_wide WHERE mask = 'cls' AND quantile = 0.1 "
-         "AND variance_conservation = 1 GROUP BY layer ORDER BY conv"),
-        ("SELECT layer, channel, count, mean, std FROM channel_gradient_summary "
-         "WHERE mask = 'off' ORDER BY mean DESC LIMIT 5"),
-    };
-    for (size_t i = 0; i < sizeof questions / sizeof *questions; i++) {
-        int code = ask(p, questions[i]);
-        if (code) return code;
+static int ask_four(const places *p) {
+    const char *const answered[][6] = {{"differences", "1", "3", "2", "--db", p->db},
+                                       {"layers", "1", "2", "--db", p->db, NULL},
+                                       {"channels", "1", "1", "--db", p->db, NULL}};
+    int code =
+        ask(p, "SELECT mask, quantile, variance_conservation AS conserved, count(*) AS n, "
+               "round(avg(predicted = label), 3) AS accuracy, round(avg(mu_in_w), 3) AS mu_in_w "
+               "FROM result_wide WHERE run = 1 GROUP BY mask, quantile, variance_conservation");
+    for (size_t i = 0; i < sizeof answered / sizeof *answered && !code; i++) {
+        const char *argv[7] = {NULL};
+        memcpy(argv, answered[i], sizeof answered[i]);
+        code = command(PM_CMD_QUERIES, "queries", pm_cmd_queries, argv);
     }
-    return PM_EXIT_OK;
+    return code;
 }
 
 static pm_status prepare(const places *p, const char *dir, size_t count) {
@@ -125,10 +134,11 @@ static int whole_demo(const char *dir, size_t count, const char *workers) {
     if (!status) status = prepare(&p, dir, count);
     if (status) return pm_command_failed("demo", status);
     int code = run_grid(&p, workers);
+    if (!code) code = make_statistics(&p, workers);
     if (code) return code;
     status = pm_demo_gallery(p.db, p.images, p.overlays, GALLERY_IMAGES);
     if (status) return pm_command_failed("demo", status);
-    code = ask_three(&p);
+    code = ask_four(&p);
     if (code) return code;
     printf("\nheat maps beside their photographs: %s/all.png\n", p.overlays);
     printf("the database, for any SQLite program: %s\n", p.db);

@@ -1,4 +1,5 @@
-/* parchmill refresh: write the plain channel_gradient rows of runs that are not at their end. */
+/* parchmill refresh: write the plain channel_gradient rows of runs that are not at their end,
+ * and the summaries of those that are. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include "lib/store/query.h"
 #include "lib/store/store.h"
 #include "tools/command.h"
+#include "tools/summarise.h"
 
 typedef struct run_ids {
     uint64_t *ids;
@@ -39,24 +41,6 @@ static pm_status list_runs(const char *db, size_t run, run_ids *out) {
     return status;
 }
 
-static pm_status apply(pm_store *store, pm_op_kind kind, uint64_t run, bool *unfinished) {
-    pm_op *op = pm_op_new(kind);
-    if (!op) return pm_fail(PM_E_MEMORY, "no memory for a request");
-    op->run.run_id = run;
-    pm_status status = pm_store_apply(store, &op, 1);
-    if (!status && op->status) status = pm_fail(op->status, "%s", op->text);
-    *unfinished = op->run.unfinished;
-    pm_op_free(&op);
-    return status;
-}
-
-static pm_status refresh_run(pm_store *store, uint64_t run) {
-    bool unfinished = false;
-    pm_status status = apply(store, PM_OP_REFRESH, run, &unfinished);
-    while (!status && unfinished) status = apply(store, PM_OP_SUMMARISE, run, &unfinished);
-    return status;
-}
-
 int pm_cmd_refresh(const pm_options *options) {
     size_t run = 0, done = 0;
     run_ids all = {0};
@@ -67,7 +51,7 @@ int pm_cmd_refresh(const pm_options *options) {
         status = pm_parse_size("RUN", pm_options_operand(options, 0), &run);
     if (!status) status = list_runs(db, run, &all);
     if (!status) status = pm_store_open(db, &store);
-    for (; done < all.count && !status; done++) status = refresh_run(store, all.ids[done]);
+    for (; done < all.count && !status; done++) status = pm_refresh_run(store, all.ids[done]);
     if (store) {
         /* A reader that keeps the -wal file open is no failure: everything is committed. */
         pm_status closed = pm_store_close(&store);

@@ -6,6 +6,7 @@
 #include "tools/dry_run.h"
 #include "tools/foreground.h"
 #include "tools/job.h"
+#include "tools/summarise.h"
 
 typedef struct session {
     pm_data_set data_set;
@@ -37,7 +38,9 @@ static int finish(session *s, pm_status status) {
         pm_fail(status, "%s", reason);
         return pm_command_failed("run", status);
     }
-    status = pm_run_summary_print(&f->summary, f->options);
+    if (!pm_options_given(f->options, PM_OPT_BROKER))
+        status = pm_summarise_rest(f->summary.db, f->summary.run);
+    if (!status) status = pm_run_summary_print(&f->summary, f->options);
     if (status) return pm_command_failed("run", status);
     return f->summary.cancelled ? PM_EXIT_FAILED : PM_EXIT_OK;
 }

@@ -62,8 +62,9 @@ static const pm_command commands[] = {
      "  parchmill queries\n  parchmill queries scores --db results.db\n"
      "  parchmill queries differences 3 7 8 --db results.db\n"
      "  parchmill queries curves --show\n"},
-    {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
-     pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
+    {"refresh", PM_CMD_REFRESH, "[RUN]",
+     "write what is kept of runs for the views: channels, summaries", pm_cmd_refresh,
+     "  parchmill refresh --db results.db\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
      pm_cmd_keygen,
      "  parchmill keygen --role broker\n  parchmill keygen --role worker --name gpu7 >> allow\n"},

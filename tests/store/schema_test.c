@@ -1,81 +1,14 @@
 /* schema/sql: every table says what it is, every column what it holds; every table is STRICT. */
-#include <glob.h>
 #include <sqlite3.h>
 
-#include "lib/base/file.h"
+#include "tests/schema/comments.h"
 #include "tests/store/fixture.h"
-
-/* Text of all migrations, in order. */
-static char *migrations(void) {
-    const char *root = getenv("PARCHMILL_SOURCE_DIR");
-    if (!root) root = ".";
-    char pattern[4200];
-    glob_t files;
-    size_t used = 0;
-    snprintf(pattern, sizeof pattern, "%s/schema/sql/[0-9]*.sql", root);
-    assert_int_equal(glob(pattern, 0, NULL, &files), 0);
-    char *text = calloc(1, 1);
-    for (size_t i = 0; i < files.gl_pathc; i++) {
-        uint8_t *bytes = NULL;
-        size_t size = 0;
-        if (pm_file_read(files.gl_pathv[i], (size_t)1 << 20, &bytes, &size))
-            fail_msg("%s", pm_error_text());
-        text = realloc(text, used + size + 1);
-        assert_non_null(text);
-        memcpy(text + used, bytes, size);
-        text[used += size] = 0;
-        free(bytes);
-    }
-    globfree(&files);
-    return text;
-}
-
-/* The last place: a later migration may make a table anew. */
-static const char *last_of(const char *text, const char *words) {
-    const char *found = NULL;
-    for (const char *at = text; (at = strstr(at, words)); at++) found = at;
-    return found;
-}
-
-/* A comment of some length behind `--` on this line. */
-static bool line_has_comment(const char *line) {
-    const char *line_end = strchr(line, '\n'), *comment = strstr(line, "-- ");
-    return line_end && comment && comment < line_end && line_end - comment > 8;
-}
-
-/* The comment behind `--` on the line that begins with the column's name, inside its table, or on
- * the line that adds it to the table. */
-static bool has_comment(const char *text, const char *table, const char *column) {
-    char head[128];
-    snprintf(head, sizeof head, "ALTER TABLE %s ADD COLUMN %s ", table, column);
-    const char *at = last_of(text, head);
-    if (at) return line_has_comment(at);
-    snprintf(head, sizeof head, "CREATE TABLE %s (\n", table);
-    if (!(at = last_of(text, head))) return false;
-    const char *end = strstr(at, "\n)");
-    size_t length = strlen(column);
-    for (at = strchr(at, '\n'); at && at < end; at = strchr(at, '\n')) {
-        at++;
-        const char *word = at + strspn(at, " ");
-        if (strncmp(word, column, length) != 0 || word[length] != ' ') continue;
-        return line_has_comment(word);
-    }
-    return false;
-}
-
-static bool table_has_comment(const char *text, const char *kind, const char *table) {
-    char head[128];
-    snprintf(head, sizeof head, "\nCREATE %s %s ", kind, table);
-    const char *at = last_of(text, head);
-    if (!at || at == text) return false;
-    const char *line = at;
-    while (line > text && line[-1] != '\n') line--;
-    return strncmp(line, "-- ", 3) == 0;
-}
 
 static void every_table_view_and_column_has_its_comment(void **state) {
     scratch *s = *state;
-    char *text = migrations();
+    const char *root = getenv("PARCHMILL_SOURCE_DIR");
+    char *text = schema_text(root ? root : "."), comment[1024];
+    assert_non_null(text);
     pm_store *store = open_store(s);
     close_store(&store);
     sqlite3 *db;
@@ -91,13 +24,16 @@ static void every_table_view_and_column_has_its_comment(void **state) {
         const char *column = (const char *)sqlite3_column_text(rows, 3);
         if (strcmp((const char *)sqlite3_column_text(rows, 1), "view") == 0) {
             views++;
-            if (!table_has_comment(text, "VIEW", table)) fail_msg("view %s: no comment", table);
+            if (!schema_comment(text, "VIEW", table, comment, sizeof comment))
+                fail_msg("view %s: no comment", table);
             continue;
         }
         columns++;
         if (!sqlite3_column_int(rows, 2)) fail_msg("table %s is not STRICT", table);
-        if (!table_has_comment(text, "TABLE", table)) fail_msg("table %s: no comment", table);
-        if (!has_comment(text, table, column)) fail_msg("%s.%s: no comment", table, column);
+        if (!schema_comment(text, "TABLE", table, comment, sizeof comment))
+            fail_msg("table %s: no comment", table);
+        if (!schema_column_comment(text, table, column, comment, sizeof comment))
+            fail_msg("%s.%s: no comment", table, column);
     }
     sqlite3_finalize(rows);
     sqlite3_close(db);

@@ -34,6 +34,7 @@ pm_status pm_ready_at(size_t index, pm_ready *out) {
         return malformed(ready.name);
     while (take_line(at, line, sizeof line, &at)) {
         size_t number;
+        if ((ready.varies = ready.varies || strcmp(line, "answers vary") == 0)) continue;
         char word[PM_READY_WORD];
         if (ready.parameter_count == PM_READY_PARAMETERS ||
             sscanf(line, "?%zu %31s", &number, word) != 2 || number != ready.parameter_count + 1)
@@ -94,7 +95,12 @@ static pm_status find_run(const pm_asker *asker, const char *word, pm_value *out
     const pm_value wanted = integer((int64_t)run);
     if (!status)
         status =
-            look(asker, "SELECT max(run_id) FROM run WHERE ?1 = 0 OR run_id = ?1", &wanted, 1, &f);
+            look(asker,
+                 "SELECT max(run_id) FROM run WHERE run_id = ?1 OR (?1 = 0 AND NOT EXISTS (SELECT 1"
+                 " FROM run_configuration AS rc JOIN configuration AS c"
+                 " USING (configuration_id) WHERE rc.run_id = run.run_id"
+                 " AND c.method = 'gather'))",
+                 &wanted, 1, &f);
     if (status) return status;
     if (!f.found && word) return pm_fail(PM_E_NOT_FOUND, "there is no run %zu", run);
     if (!f.found) return pm_fail(PM_E_NOT_FOUND, "there is no run yet");

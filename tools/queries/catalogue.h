@@ -2,8 +2,8 @@
  *
  * A file begins with comment lines: the question; `-- view NAME`, the view that it shows; and one
  * `-- ?N NAME` for each value that it takes. A value of that name that is not given is found in the
- * database: run, the newest; a and b, the run's first and second configuration (where there is but
- * one, that); statistics, the first by name. */
+ * database: run, the newest that attributes; a and b, the run's first and second configuration
+ * (where there is but one, that); statistics, the first by name. */
 #ifndef PM_QUERIES_CATALOGUE_H
 #define PM_QUERIES_CATALOGUE_H
 
@@ -23,6 +23,7 @@ enum { PM_READY_PARAMETERS = 4, PM_READY_WORD = 32, PM_READY_LINE = 160 };
 typedef struct pm_ready {
     const char *name, *sql; /* borrowed, for ever */
     char question[PM_READY_LINE], view[PM_READY_WORD];
+    bool varies; /* `-- answers vary`: not a matter of the work alone, but of when and where */
     size_t parameter_count;
     char parameters[PM_READY_PARAMETERS][PM_READY_WORD];
 } pm_ready;

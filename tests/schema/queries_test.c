@@ -1,0 +1,153 @@
+/* The ready-made queries: their heads, the values that they find, and plans without a scan of what
+ * grows with results. */
+#include <sqlite3.h>
+
+#include "tests/store/fixture.h"
+#include "tools/queries/catalogue.h"
+
+static const plan evaluated = {.items = 12,
+                               .configs = 3,
+                               .channels = PM_CHANNELS_FULL,
+                               .task_items = 4,
+                               .evaluation = "zero:0,0.5,1"};
+
+static pm_status ask_query(void *user, const char *sql, const pm_value *parameters, size_t count,
+                           const pm_query_sink *sink) {
+    return pm_query_run(user, sql, parameters, count, sink, NULL);
+}
+
+static pm_query *open_query(const scratch *s) {
+    pm_query *query = NULL;
+    assert_int_equal(pm_query_open(s->path, &pm_query_default_limits, &query), PM_OK);
+    return query;
+}
+
+static void make_runs(const scratch *s) {
+    plan second = evaluated;
+    second.name = "second";
+    second.items = 5;
+    pm_store *store = open_store(s);
+    whole_run(store, &evaluated);
+    whole_run(store, &second);
+    whole_run(store, &(plan){.items = 3, .configs = 1, .gather = true});
+    close_store(&store);
+}
+
+/* Names in a plan that stand for no table of results: what a view has computed, constants, and the
+ * tables that have a row a run, a configuration or a name. */
+static bool may_scan(const char *detail) {
+    static const char *const fine[] = {"rows",       "sums",       "moments",     "tall",
+                                       "errors",     "m",          "(subquery",   "run",
+                                       "s",          "statistics", "dead_letter", "channel_rank",
+                                       "score_live", "curve_live", "layer_live",  "timing_live"};
+    char word[64];
+    if (sscanf(detail, "SCAN %63s", word) != 1) return true;
+    if (strstr(detail, "CONSTANT ROW")) return true;
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++)
+        if (strncmp(word, fine[i], strlen(fine[i])) == 0 &&
+            (fine[i][0] == '(' || word[strlen(fine[i])] == 0))
+            return true;
+    return false;
+}
+
+static void no_question_scans_what_grows_with_results(void **state) {
+    scratch *s = *state;
+    sqlite3 *db;
+    make_runs(s);
+    assert_int_equal(sqlite3_open_v2(s->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_true(pm_ready_count > 15);
+    for (size_t i = 0; i < pm_ready_count; i++) {
+        pm_ready ready;
+        char sql[8192];
+        sqlite3_stmt *rows;
+        assert_int_equal(pm_ready_at(i, &ready), PM_OK);
+        snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", ready.sql);
+        if (sqlite3_prepare_v2(db, sql, -1, &rows, NULL)) fail_msg("%s", sqlite3_errmsg(db));
+        size_t steps = 0;
+        for (; sqlite3_step(rows) == SQLITE_ROW; steps++) {
+            const char *detail = (const char *)sqlite3_column_text(rows, 3);
+            if (!may_scan(detail)) fail_msg("%s: %s", ready.name, detail);
+        }
+        assert_true(steps > 0);
+        sqlite3_finalize(rows);
+    }
+    sqlite3_close(db);
+}
+
+static void every_view_for_people_has_a_question(void **state) {
+    scratch *s = *state;
+    pm_store *store = open_store(s);
+    close_store(&store);
+    for (size_t i = 0; i < pm_ready_count; i++) {
+        pm_ready ready;
+        char sql[200];
+        assert_int_equal(pm_ready_at(i, &ready), PM_OK);
+        snprintf(sql, sizeof sql, "SELECT count(*) FROM sqlite_schema WHERE name = '%s'",
+                 ready.view);
+        if (ask(s, sql) != 1) fail_msg("%s: there is no view %s", ready.name, ready.view);
+    }
+}
+
+static void values_that_are_not_given_are_found(void **state) {
+    scratch *s = *state;
+    pm_ready ready;
+    pm_value values[PM_READY_PARAMETERS];
+    char name[PM_READY_LINE];
+    make_runs(s);
+    pm_query *query = open_query(s);
+    const pm_asker asker = {.user = query, .ask = ask_query};
+    assert_int_equal(pm_ready_find("differences", &ready), PM_OK);
+    assert_int_equal(ready.parameter_count, 3);
+    /* The newest that attributes; run 3 gathers. */
+    assert_int_equal(pm_ready_values(&ready, &asker, NULL, 0, name, values), PM_OK);
+    assert_int_equal(values[0].integer, 2);
+    assert_int_equal(values[1].integer, 1);
+    assert_int_equal(values[2].integer, 2);
+    const char *const words[] = {"1", "3", "1"};
+    assert_int_equal(pm_ready_values(&ready, &asker, words, 3, name, values), PM_OK);
+    assert_int_equal(values[0].integer, 1);
+    assert_int_equal(values[1].integer, 3);
+    assert_int_equal(values[2].integer, 1);
+    pm_query_close(&query);
+}
+
+static void what_is_wrong_is_said(void **state) {
+    scratch *s = *state;
+    pm_ready ready;
+    pm_value values[PM_READY_PARAMETERS];
+    char name[PM_READY_LINE];
+    pm_store *store = open_store(s);
+    close_store(&store);
+    pm_query *query = open_query(s);
+    const pm_asker asker = {.user = query, .ask = ask_query};
+    assert_int_equal(pm_ready_find("score", &ready), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), "did you mean 'scores'"));
+    assert_int_equal(pm_ready_find("differences", &ready), PM_OK);
+    assert_int_equal(pm_ready_values(&ready, &asker, NULL, 0, name, values), PM_E_NOT_FOUND);
+    pm_query_close(&query);
+    make_runs(s);
+    query = open_query(s);
+    const pm_asker again = {.user = query, .ask = ask_query};
+    const char *const run[] = {"9"}, *const letters[] = {"x"}, *const other[] = {"1", "77"},
+                      *const many[] = {"1", "1", "2", "3"};
+    assert_int_equal(pm_ready_values(&ready, &again, run, 1, name, values), PM_E_NOT_FOUND);
+    assert_int_equal(pm_ready_values(&ready, &again, letters, 1, name, values), PM_E_USAGE);
+    assert_int_equal(pm_ready_values(&ready, &again, other, 2, name, values), PM_E_USAGE);
+    assert_non_null(strstr(pm_error_text(), "77"));
+    assert_int_equal(pm_ready_values(&ready, &again, many, 4, name, values), PM_E_USAGE);
+    assert_int_equal(pm_ready_find("normality", &ready), PM_OK);
+    assert_int_equal(pm_ready_values(&ready, &again, NULL, 0, name, values), PM_E_NOT_FOUND);
+    pm_query_close(&query);
+}
+
+#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_set_up, scratch_tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        STORE_TEST(no_question_scans_what_grows_with_results),
+        STORE_TEST(every_view_for_people_has_a_question),
+        STORE_TEST(values_that_are_not_given_are_found),
+        STORE_TEST(what_is_wrong_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
