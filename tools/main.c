@@ -57,6 +57,12 @@ static const pm_command commands[] = {
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
      "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
+    {"export", PM_CMD_EXPORT, "[RUN]",
+     "a run as CSV, JSON Lines, NumPy arrays, a database or a script for PostgreSQL", pm_cmd_export,
+     "  parchmill export 1 --db results.db --format csv --out run1\n"
+     "  parchmill export 1 --db results.db --format csv --table results --out - | head\n"
+     "  parchmill export 1 --db results.db --format sqlite --without heat_map --out run1.db\n"
+     "  parchmill export 1 --db results.db --format postgres --out - | psql -1 research\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
