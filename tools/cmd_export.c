@@ -254,15 +254,8 @@ static pm_status write_script(const job *j) {
     return status;
 }
 
-static pm_status work(job *j) {
-    const pm_query_limits none = {0};
-    pm_status status = pm_query_open(j->db, &none, &j->query);
-    if (!status) status = pm_query_current(j->query, j->db);
-    if (!status) status = pm_query_hold(j->query);
-    if (!status) status = choose_run(j);
-    if (!status) status = tell(j);
-    if (status) return status;
-    const pm_export_run run = {j->run, j->db, j->query, j->name, j->state};
+static pm_status write_form(const job *j) {
+    const pm_export_run run = {j->run, j->query, j->name, j->state};
     switch (j->form) {
     case CSV:
     case JSONL: return write_tables(j, &run);
@@ -271,6 +264,16 @@ static pm_status work(job *j) {
     case POSTGRES: return write_script(j);
     }
     return PM_OK;
+}
+
+static pm_status work(job *j) {
+    const pm_query_limits none = {0};
+    pm_status status = pm_query_open(j->db, &none, &j->query);
+    if (!status) status = pm_query_current(j->query, j->db);
+    if (!status) status = pm_query_hold(j->query);
+    if (!status) status = choose_run(j);
+    if (!status) status = write_form(j);
+    return status ? status : tell(j);
 }
 
 int pm_cmd_export(const pm_options *options) {

@@ -61,6 +61,15 @@ static void identifier(FILE *out, const char *name) {
     fputc('"', out);
 }
 
+/* PostgreSQL has columns xmin and xmax of its own in every table. */
+static void column_identifier(FILE *out, const char *name) {
+    static const char *const names[][2] = {
+        {"xmin", "x_min"}, {"xmax", "x_max"}, {"ymin", "y_min"}, {"ymax", "y_max"}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i][0], name) == 0) name = names[i][1];
+    identifier(out, name);
+}
+
 static void literal(FILE *out, const char *text) {
     fputc('\'', out);
     for (; *text; text++) {
@@ -98,7 +107,7 @@ static pm_status take_column(void *user, size_t count, const pm_value *v) {
     script *s = user;
     (void)count;
     fputs(s->rows++ ? ",\n    " : "\n    ", s->out);
-    identifier(s->out, v[0].text);
+    column_identifier(s->out, v[0].text);
     fprintf(s->out, " %s%s", type_of(v[1].text), v[2].integer || v[3].integer ? " NOT NULL" : "");
     return PM_OK;
 }
@@ -120,7 +129,7 @@ static pm_status take_comment(void *user, size_t count, const pm_value *v) {
     fputs("COMMENT ON COLUMN ", s->out);
     identifier(s->out, s->table);
     fputc('.', s->out);
-    identifier(s->out, v[0].text);
+    column_identifier(s->out, v[0].text);
     fputs(" IS ", s->out);
     literal(s->out, comment);
     fputs(";\n", s->out);
@@ -209,7 +218,7 @@ static pm_status take_names(void *user, size_t count, const char *const *names,
     identifier(s->out, s->table);
     for (size_t c = 0; c < count; c++) {
         fputs(c ? ", " : " (", s->out);
-        identifier(s->out, names[c]);
+        column_identifier(s->out, names[c]);
     }
     fputs(") FROM STDIN;\n", s->out);
     return PM_OK;

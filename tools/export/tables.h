@@ -10,7 +10,6 @@
 
 typedef struct pm_export_run {
     int64_t run;
-    const char *db;   /* the file, for texts */
     pm_query *query;  /* held at one moment */
     const char *name; /* of the run; may be "" */
     const char *state;
