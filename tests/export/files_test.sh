@@ -46,6 +46,17 @@ for table in results curves layers channels configurations images boxes failures
     cmp "$dir/2.csv/$table.csv" "$dir/2.db.csv/$table.csv"
 done
 
+# A run that is not done is told, and what is there comes out.
+cp "$db" "$dir/half.db"
+"$python" - "$dir/half.db" <<END
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.execute("UPDATE run SET state = 'cancelled', items_dropped = 3 WHERE run_id = 2")
+END
+"$parchmill" export 2 --db "$dir/half.db" --format jsonl --table images --out "$dir/half.jsonl" >/dev/null 2>"$dir/err"
+grep -qx 'parchmill export: run 2 is cancelled: the export has what is there, 12 of 15 images' "$dir/err"
+[ "$(wc -l <"$dir/half.jsonl")" = 15 ]
+
 fails 2 'RUN is missing' export_ --format csv --out "$dir/no"
 grep -qF '2 (second "run", done)' "$dir/err"
 fails 1 'there is no run 9' export_ 9 --format csv --out "$dir/no"

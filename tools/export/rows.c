@@ -56,6 +56,13 @@ size_t pm_utf8_any(const char *at, size_t left) {
     return first == 0xc2 && left > 1 && ((unsigned char)at[1] & 0xc0) == 0x80 ? 2 : 0;
 }
 
+/* How many bytes from `at` on are ASCII that neither format touches. */
+static size_t plain_run(const char *text, size_t at, size_t size) {
+    size_t i = at;
+    while (i < size && text[i] >= ' ' && text[i] < 0x7f && text[i] != '"' && text[i] != '\\') i++;
+    return i - at;
+}
+
 /* ---- CSV ---- */
 
 static void csv_text(FILE *out, const char *text, size_t size) {
@@ -63,8 +70,7 @@ static void csv_text(FILE *out, const char *text, size_t size) {
     for (size_t i = 0; i < size && !quoted; i++) quoted = strchr(",\"\r\n", text[i]) && text[i];
     if (quoted) fputc('"', out);
     for (size_t i = 0, n; i < size; i += n) {
-        n = pm_utf8_any(text + i, size - i);
-        if (n)
+        if ((n = plain_run(text, i, size)) || (n = pm_utf8_any(text + i, size - i)))
             fwrite(text + i, 1, n, out);
         else
             fputs(REPLACEMENT, out), n = 1;
@@ -79,8 +85,9 @@ static void json_text(FILE *out, const char *text, size_t size) {
     fputc('"', out);
     for (size_t i = 0, n; i < size; i += n) {
         unsigned char first = (unsigned char)text[i];
-        n = pm_utf8_any(text + i, size - i);
-        if (n == 0)
+        if ((n = plain_run(text, i, size)))
+            fwrite(text + i, 1, n, out);
+        else if ((n = pm_utf8_any(text + i, size - i)) == 0)
             fputs(REPLACEMENT, out), n = 1;
         else if (first == '"' || first == '\\')
             fprintf(out, "\\%c", first);
