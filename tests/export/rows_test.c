@@ -157,7 +157,7 @@ static void put_folder(const char *name, const char *words, bool force, pm_statu
     pm_status status = pm_out_open(in(name), PM_OUT_FOLDER, force, &out);
     assert_int_equal(status, want);
     if (status) return;
-    write_in(out, "tables.json", "{\"" PM_OUT_MARK_KEY "\": 1}");
+    write_in(out, "tables.json", "{\"" PM_OUT_MARK_KEY "\": 1, \"file\": \"t.csv\"}");
     write_in(out, "t.csv", words);
     assert_int_equal(pm_out_end(&out, PM_OK), PM_OK);
 }
@@ -166,9 +166,13 @@ static void a_folder_replaces_a_former_export_and_nothing_else(void **state) {
     (void)state;
     put_folder("x/", "one", false, PM_OK); /* the slash is no part of the name */
     expect_file(in("x/t.csv"), "one");
-    assert_int_equal(pm_file_write(in("x/mine"), "", 0), PM_OK);
     put_folder("x", "two", false, PM_OK);
     expect_file(in("x/t.csv"), "two");
+    assert_int_equal(pm_file_write(in("x/mine"), "", 0), PM_OK); /* somebody works in it */
+    put_folder("x", "three", false, PM_E_USAGE);
+    expect_file(in("x/t.csv"), "two");
+    put_folder("x", "three", true, PM_OK);
+    expect_file(in("x/t.csv"), "three");
     assert_int_not_equal(access(in("x/mine"), F_OK), 0);
     assert_int_equal(mkdir(in("photos"), 0777), 0);
     put_folder("photos", "three", false, PM_OK); /* an empty folder holds nothing to lose */

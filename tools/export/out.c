@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
+
 struct pm_out {
     pm_out_kind kind;
     bool there;                        /* something is to be replaced */
@@ -22,22 +24,46 @@ static pm_status os_failure(const char *path, int error) {
 
 /* ---- what is there already ---- */
 
-static bool begins_with(const char *path, const char *words, bool anywhere) {
-    char text[257];
+static bool is_former_script(const char *path) {
+    char text[sizeof PM_OUT_MARK_LINE] = "";
     FILE *file = fopen(path, "rb");
     if (!file) return false;
     size_t size = fread(text, 1, sizeof text - 1, file);
     fclose(file);
     text[size] = 0;
-    return anywhere ? strstr(text, words) != NULL : strncmp(text, words, strlen(words)) == 0;
+    return strcmp(text, PM_OUT_MARK_LINE) == 0;
 }
 
+/* Whether an export has such a file: `list` is its tables.json. */
+static bool is_listed(const char *list, const char *name) {
+    static const char *const always[] = {".", "..", PM_OUT_MARK_FILE, "README.txt", "index.csv"};
+    char *entry = NULL;
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        if (strcmp(always[i], name) == 0) return true;
+    if (asprintf(&entry, "\"file\": \"%s\"", name) < 0) return false;
+    bool listed = strstr(list, entry) != NULL;
+    free(entry);
+    return listed;
+}
+
+/* An export, and nothing that somebody put beside it. */
 static bool is_former_folder(const char *path) {
-    char *mark = NULL;
+    enum { LIST_LIMIT_BYTES = 64 << 20 };
+    char *mark = NULL, *list = NULL;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
     if (asprintf(&mark, "%s/" PM_OUT_MARK_FILE, path) < 0) return false;
-    bool former = begins_with(mark, "\"" PM_OUT_MARK_KEY "\"", true);
+    pm_status status = pm_file_read(mark, LIST_LIMIT_BYTES, &bytes, &size);
     free(mark);
-    return former;
+    if (!status) list = strndup((const char *)bytes, size);
+    free(bytes);
+    bool former = list && strstr(list, "\"" PM_OUT_MARK_KEY "\"");
+    DIR *folder = former ? opendir(path) : NULL;
+    for (struct dirent *entry; folder && former && (entry = readdir(folder));)
+        former = is_listed(list, entry->d_name);
+    if (folder) closedir(folder);
+    free(list);
+    return former && folder;
 }
 
 static bool is_empty_folder(const char *path) {
@@ -80,11 +106,11 @@ static pm_status look(pm_out *out, bool force) {
         if (is_open_database(out->path))
             return pm_fail(PM_E_USAGE, "--out %s is a database in use; give another --out",
                            out->path);
-        if (force || begins_with(out->path, PM_OUT_MARK_LINE, false)) return PM_OK;
+        if (force || is_former_script(out->path)) return PM_OK;
     }
     return pm_fail(PM_E_USAGE,
                    "--out %s is there already%s; give another, or --force to replace it", out->path,
-                   out->kind == PM_OUT_FOLDER ? " and is no export" : "");
+                   out->kind == PM_OUT_FOLDER ? " and holds more than an export" : "");
 }
 
 /* ---- opening ---- */

@@ -18,7 +18,8 @@ typedef enum pm_out_kind { PM_OUT_FOLDER, PM_OUT_FILE } pm_out_kind;
 
 typedef struct pm_out pm_out;
 
-/* What a former export is known by: this file in a folder; this first line of a text file. */
+/* What a former export is known by: this file in a folder, which lists all others as "file":
+ * "NAME"; this first line of a script. */
 #define PM_OUT_MARK_FILE "tables.json"
 #define PM_OUT_MARK_KEY "parchmill_export"
 #define PM_OUT_MARK_LINE "-- parchmill export"

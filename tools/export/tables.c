@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <string.h>
 
+#include "lib/base/text.h"
 #include "lib/store/describe.h"
 
 /* Order is by what names a row, so that two exports of one run are the same bytes. */
@@ -143,8 +144,10 @@ static pm_status write_readme(const pm_export_run *run, pm_rows_format format, j
                               FILE *out) {
     size_t i, k;
     json_t *table, *column;
+    char name[256];
+    pm_text_clean(run->name, name, sizeof name);
     fprintf(out, "Run %" PRId64 "%s%s of a parchmill database, %s.\n\n", run->run,
-            run->name[0] ? " " : "", run->name, run->state);
+            name[0] ? " " : "", name, run->state);
     fputs(
         format == PM_ROWS_CSV
             ? "CSV as in RFC 4180, UTF-8, with a line of names. NULL is an empty field, an empty "
