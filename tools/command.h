@@ -32,6 +32,7 @@ int pm_cmd_submit(const pm_options *options);
 int pm_cmd_status(const pm_options *options);
 int pm_cmd_cancel(const pm_options *options);
 int pm_cmd_retry(const pm_options *options);
+int pm_cmd_export(const pm_options *options);
 int pm_cmd_sql(const pm_options *options);
 int pm_cmd_queries(const pm_options *options);
 int pm_cmd_pause(const pm_options *options);

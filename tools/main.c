@@ -62,6 +62,12 @@ static const pm_command commands[] = {
      "  parchmill queries\n  parchmill queries scores --db results.db\n"
      "  parchmill queries differences 3 7 8 --db results.db\n"
      "  parchmill queries curves --show\n"},
+    {"export", PM_CMD_EXPORT, "[RUN]",
+     "a run as CSV, JSON Lines, NumPy arrays, a database or a script for PostgreSQL", pm_cmd_export,
+     "  parchmill export 1 --db results.db --format csv --out run1\n"
+     "  parchmill export 1 --db results.db --format csv --table results --out - > results.csv\n"
+     "  parchmill export 1 --db results.db --format sqlite --without heat_map --out run1.db\n"
+     "  parchmill export 1 --db results.db --format postgres --out - | psql -1 research\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]",
      "write what is kept of runs for the views: channels, summaries", pm_cmd_refresh,
      "  parchmill refresh --db results.db\n"},

@@ -156,7 +156,7 @@ static const pm_option table[PM_OPT_COUNT] = {
                                     PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_QUERIES | PM_CMD_REFRESH |
-                       PM_CMD_FAILURES | PM_CMD_DOCTOR,
+                       PM_CMD_FAILURES | PM_CMD_DOCTOR | PM_CMD_EXPORT,
                    PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...", REMOTE,
                        PM_OPTION_ONE, where},
@@ -232,6 +232,27 @@ static const pm_option table[PM_OPT_COUNT] = {
                        PM_CMD_SQL | PM_CMD_QUERIES, PM_OPTION_ONE, show},
     [PM_OPT_SHOW] = {"show", NULL, NULL, "Print the SQL, ask nothing.", PM_CMD_QUERIES,
                      PM_OPTION_FLAG, show},
+    [PM_OPT_EXPORT_FORMAT] = {"format", "NAME", NULL,
+                              "csv, jsonl (a folder of tables), npy (a folder of arrays), sqlite "
+                              "(a database of this run alone) or postgres (a script for psql).",
+                              PM_CMD_EXPORT, PM_OPTION_ONE, how},
+    [PM_OPT_EXPORT_OUT] = {"out", "PATH", NULL,
+                           "What to make; - is standard output: of postgres, and of csv and jsonl "
+                           "with --table.",
+                           PM_CMD_EXPORT, PM_OPTION_ONE, where},
+    [PM_OPT_EXPORT_TABLE] = {"table", "NAME", NULL,
+                             "csv, jsonl: only this one, into a file: results, curves, layers, "
+                             "channels, configurations, images, boxes, failures.",
+                             PM_CMD_EXPORT, PM_OPTION_ONE, how},
+    [PM_OPT_EXPORT_WITHOUT] = {"without", "TABLE,...", NULL,
+                               "sqlite, postgres: leave these empty: heat_map, "
+                               "channel_gradient_item, layer_gradient, perturbation, activation, "
+                               "channel_statistics, class_statistics, failure.",
+                               PM_CMD_EXPORT, PM_OPTION_GRID, how},
+    [PM_OPT_EXPORT_FORCE] = {"force", NULL, NULL,
+                             "Replace what is at --out, whatever it is; a former export of csv, "
+                             "jsonl, npy or postgres is replaced without.",
+                             PM_CMD_EXPORT, PM_OPTION_FLAG, where},
     [PM_OPT_WATCH] = {"watch", NULL, NULL, "Go on showing until the run is done.", PM_CMD_STATUS,
                       PM_OPTION_FLAG, show},
     [PM_OPT_QUIET] = {"quiet", NULL, NULL, "Show errors only.",

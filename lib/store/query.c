@@ -105,25 +105,39 @@ static pm_status fail(pm_query *query, int code, const char *what) {
     }
 }
 
-static pm_status identify(pm_query *query, const char *path) {
+static pm_status pragma(pm_query *query, const char *sql, const char *path, int64_t *out) {
     sqlite3_stmt *statement = NULL;
-    int64_t values[2] = {0, 0};
-    static const char *const pragmas[] = {"PRAGMA application_id", "PRAGMA user_version"};
-    for (size_t i = 0; i < 2; i++) {
-        int code = sqlite3_prepare_v2(query->db, pragmas[i], -1, &statement, NULL);
-        if (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW)
-            values[i] = sqlite3_column_int64(statement, 0);
-        pm_status status = code == SQLITE_ROW ? PM_OK : fail(query, code, path);
-        sqlite3_finalize(statement);
-        if (status) return status;
-    }
-    if (values[0] != PM_APPLICATION_ID)
+    int code = sqlite3_prepare_v2(query->db, sql, -1, &statement, NULL);
+    if (code == SQLITE_OK && (code = sqlite3_step(statement)) == SQLITE_ROW)
+        *out = sqlite3_column_int64(statement, 0);
+    pm_status status = code == SQLITE_ROW ? PM_OK : fail(query, code, path);
+    sqlite3_finalize(statement);
+    return status;
+}
+
+static pm_status identify(pm_query *query, const char *path) {
+    int64_t id = 0, version = 0;
+    pm_status status = pragma(query, "PRAGMA application_id", path, &id);
+    if (!status) status = pragma(query, "PRAGMA user_version", path, &version);
+    if (status) return status;
+    if (id != PM_APPLICATION_ID)
         return pm_fail(PM_E_MISMATCH, "%s is not a parchmill database", path);
-    if (values[1] > pm_migration_count)
+    if (version > pm_migration_count)
         return pm_fail(PM_E_MISMATCH,
                        "%s has schema %lld, this parchmill knows up to %d; use a newer parchmill",
-                       path, (long long)values[1], pm_migration_count);
+                       path, (long long)version, pm_migration_count);
     return PM_OK;
+}
+
+pm_status pm_query_current(pm_query *query, const char *path) {
+    int64_t version = 0;
+    pm_status status = pragma(query, "PRAGMA user_version", path, &version);
+    if (status || version == pm_migration_count) return status;
+    return pm_fail(
+        PM_E_MISMATCH,
+        "%s has schema %lld and this parchmill %d; `parchmill refresh --db FILE` brings it "
+        "up to date",
+        path, (long long)version, pm_migration_count);
 }
 
 static void set_limits(pm_query *query) {
@@ -296,5 +310,28 @@ pm_status pm_query_run(pm_query *query, const char *sql, const pm_value *paramet
     if (!status) status = give_rows(query, statement, sink, count, &was_cut);
     sqlite3_finalize(statement);
     if (!status && cut) *cut = was_cut;
+    return status;
+}
+
+pm_status pm_query_hold(pm_query *query) {
+    sqlite3_set_authorizer(query->db, NULL, NULL);
+    /* BEGIN alone does not read yet: the snapshot is that of the first question. */
+    pm_status status = pm_db_exec(query->db, "BEGIN; SELECT count(*) FROM sqlite_schema");
+    sqlite3_set_authorizer(query->db, authorize, NULL);
+    return status;
+}
+
+static const char *or_empty(const char *text) { return text ? text : ""; }
+
+pm_status pm_query_origins(pm_query *query, const char *sql, pm_query_origin take, void *user) {
+    sqlite3_stmt *statement = NULL;
+    pm_status status = prepare(query, sql, &statement);
+    if (status) return status;
+    for (int c = 0; c < sqlite3_column_count(statement) && !status; c++)
+        status = take(user, or_empty(sqlite3_column_name(statement, c)),
+                      or_empty(sqlite3_column_decltype(statement, c)),
+                      or_empty(sqlite3_column_table_name(statement, c)),
+                      or_empty(sqlite3_column_origin_name(statement, c)));
+    sqlite3_finalize(statement);
     return status;
 }

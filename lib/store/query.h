@@ -28,12 +28,24 @@ extern const pm_query_limits pm_query_default_limits; /* 60 s, 64 MiB of a value
 /* PM_E_NOT_FOUND; PM_E_FORMAT: not a database; PM_E_MISMATCH: not parchmill's, or newer. */
 pm_status pm_query_open(const char *path, const pm_query_limits *limits, pm_query **out);
 void pm_query_close(pm_query **query);
+/* PM_E_MISMATCH: the database is of an older schema than this program's; `path` is for the text. */
+pm_status pm_query_current(pm_query *query, const char *path);
 
 /* One statement. `parameters` [parameter_count] are bound to ?1, ?2 ...; NULL and 0 for none. *cut
  * (may be NULL): the row limit ended it. PM_E_USAGE: does not parse, or is more than one
  * statement; PM_E_DENIED: would write, attach or set; PM_E_TIMEOUT, PM_E_LIMIT, PM_E_IO. */
 pm_status pm_query_run(pm_query *query, const char *sql, const pm_value *parameters,
                        size_t parameter_count, const pm_query_sink *sink, bool *cut);
+
+/* From here on every question sees the database as it is now, whatever a broker writes, until the
+ * query is closed; the database's log grows meanwhile. */
+pm_status pm_query_hold(pm_query *query);
+
+/* Where the columns of a question come from: `type` as declared, `table` and `column` of the
+ * schema, all "" for expressions. Errors as pm_query_run. */
+typedef pm_status (*pm_query_origin)(void *user, const char *name, const char *type,
+                                     const char *table, const char *column);
+pm_status pm_query_origins(pm_query *query, const char *sql, pm_query_origin take, void *user);
 
 /* Every item-level table as text, ordered by natural key, numbers to the bit; times, workers,
  * attempts and row ids left out: two databases with the same results give the same bytes. */

@@ -11,14 +11,13 @@
 
 #include "lib/base/file.h"
 #include "lib/base/text.h"
+#include "lib/store/describe.h"
 #include "lib/store/query.h"
-#include "tests/schema/comments.h"
 #include "tools/queries/catalogue.h"
 #include "tools/table.h"
 
 static pm_buffer page;
 static const char *db_path;
-static char *comments;
 
 static void die(const char *what) {
     fprintf(stderr, "schema_doc: %s\n", what);
@@ -68,7 +67,8 @@ static void put_diagram(void) {
 static void put_column(sqlite3_stmt *row, const char *table) {
     char comment[512];
     const char *name = text_at(row, 0), *parent = text_at(row, 4);
-    if (!schema_column_comment(comments, table, name, comment, sizeof comment)) die(name);
+    pm_schema_comment(table, name, comment, sizeof comment);
+    if (!comment[0]) die(name);
     put("| `%s` | %s%s%s%s%s | ", name, text_at(row, 1), sqlite3_column_int(row, 2) ? "" : ", NULL",
         sqlite3_column_int(row, 3) ? ", key" : "", parent[0] ? ", → " : "", parent);
     for (const char *c = comment; *c; c++) put(*c == '|' ? "\\|" : "%c", *c);
@@ -79,7 +79,8 @@ static void put_table(sqlite3_stmt *row, const char *none) {
     char comment[1024];
     const char *name = text_at(row, 0);
     (void)none;
-    if (!schema_comment(comments, "TABLE", name, comment, sizeof comment)) die(name);
+    pm_schema_comment(name, NULL, comment, sizeof comment);
+    if (!comment[0]) die(name);
     put("\n### %s\n\n%s\n\n| column | | |\n|---|---|---|\n", name, comment);
     each("SELECT c.name, c.type, c.\"notnull\" OR c.pk, c.pk, (SELECT f.\"table\" FROM"
          " pragma_foreign_key_list(?1) AS f WHERE f.\"from\" = c.name) FROM pragma_table_info(?1)"
@@ -141,7 +142,8 @@ static void put_view(sqlite3_stmt *row, const char *none) {
     const char *name = text_at(row, 0);
     (void)none;
     if (strlen(name) > 5 && strcmp(name + strlen(name) - 5, "_live") == 0) return;
-    if (!schema_comment(comments, "VIEW", name, comment, sizeof comment)) die(name);
+    pm_schema_comment(name, NULL, comment, sizeof comment);
+    if (!comment[0]) die(name);
     put("\n### %s\n\n%s\n\nColumns: ", name, comment);
     each("SELECT name, cid FROM pragma_table_info(?1)", name, put_word);
     put(".\n");
@@ -253,8 +255,6 @@ static int check(const char *root) {
 int main(int argc, char **argv) {
     if (argc < 3) die("usage: schema_doc ROOT DB [--check]");
     db_path = argv[2];
-    comments = schema_text(argv[1]);
-    if (!comments) die("schema/sql is not to be read");
     put_page(argv[1]);
     if (argc > 3) return check(argv[1]);
     fputs((const char *)page.bytes, stdout);
