@@ -128,6 +128,22 @@ pm_status pm_db_run(pm_store *store, const char *sql, const pm_bind *binds, size
     return status;
 }
 
+pm_status pm_db_run_once(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
+                         uint64_t *changed) {
+    sqlite3_stmt *statement = NULL;
+    const sqlite3_int64 before = sqlite3_total_changes64(store->db);
+    errno = 0;
+    int code = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
+    for (size_t i = 0; i < count && code == SQLITE_OK; i++)
+        code = bind(statement, (int)i + 1, &binds[i]);
+    bool row = true;
+    pm_status status = code == SQLITE_OK ? PM_OK : pm_db_fail(store->db, code, "database");
+    while (!status && row) status = pm_db_step(store, statement, &row);
+    sqlite3_finalize(statement);
+    if (!status && changed) *changed = (uint64_t)(sqlite3_total_changes64(store->db) - before);
+    return status;
+}
+
 pm_status pm_db_get(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
                     int64_t *value, bool *found) {
     sqlite3_stmt *statement = NULL;
