@@ -296,8 +296,13 @@ static void take(pm_broker *b, pm_op *op) {
     case PM_OP_POISON: blamed(b, op); break;
     case PM_OP_WORKER_SEEN: pm_broker_greet(b, op); break;
     case PM_OP_FINISH: finished(b, op); break;
-    case PM_OP_REFRESH:
     case PM_OP_STATISTICS: break; /* a tool's, where no broker runs */
+    case PM_OP_REFRESH:
+        if (op->status)
+            answer_refused(b, op);
+        else
+            answer_done(b, op, 1);
+        break;
     case PM_OP_SUBMIT:
         if (op->status)
             answer_refused(b, op);

@@ -58,7 +58,19 @@ static const pm_command commands[] = {
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
      "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
-     pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
+     pm_cmd_refresh,
+     "  parchmill refresh --db results.db\n"
+     "  parchmill refresh 3 --broker ipc:///run/parchmill/broker\n"},
+    {"merge", PM_CMD_MERGE, "DB...", "put databases together, each result once", pm_cmd_merge,
+     "  parchmill merge shard1.db shard2.db shard3.db --out study.db\n"
+     "  parchmill merge colleague.db --into study.db\n"},
+    {"prune", PM_CMD_PRUNE, "[RUN]", "let go of what is no longer wanted; alone: what could go",
+     pm_cmd_prune,
+     "  parchmill prune --db results.db\n"
+     "  parchmill prune 3 --heat-maps --channel-items --db results.db\n"
+     "  parchmill prune --run 3 --orphans --db results.db\n"},
+    {"compact", PM_CMD_COMPACT, "", "write the database anew, without the room that went free",
+     pm_cmd_compact, "  parchmill compact --db results.db\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
      pm_cmd_keygen,
      "  parchmill keygen --role broker\n  parchmill keygen --role worker --name gpu7 >> allow\n"},
