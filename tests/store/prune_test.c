@@ -236,6 +236,25 @@ static void orphans_are_what_nothing_refers_to(void **state) {
     make_db(s, (const plan *const[]){&second}, 1);
 }
 
+/* Statistics go with the last configuration that used them, and then what gathered them. */
+static void orphans_of_orphans_go_too(void **state) {
+    scratch *s = *state;
+    make_db(s, (const plan *const[]){&gathering}, 1);
+    keep_statistics(s, "used", "statistics", false, 1);
+    make_db(s, (const plan *const[]){&first}, 1);
+    prune_as(s, (pm_prune_plan){.run = 1}, PM_OK, NULL);
+    prune_as(s, (pm_prune_plan){.run = 2}, PM_OK, NULL);
+    execute(s, "UPDATE statistics SET name = NULL");
+    pm_prune_counts n = prune_as(s, (pm_prune_plan){.orphans = true}, PM_OK, NULL);
+    assert_int_equal(n.configurations, 4);
+    assert_int_equal(n.statistics, 1);
+    assert_int_equal(n.data_sets, 2);
+    assert_int_equal(n.models, 1);
+    assert_int_equal(ask(s, "SELECT (SELECT count(*) FROM configuration)"
+                            " + (SELECT count(*) FROM model) + (SELECT count(*) FROM layer)"),
+                     0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(heat_maps_go_and_can_be_asked_for_again, scratch_set_up,
@@ -253,6 +272,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(activations_go_once_statistics_are_made, scratch_set_up,
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(orphans_are_what_nothing_refers_to, scratch_set_up,
+                                        scratch_tear_down),
+        cmocka_unit_test_setup_teardown(orphans_of_orphans_go_too, scratch_set_up,
                                         scratch_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
