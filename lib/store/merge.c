@@ -73,13 +73,17 @@ static const char maps_sql[] =
     "CREATE TEMP TABLE map_run (src INTEGER PRIMARY KEY, dst INTEGER NOT NULL);"
     "CREATE TEMP TABLE both_run (src INTEGER PRIMARY KEY, dst INTEGER NOT NULL);"
     "CREATE TEMP TABLE both_task (run_id, next_item, end_item, configurations, alone, crashes);"
+    "CREATE TEMP TABLE more (configuration_id INTEGER, image_id INTEGER, channels_kept,"
+    " heat_map_kept, evaluation, deletion_auc, insertion_auc,"
+    " PRIMARY KEY (configuration_id, image_id)) WITHOUT ROWID;"
     "CREATE TEMP TABLE dropped (configuration_id INTEGER PRIMARY KEY);";
 
 static const char empty_sql[] =
     "DELETE FROM temp.map_model; DELETE FROM temp.map_layer; DELETE FROM temp.map_data_set;"
     "DELETE FROM temp.map_image; DELETE FROM temp.map_statistics;"
     "DELETE FROM temp.map_configuration; DELETE FROM temp.map_worker; DELETE FROM temp.map_run;"
-    "DELETE FROM temp.both_run; DELETE FROM temp.both_task; DELETE FROM temp.dropped;";
+    "DELETE FROM temp.more; DELETE FROM temp.both_run; DELETE FROM temp.both_task; DELETE FROM "
+    "temp.dropped;";
 
 static pm_status take_in(pm_merge *merge) {
     sqlite3 *db = merge->store->db;

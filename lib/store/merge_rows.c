@@ -167,16 +167,18 @@ static const step results[] = {
     {NOWHERE, "INSERT INTO main.activation (configuration_id, image_id, activations, density)"
               " SELECT c.dst, i.dst, s.activations, s.density" OF_RESULT(
                   "activation") " WHERE true ON CONFLICT DO NOTHING"},
-    {COMPLETED, "UPDATE main.result AS d SET channels_kept = max(d.channels_kept, n.channels_kept),"
-                " heat_map_kept = max(d.heat_map_kept, n.heat_map_kept),"
-                " deletion_auc = iif(d.evaluation = '', n.deletion_auc, d.deletion_auc),"
-                " insertion_auc = iif(d.evaluation = '', n.insertion_auc, d.insertion_auc),"
-                " evaluation = iif(d.evaluation = '', n.evaluation, d.evaluation)"
-                " FROM (SELECT c.dst AS configuration_id, i.dst AS image_id, s.channels_kept,"
-                "  s.heat_map_kept, s.evaluation, s.deletion_auc, s.insertion_auc" OF_RESULT(
-                    "result") WITH_OURS
-     "  WHERE s.error IS NULL AND d.error IS NULL AND (s.channels_kept > d.channels_kept"
-     "   OR s.heat_map_kept > d.heat_map_kept OR (d.evaluation = '' AND s.evaluation <> ''))) AS n"
+    /* By way of a table: SQLite would set each of our results against all of theirs. */
+    {NOWHERE,
+     "INSERT INTO temp.more SELECT c.dst, i.dst, s.channels_kept, s.heat_map_kept, s.evaluation,"
+     " s.deletion_auc, s.insertion_auc" OF_RESULT("result") WITH_OURS
+     " WHERE s.error IS NULL AND d.error IS NULL AND (s.channels_kept > d.channels_kept"
+     "  OR s.heat_map_kept > d.heat_map_kept OR (d.evaluation = '' AND s.evaluation <> ''))"},
+    {COMPLETED,
+     "UPDATE main.result AS d SET channels_kept = max(d.channels_kept, n.channels_kept),"
+     " heat_map_kept = max(d.heat_map_kept, n.heat_map_kept),"
+     " deletion_auc = iif(d.evaluation = '', n.deletion_auc, d.deletion_auc),"
+     " insertion_auc = iif(d.evaluation = '', n.insertion_auc, d.insertion_auc),"
+     " evaluation = iif(d.evaluation = '', n.evaluation, d.evaluation) FROM temp.more AS n"
      " WHERE d.configuration_id = n.configuration_id AND d.image_id = n.image_id"},
     {RESULTS,
      "INSERT INTO main.result (configuration_id, image_id, run_id, target, predicted, p_target,"

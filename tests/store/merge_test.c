@@ -264,6 +264,36 @@ static void cancelled_run_stays_cancelled_unless_the_other_did_it(void **state) 
     assert_same_dump(&a, &b);
 }
 
+/* If one statement set each result against each, this would not end within ctest's patience. */
+static void many_results_take_their_time_once(void **state) {
+    static const plan few = {.items = 2, .configs = 3, .channels = PM_CHANNELS_NONE};
+    scratch a = beside(*state, "a.db"), b = beside(*state, "b.db");
+    make_db(&a, (const plan *const[]){&few}, 1);
+    execute(&a,
+            "INSERT INTO image WITH RECURSIVE n (i) AS (VALUES (10) UNION ALL SELECT i + 1"
+            " FROM n WHERE i < 12000) SELECT i, i, 1, 1, '', 1, 1 FROM n;"
+            "INSERT INTO data_set_item SELECT 1, image_id, image_id, image_id FROM image"
+            " WHERE image_id >= 10;"
+            "INSERT INTO result (configuration_id, image_id, run_id, target, predicted,"
+            " p_target, p_predicted, recorded_ms, channels_kept, heat_map_kept)"
+            " SELECT configuration_id, image_id, 1, 1, 1, 0.5, 0.5, 1, 0, 0"
+            " FROM configuration, image WHERE image_id >= 10;"
+            "INSERT INTO layer_gradient SELECT r.configuration_id, r.image_id, l.layer_id, 1,"
+            " NULL, NULL, NULL, 1, 1, 1, 1 FROM result AS r, layer AS l WHERE r.image_id >= 10");
+    copy_db(&a, &b);
+    execute(&b, "INSERT INTO heat_map SELECT configuration_id, image_id, 1, 'f16', x'00'"
+                " FROM result; UPDATE result SET heat_map_kept = 1");
+    pm_merge_counts n = merge_into(&b, &a);
+    assert_int_equal(n.completed, 3 * 11993);
+    assert_same_dump(&a, &b);
+    pm_prune_counts gone;
+    assert_int_equal(pm_store_prune(a.path, &(pm_prune_plan){.heat_maps = true}, &gone), PM_OK);
+    assert_int_equal(gone.heat_maps.rows, 3 * 11993);
+    if (pm_store_prune(a.path, &(pm_prune_plan){.run = 1, .orphans = true}, &gone))
+        fail_msg("%s", pm_error_text());
+    assert_whole(&a);
+}
+
 /* ---- what one kept and the other did not ---- */
 
 static void what_one_kept_in_addition_is_added(void **state) {
@@ -453,6 +483,8 @@ int main(void) {
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(cancelled_run_stays_cancelled_unless_the_other_did_it,
                                         scratch_set_up, scratch_tear_down),
+        cmocka_unit_test_setup_teardown(many_results_take_their_time_once, scratch_set_up,
+                                        scratch_tear_down),
         cmocka_unit_test_setup_teardown(what_one_kept_in_addition_is_added, scratch_set_up,
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(errors_give_way_to_numbers, scratch_set_up,
