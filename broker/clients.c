@@ -180,6 +180,13 @@ static void hear_cancel(pm_broker *b, const pm_peer *peer, const Pm__Wire__Cance
     ask_store(b, peer, cancel->request, op, PM_OK);
 }
 
+static void hear_refresh(pm_broker *b, const pm_peer *peer, const Pm__Wire__Refresh *refresh) {
+    if (refuse_full(b, peer, refresh->request)) return;
+    pm_op *op = pm_op_new(PM_OP_REFRESH);
+    if (op) op->run.run_id = refresh->run;
+    ask_store(b, peer, refresh->request, op, PM_OK);
+}
+
 static void hear_retry(pm_broker *b, const pm_peer *peer, const Pm__Wire__Retry *retry) {
     if (refuse_full(b, peer, retry->request)) return;
     pm_op *op = pm_op_new(PM_OP_RETRY);
@@ -366,6 +373,8 @@ void pm_broker_hear_client(pm_broker *b, const pm_peer *peer, const pm_message *
         hear_status(b, peer, body->status_request);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_CANCEL) {
         hear_cancel(b, peer, body->cancel);
+    } else if (body->body_case == PM__WIRE__MESSAGE__BODY_REFRESH) {
+        hear_refresh(b, peer, body->refresh);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_RETRY) {
         hear_retry(b, peer, body->retry);
     } else if (body->body_case == PM__WIRE__MESSAGE__BODY_PAUSE) {

@@ -268,6 +268,12 @@ static void retried(pm_broker *b, pm_op *op) {
     answer_done(b, op, op->run.count);
 }
 
+/* The summary of a large run is finished behind the answer. */
+static void refreshed(pm_broker *b, pm_op *op) {
+    if (op->run.unfinished) pm_broker_summarise(b, op->run.run_id);
+    answer_done(b, op, 1);
+}
+
 static void finished(pm_broker *b, const pm_op *op) {
     pm_run *run = pm_runs_find(&b->runs, op->run.run_id);
     /* The scheduler has let go of the run: only recovery would try again. */
@@ -297,9 +303,14 @@ static void take(pm_broker *b, pm_op *op) {
     case PM_OP_POISON: blamed(b, op); break;
     case PM_OP_WORKER_SEEN: pm_broker_greet(b, op); break;
     case PM_OP_FINISH: finished(b, op); break;
-    case PM_OP_SUMMARISE: break; /* views compute what is not there */
-    case PM_OP_REFRESH:
+    case PM_OP_SUMMARISE: break;  /* views compute what is not there */
     case PM_OP_STATISTICS: break; /* a tool's, where no broker runs */
+    case PM_OP_REFRESH:
+        if (op->status)
+            answer_refused(b, op);
+        else
+            refreshed(b, op);
+        break;
     case PM_OP_SUBMIT:
         if (op->status)
             answer_refused(b, op);

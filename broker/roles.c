@@ -35,6 +35,7 @@ static const struct {
     {PM__WIRE__MESSAGE__BODY_PRIORITIZE, ADMIN},
     {PM__WIRE__MESSAGE__BODY_LIMIT, CLIENT},
     {PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS, ADMIN},
+    {PM__WIRE__MESSAGE__BODY_REFRESH, CLIENT},
 };
 
 bool pm_role_may(pm_role role, Pm__Wire__Message__BodyCase verb) {

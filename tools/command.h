@@ -46,6 +46,9 @@ int pm_cmd_doctor(const pm_options *options);
 int pm_cmd_refresh(const pm_options *options);
 int pm_cmd_demo(const pm_options *options);
 int pm_cmd_stats(const pm_options *options);
+int pm_cmd_merge(const pm_options *options);
+int pm_cmd_prune(const pm_options *options);
+int pm_cmd_compact(const pm_options *options);
 int pm_cmd_keygen(const pm_options *options);
 
 #endif

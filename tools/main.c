@@ -70,7 +70,18 @@ static const pm_command commands[] = {
      "  parchmill export 1 --db results.db --format postgres --out - | psql -1 research\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]",
      "write what is kept of runs for the views: channels, summaries", pm_cmd_refresh,
-     "  parchmill refresh --db results.db\n"},
+     "  parchmill refresh --db results.db\n"
+     "  parchmill refresh 3 --broker ipc:///run/parchmill/broker\n"},
+    {"merge", PM_CMD_MERGE, "DB...", "put databases together, each result once", pm_cmd_merge,
+     "  parchmill merge shard1.db shard2.db shard3.db --out study.db\n"
+     "  parchmill merge colleague.db --into study.db\n"},
+    {"prune", PM_CMD_PRUNE, "[RUN]", "let go of what is no longer wanted; alone: what could go",
+     pm_cmd_prune,
+     "  parchmill prune --db results.db\n"
+     "  parchmill prune 3 --heat-maps --channel-items --db results.db\n"
+     "  parchmill prune --run 3 --orphans --db results.db\n"},
+    {"compact", PM_CMD_COMPACT, "", "write the database anew, without the room that went free",
+     pm_cmd_compact, "  parchmill compact --db results.db\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
      pm_cmd_keygen,
      "  parchmill keygen --role broker\n  parchmill keygen --role worker --name gpu7 >> allow\n"},

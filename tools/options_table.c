@@ -10,7 +10,8 @@ enum {
     FAILED = PM_CMD_RETRY | PM_CMD_FAILURES,
     STATS = PM_CMD_STATS,
     REMOTE = PM_CMD_SUBMIT | ASK | STATS | FLEET | PM_CMD_SQL | PM_CMD_QUERIES | PM_CMD_FAILURES |
-             PM_CMD_DOCTOR,
+             PM_CMD_DOCTOR | PM_CMD_REFRESH,
+    KEEP = PM_CMD_PRUNE | PM_CMD_COMPACT | PM_CMD_MERGE,
 };
 
 static const char what[] = "What to attribute";
@@ -156,7 +157,8 @@ static const pm_option table[PM_OPT_COUNT] = {
                                     PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_QUERIES | PM_CMD_REFRESH |
-                       PM_CMD_FAILURES | PM_CMD_DOCTOR | PM_CMD_EXPORT,
+                       PM_CMD_FAILURES | PM_CMD_DOCTOR | PM_CMD_EXPORT | PM_CMD_PRUNE |
+                       PM_CMD_COMPACT,
                    PM_OPTION_ONE, where},
     [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...", REMOTE,
                        PM_OPTION_ONE, where},
@@ -175,6 +177,35 @@ static const pm_option table[PM_OPT_COUNT] = {
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers); stats export: .safetensors.",
                     PM_CMD_ATTRIBUTE | PM_CMD_DEMO | STATS, PM_OPTION_ONE, where},
+    [PM_OPT_MERGE_OUT] = {"out", "FILE", NULL,
+                          "A new database, of all those named; it must not be there yet.",
+                          PM_CMD_MERGE, PM_OPTION_ONE, where},
+    [PM_OPT_MERGE_INTO] = {"into", "FILE", NULL,
+                           "A database that is there, and gets what the other one has.",
+                           PM_CMD_MERGE, PM_OPTION_ONE, where},
+    [PM_OPT_DROP_CHANNEL_SUMS] = {"drop-channel-sums", NULL, NULL,
+                                  "Leave out the channel sums of configurations where they cannot "
+                                  "be made to count each image once.",
+                                  PM_CMD_MERGE | PM_CMD_PRUNE, PM_OPTION_FLAG, what},
+    [PM_OPT_PRUNE_ACTIVATIONS] = {"activations", NULL, NULL,
+                                  "What statistics were made of, once they are made.", PM_CMD_PRUNE,
+                                  PM_OPTION_FLAG, what},
+    [PM_OPT_PRUNE_HEAT_MAPS] = {"heat-maps", NULL, NULL,
+                                "Heat maps of RUN, else of all runs that have ended.", PM_CMD_PRUNE,
+                                PM_OPTION_FLAG, what},
+    [PM_OPT_PRUNE_CHANNEL_ITEMS] = {"channel-items", NULL, NULL,
+                                    "Each image's own channels (--channels full), likewise; the "
+                                    "sums stay.",
+                                    PM_CMD_PRUNE, PM_OPTION_FLAG, what},
+    [PM_OPT_PRUNE_RUN] = {"run", "RUN", NULL,
+                          "The run itself, and the results that no other run has.", PM_CMD_PRUNE,
+                          PM_OPTION_ONE, what},
+    [PM_OPT_PRUNE_ORPHANS] = {"orphans", NULL, NULL,
+                              "What nothing refers to: data sets without a run, their images, "
+                              "configurations, statistics without a name, models, workers.",
+                              PM_CMD_PRUNE, PM_OPTION_FLAG, what},
+    [PM_OPT_PRUNE_DRY_RUN] = {"dry-run", NULL, NULL, "Say what would go; change nothing.",
+                              PM_CMD_PRUNE, PM_OPTION_FLAG, much},
     [PM_OPT_IMAGES_ONLY] = {"images-only", NULL, NULL, "Only draw the pictures and labels.csv.",
                             PM_CMD_DEMO, PM_OPTION_FLAG, what},
     [PM_OPT_PICTURES_SEED] = {"seed", "S", "2", "Which stream of pictures --images-only draws.",
@@ -259,7 +290,7 @@ static const pm_option table[PM_OPT_COUNT] = {
                       PM_CMD_RUN | PM_CMD_ATTRIBUTE | STATS, PM_OPTION_FLAG, show},
     [PM_OPT_JSON] = {"json", NULL, NULL, "One JSON object on stdout instead of text.",
                      PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK | STATS | FLEET | PM_CMD_FAILURES |
-                         PM_CMD_DOCTOR,
+                         PM_CMD_DOCTOR | KEEP,
                      PM_OPTION_FLAG, show},
     [PM_OPT_HELP] = {"help", NULL, NULL, "Show this.", ~0u, PM_OPTION_FLAG, show},
 };

@@ -151,6 +151,7 @@ static pm_status set_request(Pm__Wire__Message *message, uint32_t number) {
     case PM__WIRE__MESSAGE__BODY_QUERY_MORE: message->query_more->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_PAUSE: message->pause->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_PRIORITIZE: message->prioritize->request = number; return PM_OK;
+    case PM__WIRE__MESSAGE__BODY_REFRESH: message->refresh->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_LIMIT: message->limit->request = number; return PM_OK;
     case PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS:
         message->drain_workers->request = number;
@@ -424,6 +425,13 @@ pm_status pm_client_limit(pm_client *client, uint64_t run, uint32_t max_workers,
     what.run = run;
     what.max_workers = max_workers;
     Pm__Wire__Message request = pm_wire_limit(&what);
+    return call_counted(client, &request, timeout_ms, count);
+}
+
+pm_status pm_client_refresh(pm_client *client, uint64_t run, int timeout_ms, uint64_t *count) {
+    Pm__Wire__Refresh what = PM__WIRE__REFRESH__INIT;
+    what.run = run;
+    Pm__Wire__Message request = pm_wire_refresh(&what);
     return call_counted(client, &request, timeout_ms, count);
 }
 

@@ -90,6 +90,8 @@ pm_status pm_client_prioritize(pm_client *client, uint64_t run, int priority, in
 /* max_workers 0: any number. */
 pm_status pm_client_limit(pm_client *client, uint64_t run, uint32_t max_workers, int timeout_ms,
                           uint64_t *count);
+/* The rows of channel_gradient as they stand now. *count: 1. */
+pm_status pm_client_refresh(pm_client *client, uint64_t run, int timeout_ms, uint64_t *count);
 /* `who`: a worker's name (host:pid), a host, or "all"; *count: those asked to go. */
 pm_status pm_client_drain(pm_client *client, const char *who, int timeout_ms, uint64_t *count);
 

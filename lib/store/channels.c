@@ -135,6 +135,22 @@ pm_status pm_accumulator_get(pm_store *store, int64_t configuration_id, int64_t 
     return PM_OK;
 }
 
+pm_status pm_accumulator_merge(pm_store *store, int64_t configuration_id, int64_t layer_id,
+                               const void *blob, size_t size) {
+    const size_t channels = size / MOMENTS_BYTES;
+    pm_accumulator *a;
+    if (size % MOMENTS_BYTES || !blob)
+        return pm_fail(PM_E_FORMAT, "database: sums of channels have %zu bytes", size);
+    pm_status status = pm_accumulator_get(store, configuration_id, layer_id, channels, &a);
+    for (size_t c = 0; c < channels && !status; c++) {
+        pm_moments other;
+        decode((const uint8_t *)blob + c * MOMENTS_BYTES, 1, &other);
+        pm_moments_merge(&a->moments[c], &other);
+    }
+    if (!status) a->dirty = true;
+    return status;
+}
+
 pm_status pm_accumulators_flush(pm_store *store) {
     for (size_t i = 0; i < store->accumulator_count; i++) {
         pm_accumulator *a = &store->accumulators[i];

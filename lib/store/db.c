@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/text.h"
+
 /* A full disk shows as SQLITE_FULL, or as a failed write whose errno says so (the -shm file, a
  * quota, a size limit): errno, because sqlite3_system_errno is not set by a COMMIT. It is cleared
  * before every step. A failed fsync is never taken for that: what it lost is not known. */
@@ -128,6 +130,22 @@ pm_status pm_db_run(pm_store *store, const char *sql, const pm_bind *binds, size
     return status;
 }
 
+pm_status pm_db_run_once(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
+                         uint64_t *changed) {
+    sqlite3_stmt *statement = NULL;
+    const sqlite3_int64 before = sqlite3_total_changes64(store->db);
+    errno = 0;
+    int code = sqlite3_prepare_v2(store->db, sql, -1, &statement, NULL);
+    for (size_t i = 0; i < count && code == SQLITE_OK; i++)
+        code = bind(statement, (int)i + 1, &binds[i]);
+    bool row = true;
+    pm_status status = code == SQLITE_OK ? PM_OK : pm_db_fail(store->db, code, "database");
+    while (!status && row) status = pm_db_step(store, statement, &row);
+    sqlite3_finalize(statement);
+    if (!status && changed) *changed = (uint64_t)(sqlite3_total_changes64(store->db) - before);
+    return status;
+}
+
 pm_status pm_db_get(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
                     int64_t *value, bool *found) {
     sqlite3_stmt *statement = NULL;
@@ -164,4 +182,24 @@ pm_status pm_db_column_hash(sqlite3_stmt *statement, int column, pm_sha256 *out)
     char hex[PM_SHA256_HEX_BYTES];
     pm_status status = pm_db_column_text(statement, column, hex, sizeof hex);
     return status ? status : pm_sha256_parse(hex, out);
+}
+
+pm_status pm_db_uri(const char *path, char **out) {
+    pm_buffer text = {0};
+    char *real = realpath(path, NULL);
+    if (!real) return pm_fail(PM_E_NOT_FOUND, "database %s: %s", path, strerror(errno));
+    pm_status status = pm_buffer_printf(&text, "file:");
+    for (const char *p = real; *p && !status; p++) {
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || strchr("/._-", *p);
+        status = pm_buffer_printf(&text, plain ? "%c" : "%%%02X",
+                                  plain ? (unsigned)*p : (unsigned)(unsigned char)*p);
+    }
+    if (!status) status = pm_buffer_printf(&text, "?mode=ro");
+    free(real);
+    if (status)
+        pm_buffer_fini(&text);
+    else
+        *out = (char *)text.bytes;
+    return status;
 }

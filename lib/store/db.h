@@ -90,6 +90,10 @@ void pm_db_end(sqlite3_stmt *statement); /* NULL is fine */
 
 /* To completion, no rows wanted. */
 pm_status pm_db_run(pm_store *store, const char *sql, const pm_bind *binds, size_t count);
+/* The same, prepared for this once: for the large statements of merge and prune, which would fill
+ * the places of those that come again and again. *changed (may be NULL): rows. */
+pm_status pm_db_run_once(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
+                         uint64_t *changed);
 /* The first column of the first row as an integer; *found false without a row or with NULL. */
 pm_status pm_db_get(pm_store *store, const char *sql, const pm_bind *binds, size_t count,
                     int64_t *value, bool *found);
@@ -103,6 +107,10 @@ void pm_db_checkpoint(pm_store *store, bool always);
 
 /* Several statements without binds: migrations, pragmas, BEGIN. */
 pm_status pm_db_exec(sqlite3 *db, const char *sql);
+
+/* file:PATH?mode=ro, for ATTACH: every byte escaped that an URI could take for its own. *out from
+ * malloc. PM_E_NOT_FOUND. */
+pm_status pm_db_uri(const char *path, char **out);
 
 /* The status for SQLite's answer, with its text. */
 pm_status pm_db_fail(sqlite3 *db, int code, const char *what);
@@ -136,6 +144,10 @@ pm_status pm_failure_insert(pm_store *store, uint64_t run_id, uint64_t item, pm_
 pm_status pm_tasks_make(pm_store *store, uint64_t run_id, bool redo_errors, pm_task_list *made,
                         uint64_t *items_open, uint64_t *results_open);
 
+/* A run's tasks made anew: of the items that they hold, what has no numbers yet. Those of one item
+ * that a worker crashed on stay. */
+pm_status pm_tasks_remake(pm_store *store, uint64_t run_id);
+
 /* What people changed of a run. PM_E_NOT_FOUND. */
 pm_status pm_terms_read(pm_store *store, uint64_t run_id, pm_run_terms *out);
 /* PM_E_USAGE: out of range. */
@@ -160,6 +172,17 @@ void pm_accumulators_drop(pm_store *store, bool dirty_too);
 void pm_accumulators_trim(pm_store *store);
 /* Replace a configuration's plain channel_gradient rows by its sums. */
 pm_status pm_channels_write(pm_store *store, int64_t configuration_id);
+
+/* Merge what a column `moments` holds into the sums. PM_E_FORMAT: not of its layer's channels. */
+pm_status pm_accumulator_merge(pm_store *store, int64_t configuration_id, int64_t layer_id,
+                               const void *blob, size_t size);
+/* No sums and no rows of them any more. */
+pm_status pm_sums_clear(pm_store *store, int64_t configuration_id);
+/* Add rows of channel_gradient_item; the statement gives layer_id, channels, variances, in_h. */
+pm_status pm_sums_add_items(pm_store *store, int64_t configuration_id, const char *sql,
+                            const pm_bind *binds, size_t count);
+/* Sums of what still has its items; whatever else was in them is kept no longer. */
+pm_status pm_sums_from_items(pm_store *store, int64_t configuration_id);
 
 /* ---- curves (curves.c) ---- */
 

@@ -130,31 +130,10 @@ static pm_status run(sqlite3 *db, const char *sql, uint64_t run_id) {
     return status;
 }
 
-/* file:PATH?mode=ro with every byte escaped that a URI could take for its own. */
-static pm_status uri_of(const char *path, char **out) {
-    pm_buffer text = {0};
-    char *real = realpath(path, NULL);
-    if (!real) return pm_fail(PM_E_NOT_FOUND, "database %s: %s", path, strerror(errno));
-    pm_status status = pm_buffer_printf(&text, "file:");
-    for (const char *p = real; *p && !status; p++) {
-        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-                     (*p >= '0' && *p <= '9') || strchr("/._-", *p);
-        status = pm_buffer_printf(&text, plain ? "%c" : "%%%02X",
-                                  plain ? (unsigned)*p : (unsigned)(unsigned char)*p);
-    }
-    if (!status) status = pm_buffer_printf(&text, "?mode=ro");
-    free(real);
-    if (status)
-        pm_buffer_fini(&text);
-    else
-        *out = (char *)text.bytes;
-    return status;
-}
-
 static pm_status attach(sqlite3 *db, const char *source) {
     char *uri = NULL;
     sqlite3_stmt *statement = NULL;
-    pm_status status = uri_of(source, &uri);
+    pm_status status = pm_db_uri(source, &uri);
     if (status) return status;
     int code = sqlite3_prepare_v2(db, "ATTACH ?1 AS src", -1, &statement, NULL);
     if (code == SQLITE_OK) code = sqlite3_bind_text(statement, 1, uri, -1, SQLITE_STATIC);

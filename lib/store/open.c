@@ -147,8 +147,9 @@ static int count_log(void *user, sqlite3 *db, const char *name, int pages) {
 static pm_status set_up(pm_store *store) {
     int version = 0;
     int code = sqlite3_open_v2(store->path, &store->db,
+                               /* URI: a merge attaches others by mode=ro. Ours begins with '/'. */
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX |
-                                   SQLITE_OPEN_EXRESCODE,
+                                   SQLITE_OPEN_EXRESCODE | SQLITE_OPEN_URI,
                                NULL);
     if (code != SQLITE_OK) {
         pm_status why = pm_db_fail(store->db, code, store->path);

@@ -300,7 +300,7 @@ static pm_status put_activations(pm_store *store, const scene *s, const existing
                                  const pm_record_result *r) {
     return pm_db_run(store,
                      "INSERT INTO activation (configuration_id, image_id, activations, density)"
-                     " VALUES (?1, ?2, ?3, ?4)",
+                     " VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING",
                      PM_BINDS(pm_int(was->configuration_id), pm_int(s->image_id),
                               pm_blob(r->activations, r->activation_count * sizeof *r->activations),
                               pm_blob(r->density, r->density_count * sizeof *r->density)));
@@ -312,7 +312,8 @@ static pm_status put_result(pm_store *store, const scene *s, const existing *was
     if (was->gathers != (r->activation_count > 0) || was->gathers != (r->density_count > 0))
         return pm_fail(PM_E_PROTOCOL, "activations and method gather do not come together");
     pm_status status = fresh ? put_numbers(store, s, was, r) : PM_OK;
-    if (!status && fresh && was->gathers) status = put_activations(store, s, was, r);
+    /* Also of a result that is there: they may have been pruned. */
+    if (!status && was->gathers) status = put_activations(store, s, was, r);
     if (!status) status = put_layers(store, s, was, r);
     if (!status && (int)s->heat_maps > (fresh ? 0 : was->heat_map))
         status = put_heat_map(store, s, was, r);

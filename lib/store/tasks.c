@@ -82,11 +82,13 @@ typedef struct item_range {
 } item_range;
 
 /* Items that an open task of the run already holds, ascending. */
-static pm_status open_ranges(pm_store *store, uint64_t run_id, item_range **out, size_t *count) {
+static pm_status open_ranges(pm_store *store, uint64_t run_id, bool lone_too, item_range **out,
+                             size_t *count) {
     sqlite3_stmt *statement = NULL;
-    pm_status status = pm_db_begin(
-        store, "SELECT next_item, end_item FROM task WHERE run_id = ?1 ORDER BY next_item",
-        PM_BINDS(pm_id(run_id)), &statement);
+    pm_status status = pm_db_begin(store,
+                                   "SELECT next_item, end_item FROM task WHERE run_id = ?1"
+                                   " AND (?2 OR NOT alone) ORDER BY next_item",
+                                   PM_BINDS(pm_id(run_id), pm_int(lone_too)), &statement);
     if (status) return status;
     item_range *ranges = NULL;
     size_t used = 0, capacity = 0;
@@ -152,10 +154,14 @@ static pm_status close_item(gatherer *g) {
     return PM_OK;
 }
 
+typedef struct run_facts {
+    int64_t data_set_id, configs, channels, heat_maps, task_items;
+    bool gathers;
+} run_facts;
+
 /* Photographs that stand twice in a data set are one result: the first item has it. */
-static pm_status gather(pm_store *store, uint64_t run_id, int64_t data_set_id, int64_t channels,
-                        int64_t heat_maps, bool redo_errors, const item_range *open, size_t count,
-                        gatherer *g) {
+static pm_status gather(pm_store *store, uint64_t run_id, const run_facts *facts, bool redo_errors,
+                        const item_range *open, size_t count, gatherer *g) {
     sqlite3_stmt *statement = NULL;
     pm_status status = pm_db_begin(
         store,
@@ -167,10 +173,12 @@ static pm_status gather(pm_store *store, uint64_t run_id, int64_t data_set_id, i
         "  WHERE r.configuration_id = rc.configuration_id AND r.image_id = i.image_id"
         "  AND CASE WHEN r.error IS NULL THEN r.channels_kept >= ?3 AND r.heat_map_kept >= ?4"
         "    AND run.evaluation IN ('', r.evaluation)"
+        "    AND (NOT ?6 OR EXISTS (SELECT 1 FROM activation AS a" /* pruned since */
+        "     WHERE a.configuration_id = r.configuration_id AND a.image_id = r.image_id))"
         "   ELSE NOT ?5 END)"
         " ORDER BY i.item, rc.ordinal",
-        PM_BINDS(pm_int(data_set_id), pm_id(run_id), pm_int(channels), pm_int(heat_maps),
-                 pm_int(redo_errors)),
+        PM_BINDS(pm_int(facts->data_set_id), pm_id(run_id), pm_int(facts->channels),
+                 pm_int(facts->heat_maps), pm_int(redo_errors), pm_int(facts->gathers)),
         &statement);
     if (status) return status;
     size_t range = 0;
@@ -188,17 +196,16 @@ static pm_status gather(pm_store *store, uint64_t run_id, int64_t data_set_id, i
     return status ? status : close_group(g);
 }
 
-typedef struct run_facts {
-    int64_t data_set_id, configs, channels, heat_maps, task_items;
-} run_facts;
-
 static pm_status read_facts(pm_store *store, uint64_t run_id, run_facts *out) {
     sqlite3_stmt *statement = NULL;
     bool row = false;
     pm_status status =
         pm_db_begin(store,
                     "SELECT data_set_id, channels, heat_maps, task_items,"
-                    " (SELECT count(*) FROM run_configuration AS rc WHERE rc.run_id = run.run_id)"
+                    " (SELECT count(*) FROM run_configuration AS rc WHERE rc.run_id = run.run_id),"
+                    " EXISTS (SELECT 1 FROM run_configuration AS rc JOIN configuration AS c"
+                    "  USING (configuration_id) WHERE rc.run_id = run.run_id"
+                    "  AND c.method = 'gather')"
                     " FROM run WHERE run_id = ?1",
                     PM_BINDS(pm_id(run_id)), &statement);
     if (status) return status;
@@ -216,39 +223,76 @@ static pm_status read_facts(pm_store *store, uint64_t run_id, run_facts *out) {
                            .channels = channels,
                            .heat_maps = heat_maps,
                            .task_items = sqlite3_column_int64(statement, 3),
-                           .configs = sqlite3_column_int64(statement, 4)};
+                           .configs = sqlite3_column_int64(statement, 4),
+                           .gathers = sqlite3_column_int(statement, 5) != 0};
     pm_db_end(statement);
+    return status;
+}
+
+/* Of the items that are in none of the ranges. */
+static pm_status make(pm_store *store, uint64_t run_id, bool redo_errors, const item_range *closed,
+                      size_t count, gatherer *g) {
+    run_facts facts;
+    pm_status status = read_facts(store, run_id, &facts);
+    if (status) return status;
+    size_t configs = (size_t)facts.configs;
+    g->task_items = (uint64_t)facts.task_items;
+    g->group_configs = calloc(configs + 1, sizeof *g->group_configs);
+    g->item_configs = calloc(configs + 1, sizeof *g->item_configs);
+    g->group = (pm_task_row){.run_id = run_id, .configs = g->group_configs};
+    if (!g->group_configs || !g->item_configs)
+        status = pm_fail(PM_E_MEMORY, "no memory for %zu configurations", configs);
+    if (!status) status = gather(store, run_id, &facts, redo_errors, closed, count, g);
+    for (size_t i = 0; i < g->made->count && !status; i++)
+        status = pm_task_insert(store, &g->made->rows[i]);
+    free(g->group_configs);
+    free(g->item_configs);
     return status;
 }
 
 pm_status pm_tasks_make(pm_store *store, uint64_t run_id, bool redo_errors, pm_task_list *made,
                         uint64_t *items_open, uint64_t *results_open) {
-    run_facts facts;
     item_range *open = NULL;
     size_t open_count = 0;
-    gatherer g = {.made = made, .group = {.run_id = run_id}};
-    pm_status status = read_facts(store, run_id, &facts);
-    if (!status) status = open_ranges(store, run_id, &open, &open_count);
-    if (status) return status;
-    size_t configs = (size_t)facts.configs;
-    g.task_items = (uint64_t)facts.task_items;
-    g.group_configs = calloc(configs + 1, sizeof *g.group_configs);
-    g.item_configs = calloc(configs + 1, sizeof *g.item_configs);
-    g.group.configs = g.group_configs;
-    if (!g.group_configs || !g.item_configs)
-        status = pm_fail(PM_E_MEMORY, "no memory for %zu configurations", configs);
-    if (!status)
-        status = gather(store, run_id, facts.data_set_id, facts.channels, facts.heat_maps,
-                        redo_errors, open, open_count, &g);
-    for (size_t i = 0; i < made->count && !status; i++)
-        status = pm_task_insert(store, &made->rows[i]);
+    gatherer g = {.made = made};
+    pm_status status = open_ranges(store, run_id, true, &open, &open_count);
+    if (!status) status = make(store, run_id, redo_errors, open, open_count, &g);
     free(open);
-    free(g.group_configs);
-    free(g.item_configs);
     if (status) return status;
     *items_open = g.items;
     *results_open = g.results;
     return PM_OK;
+}
+
+/* What lies before, between and behind the ranges. */
+static pm_status complement(const item_range *ranges, size_t count, item_range **out) {
+    item_range *between = calloc(count + 1, sizeof *between);
+    uint64_t from = 0;
+    if (!between) return pm_fail(PM_E_MEMORY, "no memory for %zu tasks", count);
+    for (size_t i = 0; i < count; i++) {
+        between[i] = (item_range){from, ranges[i].first};
+        from = ranges[i].end;
+    }
+    between[count] = (item_range){from, UINT64_MAX};
+    *out = between;
+    return PM_OK;
+}
+
+pm_status pm_tasks_remake(pm_store *store, uint64_t run_id) {
+    item_range *open = NULL, *closed = NULL;
+    size_t count = 0;
+    pm_task_list made = {0};
+    gatherer g = {.made = &made};
+    pm_status status = open_ranges(store, run_id, false, &open, &count);
+    if (!status) status = complement(open, count, &closed);
+    if (!status)
+        status = pm_db_run(store, "DELETE FROM task WHERE run_id = ?1 AND NOT alone",
+                           PM_BINDS(pm_id(run_id)));
+    if (!status) status = make(store, run_id, true, closed, count + 1, &g);
+    pm_task_list_fini(&made);
+    free(open);
+    free(closed);
+    return status;
 }
 
 /* ---- around a crash ---- */

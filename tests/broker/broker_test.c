@@ -25,7 +25,8 @@ static void roles_say_only_their_verbs(void **state) {
         PM__WIRE__MESSAGE__BODY_SUBMIT, PM__WIRE__MESSAGE__BODY_STATUS_REQUEST,
         PM__WIRE__MESSAGE__BODY_CANCEL, PM__WIRE__MESSAGE__BODY_RETRY,
         PM__WIRE__MESSAGE__BODY_QUERY,  PM__WIRE__MESSAGE__BODY_QUERY_MORE,
-        PM__WIRE__MESSAGE__BODY_PAUSE,  PM__WIRE__MESSAGE__BODY_LIMIT};
+        PM__WIRE__MESSAGE__BODY_PAUSE,  PM__WIRE__MESSAGE__BODY_LIMIT,
+        PM__WIRE__MESSAGE__BODY_REFRESH};
     static const Pm__Wire__Message__BodyCase admins[] = {PM__WIRE__MESSAGE__BODY_PRIORITIZE,
                                                          PM__WIRE__MESSAGE__BODY_DRAIN_WORKERS};
     static const Pm__Wire__Message__BodyCase brokers[] = {

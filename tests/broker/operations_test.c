@@ -263,6 +263,21 @@ static void same_content_with_other_terms_is_the_same_run_as_it_was(void **state
 }
 
 /* Hand in a run and do not wait for the answer. */
+static void refresh_is_the_writers_and_may_come_at_any_time(void **state) {
+    scene *s = *state;
+    worker w = {0};
+    uint64_t count = 0, run = submit(s, 8, "refreshed").run;
+    worker_join(s, &w, NULL);
+    take_of(&w, run);
+    assert_int_equal(pm_client_refresh(s->client, run, WAIT_MS, &count), PM_OK);
+    assert_int_equal(count, 1);
+    finish_task(&w); /* nothing of the run has changed */
+    count = 7;
+    assert_int_equal(pm_client_refresh(s->client, run + 1, WAIT_MS, &count), PM_E_NOT_FOUND);
+    assert_int_equal(count, 7);
+    worker_leave(&w);
+}
+
 static void submit_unheard(scene *s, int timeout_ms) {
     submission what;
     pm_accepted accepted;
@@ -334,6 +349,7 @@ int main(void) {
         SCENE(retry_opens_what_matches_once),
         SCENE(drain_names_workers_and_is_said_again_on_hello),
         SCENE(same_content_with_other_terms_is_the_same_run_as_it_was),
+        SCENE(refresh_is_the_writers_and_may_come_at_any_time),
         SCENE(submit_whose_answer_was_lost_is_one_run),
         SCENE(submit_committed_by_a_broker_killed_before_its_answer_is_one_run),
     };
