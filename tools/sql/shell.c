@@ -1,7 +1,6 @@
 /* Owns the prompt: lines into statements, words that begin with a dot, what Ctrl-C means. */
 #include "tools/sql/shell.h"
 
-#include <errno.h>
 #include <histedit.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -26,9 +25,11 @@ typedef struct shell {
 
 /* What Ctrl-C ends: a question, or the line that is being typed. */
 static pm_source *volatile asked;
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int signal_number) {
     (void)signal_number;
+    interrupted = 1;
     if (asked) pm_source_interrupt(asked);
 }
 
@@ -246,12 +247,12 @@ static pm_status converse(shell *s) {
     pm_status status = PM_OK;
     while (!s->leave && !status) {
         int count = 0;
-        errno = 0;
+        interrupted = 0;
         fflush(stdout);
         const char *text = el_gets(s->line, &count);
         if (text && count > 0) {
             status = take_line(s, text);
-        } else if (count < 0 && errno == EINTR) {
+        } else if (interrupted) {
             s->statement.size = 0;
             fputc('\n', stdout);
         } else {
