@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
+#include "lib/base/colormap.h"
 #include "lib/base/file.h"
 #include "lib/base/random.h"
-#include "lib/base/colormap.h"
 #include "lib/image/image.h"
 
 enum { SIDE = 128 };

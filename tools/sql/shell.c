@@ -1,12 +1,15 @@
 /* Owns the prompt: lines into statements, words that begin with a dot, what Ctrl-C means. */
 #include "tools/sql/shell.h"
 
+#include <errno.h>
 #include <histedit.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "lib/sql/sql.h"
 #include "tools/sql/history.h"
@@ -33,12 +36,13 @@ static void on_interrupt(int signal_number) {
     if (asked) pm_source_interrupt(asked);
 }
 
-/* Reading a line is broken off by it, writing rows is not. */
-static void catch_interrupt(bool restart) {
-    struct sigaction action = {.sa_flags = restart ? SA_RESTART : 0};
-    action.sa_handler = on_interrupt;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
+/* It is heard where a question runs and where a key is waited for, and kept in between: a signal
+ * just before a read would be lost on it. */
+static void hear_interrupt(bool hear) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(hear ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
 }
 
 pm_status pm_shell_answer(pm_source *source, const char *sql, pm_table_format format,
@@ -67,11 +71,11 @@ static void complain(void) {
 }
 
 static void answer(shell *s, const char *sql) {
-    catch_interrupt(true);
     asked = s->source;
+    hear_interrupt(true);
     pm_status status = pm_shell_answer(s->source, sql, s->format, s->rows_max);
+    hear_interrupt(false);
     asked = NULL;
-    catch_interrupt(false);
     if (status) complain();
 }
 
@@ -211,6 +215,28 @@ static char *prompt(EditLine *line) {
     return s->statement.size ? next : first;
 }
 
+/* One character for libedit; -1 with EINTR for Ctrl-C. */
+static int read_key(EditLine *line, wchar_t *out) {
+    mbstate_t state = {0};
+    sigset_t open;
+    (void)line;
+    sigprocmask(SIG_SETMASK, NULL, &open);
+    sigdelset(&open, SIGINT);
+    for (;;) {
+        struct pollfd one = {.fd = STDIN_FILENO, .events = POLLIN};
+        char byte = 0;
+        if (ppoll(&one, 1, NULL, &open) < 0) {
+            if (errno == EINTR && !interrupted) continue;
+            return -1;
+        }
+        const ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n <= 0) return (int)n;
+        const size_t used = mbrtowc(out, &byte, 1, &state);
+        if (used <= 1) return 1;
+        if (used == (size_t)-1) state = (mbstate_t){0}; /* not of this language: dropped */
+    }
+}
+
 static pm_status set_up(shell *s) {
     pm_status status = pm_history_new(&s->history);
     if (status) return status;
@@ -218,6 +244,7 @@ static pm_status set_up(shell *s) {
     if (!s->line) return pm_fail(PM_E_MEMORY, "no memory for the prompt");
     el_set(s->line, EL_CLIENTDATA, s);
     el_set(s->line, EL_PROMPT, prompt);
+    el_set(s->line, EL_GETCFN, read_key);
     el_set(s->line, EL_EDITOR, "emacs");
     el_set(s->line, EL_HIST, history, pm_history_of(s->history));
     el_set(s->line, EL_ADDFN, "complete", "complete a name", complete);
@@ -265,14 +292,17 @@ static pm_status converse(shell *s) {
 
 pm_status pm_shell_run(pm_source *source, pm_table_format format, size_t rows_max) {
     shell s = {.source = source, .format = format, .rows_max = rows_max};
-    struct sigaction before;
-    sigaction(SIGINT, NULL, &before);
+    struct sigaction before, action = {.sa_flags = SA_RESTART};
+    action.sa_handler = on_interrupt;
     pm_status status = set_up(&s);
     if (!status) {
-        catch_interrupt(false);
+        sigemptyset(&action.sa_mask);
+        hear_interrupt(false);
+        sigaction(SIGINT, &action, &before);
         printf("%s, read-only. .help tells what there is.\n", pm_source_name(source));
         status = converse(&s);
         sigaction(SIGINT, &before, NULL);
+        hear_interrupt(true);
         /* A home that cannot be written is no reason to fail at the end. */
         if (pm_history_save(s.history)) complain();
     }
