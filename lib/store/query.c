@@ -299,7 +299,8 @@ pm_status pm_query_run(pm_query *query, const char *sql, const pm_value *paramet
                        size_t parameter_count, const pm_query_sink *sink, bool *cut) {
     sqlite3_stmt *statement = NULL;
     bool was_cut = false;
-    query->spilled = query->stopped = false;
+    query->spilled = false;
+    query->stopped = false;
     query->deadline_ms = query->limits.time_ms ? pm_clock_ms() + query->limits.time_ms : 0;
     pm_status status = prepare(query, sql, &statement);
     if (status) return status;

@@ -43,7 +43,8 @@ static size_t files_in(const char *folder) {
     return count;
 }
 
-#define NUMBERS "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) "
+#define NUMBERS(question)                                                                          \
+    ("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) " question)
 
 static void hostile_questions_end_in_one_line(void **state) {
     scratch *s = *state;
@@ -64,11 +65,11 @@ static void hostile_questions_end_in_one_line(void **state) {
         "INSERT INTO values_f32 VALUES (1, 2)",
         "DELETE FROM values_bits(x'00')",
         "SELECT 1; DROP TABLE result",
-        NUMBERS "SELECT sum(i) FROM n",
-        NUMBERS "SELECT group_concat(i, zeroblob(1000)) FROM n",
-        NUMBERS "SELECT i FROM n ORDER BY randomblob(1000)",
-        NUMBERS "SELECT median(i) FROM n",
-        NUMBERS "SELECT length(hex(randomblob(20000000))) FROM n GROUP BY 1",
+        NUMBERS("SELECT sum(i) FROM n"),
+        NUMBERS("SELECT group_concat(i, zeroblob(1000)) FROM n"),
+        NUMBERS("SELECT i FROM n ORDER BY randomblob(1000)"),
+        NUMBERS("SELECT median(i) FROM n"),
+        NUMBERS("SELECT length(hex(randomblob(20000000))) FROM n GROUP BY 1"),
         "SELECT zeroblob(1 << 30)",
         "SELECT hex(zeroblob(1 << 30))",
         "SELECT hex(zeroblob(60000000))",
@@ -108,10 +109,10 @@ static void limits_say_what_they_cut(void **state) {
                              "N shows more, 0 all\n");
     assert_int_equal(say(s, "VALUES (1), (2)", "--max-rows 2 --format csv", out), 0);
     assert_string_equal(out, "column1\n1\n2\n");
-    assert_int_equal(say(s, NUMBERS "SELECT median(i) FROM n", "--max-memory 8 --timeout 0", out),
+    assert_int_equal(say(s, NUMBERS("SELECT median(i) FROM n"), "--max-memory 8 --timeout 0", out),
                      1);
     assert_string_equal(out, "parchmill sql: SQL: it needs more than 8 MiB of memory\n");
-    assert_int_equal(say(s, NUMBERS "SELECT sum(i) FROM n", "--timeout 0.05", out), 1);
+    assert_int_equal(say(s, NUMBERS("SELECT sum(i) FROM n"), "--timeout 0.05", out), 1);
     assert_string_equal(out, "parchmill sql: SQL: stopped after 50 ms\n");
     assert_int_equal(say(s, "SELECT 1", "--timeout -1", out), 2);
     assert_int_equal(say(s, "SELECT 1", "--file x.sql", out), 2);

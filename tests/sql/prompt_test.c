@@ -69,17 +69,20 @@ static void type(const terminal *t, const char *text) {
     assert_int_equal(write(t->fd, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Ctrl-D until it is heard: the prompt is there before the terminal gives single keys, and one in
- * between is an end of file of nothing. */
+/* Ctrl-D until it is heard, on an empty line: the prompt is there before the terminal gives single
+ * keys, and one in between becomes a letter. */
 static void await_end(terminal *t) {
     int status = 0;
-    char rest[1024];
-    for (;;) {
+    const int64_t deadline_ms = pm_clock_ms() + WAIT_MS;
+    for (ssize_t n = 1; n > 0;) {
         struct pollfd one = {.fd = t->fd, .events = POLLIN};
-        if (poll(&one, 1, 300) <= 0)
-            type(t, "\x04");
-        else if (read(t->fd, rest, sizeof rest) <= 0)
-            break;
+        if (pm_clock_ms() > deadline_ms) fail_msg("it has not ended, but: %s", t->seen);
+        if (poll(&one, 1, 300) <= 0) {
+            type(t, "\x15\x04");
+            continue;
+        }
+        n = read(t->fd, t->seen + t->size, sizeof t->seen - 1 - t->size);
+        if (n > 0) keep(t, (size_t)n);
     }
     assert_int_equal(waitpid(t->pid, &status, 0), t->pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
