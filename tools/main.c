@@ -53,10 +53,13 @@ static const pm_command commands[] = {
     {"doctor", PM_CMD_DOCTOR, "", "is everything in order here, at the broker, in the database?",
      pm_cmd_doctor,
      "  parchmill doctor --db results.db\n  parchmill doctor --broker tcp://node1:4400\n"},
-    {"sql", PM_CMD_SQL, "'SELECT ...'", "ask the database, read-only", pm_cmd_sql,
+    {"sql", PM_CMD_SQL, "['SELECT ...']", "ask the database, read-only; alone: at a prompt",
+     pm_cmd_sql,
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
-     "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
+     "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"
+     "  parchmill sql --file question.sql --format markdown\n"
+     "  parchmill sql --db results.db\n"},
     {"queries", PM_CMD_QUERIES, "[NAME [VALUE...]]", "ready-made questions: listed, shown, asked",
      pm_cmd_queries,
      "  parchmill queries\n  parchmill queries scores --db results.db\n"

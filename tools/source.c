@@ -3,22 +3,28 @@
 
 #include <stdlib.h>
 
-#include "lib/store/query.h"
 #include "tools/place.h"
 
 struct pm_source {
     const char *name;
     pm_query *query; /* NULL: a broker's */
     pm_place place;
+    pm_query_limits limits;
 };
 
 pm_status pm_source_open(const pm_options *options, pm_source **out) {
+    return pm_source_open_within(options, &pm_query_default_limits, out);
+}
+
+pm_status pm_source_open_within(const pm_options *options, const pm_query_limits *limits,
+                                pm_source **out) {
     pm_source *source = calloc(1, sizeof *source);
     if (!source) return pm_fail(PM_E_MEMORY, "no memory to open the database");
+    source->limits = *limits;
     const char *url = pm_options_text(options, PM_OPT_BROKER);
     source->name = url ? url : pm_options_text(options, PM_OPT_DB);
     pm_status status = url ? pm_place_open(options, 0, 1, NULL, &source->place)
-                           : pm_query_open(source->name, &pm_query_default_limits, &source->query);
+                           : pm_query_open(source->name, limits, &source->query);
     if (status)
         pm_source_close(&source);
     else
@@ -32,6 +38,10 @@ void pm_source_close(pm_source **source) {
     pm_place_close(&(*source)->place, NULL);
     free(*source);
     *source = NULL;
+}
+
+void pm_source_interrupt(pm_source *source) {
+    if (source->query) pm_query_interrupt(source->query);
 }
 
 const char *pm_source_name(const pm_source *source) { return source->name; }
@@ -54,7 +64,9 @@ pm_status pm_source_ask(pm_source *source, const char *sql, const pm_value *para
 
 pm_status pm_source_ask_typed(pm_source *source, const char *sql, const pm_query_sink *sink,
                               bool *cut) {
-    const pm_client_question question = {.sql = sql};
+    const pm_client_question question = {.sql = sql,
+                                         .rows_max = source->limits.rows_max,
+                                         .time_ms = (uint32_t)source->limits.time_ms};
     return ask(source, &question, sink, cut);
 }
 

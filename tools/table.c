@@ -22,13 +22,15 @@ struct pm_table {
 };
 
 pm_status pm_table_format_parse(const char *name, pm_table_format *out) {
-    static const char *const names[] = {"table", "csv", "json"};
-    for (size_t i = 0; i < 3; i++)
+    static const char *const names[] = {"table", "csv", "json", "jsonl", "markdown"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strcmp(names[i], name) == 0) {
             *out = (pm_table_format)i;
             return PM_OK;
         }
-    return pm_fail(PM_E_USAGE, "--format '%.80s' is not known; there are: table, csv, json", name);
+    return pm_fail(PM_E_USAGE,
+                   "--format '%.80s' is not known; there are: table, csv, json, jsonl, markdown",
+                   name);
 }
 
 pm_status pm_table_new(pm_table_format format, FILE *out, pm_table **table) {
@@ -281,8 +283,8 @@ static void csv_row(pm_table *table, const pm_value *values) {
     fputs("\n", table->out);
 }
 
-static void json_row(pm_table *table, const pm_value *values) {
-    fputs(table->rows ? ",\n {" : "[\n {", table->out);
+static void json_object(pm_table *table, const pm_value *values) {
+    fputc('{', table->out);
     for (size_t c = 0; c < table->columns; c++) {
         if (c) fputs(", ", table->out);
         json_string(table->out, table->names[c], strlen(table->names[c]));
@@ -290,6 +292,48 @@ static void json_row(pm_table *table, const pm_value *values) {
         json_value(table->out, &values[c]);
     }
     fputc('}', table->out);
+}
+
+/* ---- Markdown ---- */
+
+/* What would end a cell, or be taken for HTML, is escaped; a line's end becomes a blank. */
+static void markdown_text(FILE *out, const char *text, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        const unsigned char c = (unsigned char)text[i];
+        if (c == '|' || c == '\\' || c == '<')
+            fprintf(out, "\\%c", c);
+        else
+            fputc(c < 32 || c == 127 ? ' ' : c, out);
+    }
+}
+
+static void markdown_head(pm_table *table, const pm_value *first) {
+    for (size_t c = 0; c < table->columns; c++) {
+        fputs(c ? " | " : "| ", table->out);
+        markdown_text(table->out, table->names[c], strlen(table->names[c]));
+    }
+    fputs(" |\n", table->out);
+    for (size_t c = 0; c < table->columns; c++)
+        fputs(first && is_number(&first[c]) ? "| ---: " : "| --- ", table->out);
+    fputs("|\n", table->out);
+}
+
+static pm_status markdown_row(pm_table *table, const pm_value *values) {
+    if (!table->rows) markdown_head(table, values);
+    for (size_t c = 0; c < table->columns; c++) {
+        fputs(c ? " | " : "| ", table->out);
+        if (values[c].kind == PM_VALUE_TEXT) {
+            markdown_text(table->out, values[c].text, values[c].size);
+            continue;
+        }
+        char *text;
+        pm_status status = cell_text(&values[c], &text);
+        if (status) return status;
+        fputs(text, table->out);
+        free(text);
+    }
+    fputs(" |\n", table->out);
+    return PM_OK;
 }
 
 /* ---- the sink ---- */
@@ -319,7 +363,15 @@ static pm_status take_row(void *user, size_t count, const pm_value *values) {
     switch (table->format) {
     case PM_TABLE_TEXT: status = text_row(table, values); break;
     case PM_TABLE_CSV: csv_row(table, values); break;
-    case PM_TABLE_JSON: json_row(table, values); break;
+    case PM_TABLE_JSON:
+        fputs(table->rows ? ",\n " : "[\n ", table->out);
+        json_object(table, values);
+        break;
+    case PM_TABLE_JSONL:
+        json_object(table, values);
+        fputc('\n', table->out);
+        break;
+    case PM_TABLE_MARKDOWN: status = markdown_row(table, values); break;
     }
     table->rows++;
     if (!status && ferror(table->out)) status = pm_fail(PM_E_IO, "cannot write the rows");
@@ -333,6 +385,8 @@ pm_query_sink pm_table_sink(pm_table *table) {
 pm_status pm_table_end(pm_table *table) {
     pm_status status = PM_OK;
     if (table->format == PM_TABLE_JSON) fputs(table->rows ? "\n]\n" : "[]\n", table->out);
+    if (table->format == PM_TABLE_MARKDOWN && table->columns && !table->rows)
+        markdown_head(table, NULL);
     if (table->format == PM_TABLE_TEXT && table->columns && !table->widths)
         status = flush_held(table);
     return status;

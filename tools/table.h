@@ -1,4 +1,5 @@
-/* Rows of a query for people and programs: an aligned table, CSV (RFC 4180) or JSON.
+/* Rows of a query for people and programs: an aligned table, CSV (RFC 4180), JSON, JSON
+ * Lines or Markdown.
  *
  * Give pm_table_sink() to pm_query_run, then pm_table_end. A table is aligned over its first
  * PM_TABLE_SAMPLE rows and streams on from there. */
@@ -9,7 +10,13 @@
 
 #include "lib/store/query.h"
 
-typedef enum pm_table_format { PM_TABLE_TEXT, PM_TABLE_CSV, PM_TABLE_JSON } pm_table_format;
+typedef enum pm_table_format {
+    PM_TABLE_TEXT,
+    PM_TABLE_CSV,
+    PM_TABLE_JSON,
+    PM_TABLE_JSONL,
+    PM_TABLE_MARKDOWN
+} pm_table_format;
 
 enum { PM_TABLE_SAMPLE = 200 };
 

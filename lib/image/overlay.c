@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "lib/image/colour.h"
+#include "lib/base/colormap.h"
 #include "lib/image/image.h"
 
 enum {
@@ -80,15 +80,15 @@ pm_status pm_image_overlay(const pm_image *photograph, const float *heat_map,
     size_t scale = side < SMALL_SIDE ? DRAWN_SIDE / side : 1;
     pm_image image = {side * scale, side * scale, malloc(side * scale * side * scale * 3)};
     if (!image.rgb) return pm_fail(PM_E_MEMORY, "no memory for an overlay");
-    uint8_t colours[PM_COLOUR_STEPS][3];
-    pm_colour_map(colours);
+    uint8_t colours[PM_COLORMAP_STEPS][3];
+    pm_colormap_even(colours);
     float span = high > low ? high - low : 1.0f;
     for (size_t y = 0; y < image.height; y++) {
         for (size_t x = 0; x < image.width; x++) {
             size_t at = y / scale * side + x / scale;
             float heat = (finite_or_zero(heat_map[at]) - low) / span;
             heat = fminf(fmaxf(heat, 0.0f), 1.0f);
-            blend(photograph->rgb + at * 3, colours[lroundf(heat * (PM_COLOUR_STEPS - 1))], heat,
+            blend(photograph->rgb + at * 3, colours[lroundf(heat * (PM_COLORMAP_STEPS - 1))], heat,
                   image.rgb + (y * image.width + x) * 3);
         }
     }

@@ -96,8 +96,8 @@ pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t s
     size_t got = ZSTD_decompress(raw, count * each, bytes, size);
     if (ZSTD_isError(got) || got != count * each) {
         free(raw);
-        return pm_fail(PM_E_FORMAT, "a stored heat map is not %zu x %zu %s values", side, side,
-                       pm_heat_maps_name(format));
+        return pm_fail(PM_E_FORMAT, "a stored heat map is not %zu x %zu values of %zu bytes", side,
+                       side, each);
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t bits = get_little(raw + i * each, each);
@@ -108,4 +108,17 @@ pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t s
     }
     free(raw);
     return PM_OK;
+}
+
+pm_status pm_heat_map_shape(const uint8_t *bytes, size_t size, pm_heat_maps *format, size_t *side) {
+    const unsigned long long raw = ZSTD_getFrameContentSize(bytes, size);
+    if (raw == ZSTD_CONTENTSIZE_UNKNOWN || raw == ZSTD_CONTENTSIZE_ERROR || raw == 0)
+        return pm_fail(PM_E_FORMAT, "this is no stored heat map");
+    for (size_t n = 1; n <= SIDE_MAX && n * n * 2 <= raw; n++)
+        if (n * n * 2 == raw || n * n * 4 == raw) {
+            *format = n * n * 2 == raw ? PM_HEAT_MAPS_F16 : PM_HEAT_MAPS_F32;
+            *side = n;
+            return PM_OK;
+        }
+    return pm_fail(PM_E_FORMAT, "a stored heat map of %llu bytes is no square", raw);
 }

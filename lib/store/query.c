@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -10,9 +11,11 @@
 #include <unistd.h>
 
 #include "lib/base/clock.h"
+#include "lib/sql/sql.h"
 #include "lib/store/db.h"
 
-enum { BUSY_MS = 5000, STEPS_BETWEEN_LOOKS = 2000, FILES_LOOK_MS = 20, FILES_MAX = 1024 };
+/* Few steps: one may make a value of 64 MiB, and the look costs 2 % of the smallest. */
+enum { BUSY_MS = 5000, STEPS_BETWEEN_LOOKS = 100, FILES_LOOK_MS = 20, FILES_MAX = 1024 };
 
 const pm_query_limits pm_query_default_limits = {
     .time_ms = 60000,
@@ -25,6 +28,7 @@ struct pm_query {
     int64_t deadline_ms; /* 0: none */
     int64_t files_ms;    /* when temporary files were looked at */
     bool spilled;        /* there was too much in them */
+    atomic_bool stopped; /* by pm_query_interrupt */
 };
 
 /* Pragmas that only tell; "table_info" and the like, also as table-valued functions. */
@@ -58,8 +62,9 @@ static int authorize(void *user, int action, const char *first, const char *seco
                           sqlite3_stricmp(second, "fts3_tokenizer") == 0)
                    ? SQLITE_DENY
                    : SQLITE_OK;
-    /* What parsing a virtual table's own declaration asks for (pragma_table_info); the schema stays
-     * read-only by three other means: writable_schema is off, DEFENSIVE, mode=ro. */
+    /* What parsing a virtual table's own declaration asks for (pragma_table_info, values_f32,
+     * json_each); the schema stays read-only by three other means: writable_schema is off,
+     * DEFENSIVE, mode=ro. */
     case SQLITE_UPDATE:
         return first && sqlite3_stricmp(first, "sqlite_master") == 0 ? SQLITE_OK : SQLITE_DENY;
     case SQLITE_PRAGMA: return first && tells(first, second) ? SQLITE_OK : SQLITE_DENY;
@@ -86,20 +91,29 @@ static int look(void *user) {
         query->files_ms = now_ms;
         query->spilled = temporary_bytes() > query->limits.temporary_bytes;
     }
-    return query->spilled || (query->deadline_ms && now_ms > query->deadline_ms);
+    return query->spilled || query->stopped || (query->deadline_ms && now_ms > query->deadline_ms);
 }
 
 static pm_status fail(pm_query *query, int code, const char *what) {
     const char *text = sqlite3_errmsg(query->db);
     switch (code & 0xff) {
     case SQLITE_INTERRUPT:
+        if (query->stopped) return pm_fail(PM_E_CANCELLED, "%s: stopped", what);
         if (query->spilled)
             return pm_fail(PM_E_LIMIT, "%s: it needs more than %zu MiB of temporary files", what,
                            query->limits.temporary_bytes >> 20);
         return pm_fail(PM_E_TIMEOUT, "%s: stopped after %lld ms", what,
                        (long long)query->limits.time_ms);
+    case SQLITE_SCHEMA: /* the refusal of a table that would be made, in other words */
+        if (strcmp(text, "not authorized") != 0) return pm_db_fail(query->db, code, what);
+        return pm_fail(PM_E_DENIED, "%s: this connection only reads (%s)", what, text);
     case SQLITE_AUTH:
         return pm_fail(PM_E_DENIED, "%s: this connection only reads (%s)", what, text);
+    case SQLITE_NOMEM:
+        if (query->limits.memory_bytes)
+            return pm_fail(PM_E_LIMIT, "%s: it needs more than %zu MiB of memory", what,
+                           query->limits.memory_bytes >> 20);
+        return pm_db_fail(query->db, code, what);
     case SQLITE_ERROR: return pm_fail(PM_E_USAGE, "%s: %s", what, text);
     default: return pm_db_fail(query->db, code, what);
     }
@@ -170,7 +184,8 @@ pm_status pm_query_open(const char *path, const pm_query_limits *limits, pm_quer
         status = pm_db_fail(query->db, code, path);
     } else {
         set_limits(query);
-        status = identify(query, path);
+        status = pm_sql_register(query->db);
+        if (!status) status = identify(query, path);
     }
     if (status) {
         pm_query_close(&query);
@@ -186,6 +201,10 @@ void pm_query_close(pm_query **query) {
     free(*query);
     *query = NULL;
 }
+
+void pm_query_interrupt(pm_query *query) { query->stopped = true; }
+
+bool pm_query_is_whole(const char *sql) { return sqlite3_complete(sql) > 0; }
 
 sqlite3 *pm_query_db(pm_query *query) { return query->db; }
 
@@ -295,6 +314,7 @@ pm_status pm_query_run(pm_query *query, const char *sql, const pm_value *paramet
     sqlite3_stmt *statement = NULL;
     bool was_cut = false;
     query->spilled = false;
+    query->stopped = false;
     query->deadline_ms = query->limits.time_ms ? pm_clock_ms() + query->limits.time_ms : 0;
     pm_status status = prepare(query, sql, &statement);
     if (status) return status;

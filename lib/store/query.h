@@ -1,7 +1,8 @@
 /* Reading a database that others own: live (WAL) or closed, and never a byte changed.
  *
  * mode=ro, an authorizer that lets only reads through, DEFENSIVE, and limits on rows, time and
- * size. A query has one user at a time; any number may be open beside the broker. */
+ * size, and functions of our own (lib/sql). A query has one user at a time; any number may be open
+ * beside the broker. */
 #ifndef PM_QUERY_H
 #define PM_QUERY_H
 
@@ -46,6 +47,13 @@ pm_status pm_query_hold(pm_query *query);
 typedef pm_status (*pm_query_origin)(void *user, const char *name, const char *type,
                                      const char *table, const char *column);
 pm_status pm_query_origins(pm_query *query, const char *sql, pm_query_origin take, void *user);
+
+/* The query that runs ends at its next look: PM_E_CANCELLED. From any thread or a signal handler,
+ * while the query is open. */
+void pm_query_interrupt(pm_query *query);
+
+/* Whether the text is one or more whole statements, each with its semicolon. */
+bool pm_query_is_whole(const char *sql);
 
 /* Every item-level table as text, ordered by natural key, numbers to the bit; times, workers,
  * attempts and row ids left out: two databases with the same results give the same bytes. */

@@ -165,6 +165,12 @@ static void commands_say_the_same_of_a_broker_and_of_its_file(void **state) {
         "sql --format csv 'SELECT *, 0.1, 1e300, NULL FROM result_wide'",
         "sql --format json 'SELECT * FROM result'",
         "sql 'SELECT * FROM nothing'",
+        "sql 'SELECT median(p_target), ci95(p_target) FROM result' --format markdown",
+        "sql 'SELECT i, value FROM values_bits(zeroblob(1))' --format jsonl --max-rows 3",
+        "sql --timeout 0.3 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        " SELECT sum(i) FROM n'",
+        "sql --timeout 0.3 'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
+        " SELECT i FROM n ORDER BY randomblob(1000)'",
         "sql 'DELETE FROM run'",
         "stats list",
         "stats list --json",
@@ -202,6 +208,16 @@ static void broker_and_file_refuse_alike(void **state) {
         "UPDATE sqlite_master SET sql = ''",
         "SELECT writefile('/tmp/parchmill-never', 'x')",
         "SELECT ?1 FROM run WHERE",
+        "CREATE VIRTUAL TABLE t USING values_f32(1)",
+        "SELECT fts3_tokenizer('simple', x'4141414141414141')",
+        "SELECT readfile('/etc/passwd')",
+        "SELECT edit('x')",
+        "SELECT hex(zeroblob(1 << 30))",
+        "SELECT replace(hex(zeroblob(10000000)), '0', 'parchmill')",
+        "SELECT i FROM values_f32(x'010203')",
+        "SELECT i FROM values_f32",
+        "SELECT heat_png(zeroblob(60000000))",
+        "SELECT count_bits(zeroblob(60000000))",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char text[512];

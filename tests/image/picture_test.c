@@ -11,9 +11,9 @@
 
 #include <cmocka.h>
 
+#include "lib/base/colormap.h"
 #include "lib/base/file.h"
 #include "lib/base/random.h"
-#include "lib/image/colour.h"
 #include "lib/image/image.h"
 
 enum { SIDE = 128 };
@@ -60,8 +60,8 @@ static double lightness(const uint8_t *rgb) {
 
 static void colours_get_lighter_evenly(void **state) {
     (void)state;
-    uint8_t map[PM_COLOUR_STEPS][3];
-    pm_colour_map(map);
+    uint8_t map[PM_COLORMAP_STEPS][3];
+    pm_colormap_even(map);
     double whole = lightness(map[255]) - lightness(map[0]);
     assert_true(whole > 70.0);
     for (int i = 16; i < 256; i += 16) {

@@ -4,10 +4,10 @@
 # What building and running needs, by Debian's names.
 packages_build="gcc libc6-dev cmake ninja-build pkg-config libczmq-dev libzmq3-dev libprotobuf-c-dev
 protobuf-c-compiler libsqlite3-dev libvips-dev libseccomp-dev libsodium-dev libjansson-dev
-libzip-dev libexpat1-dev libzstd-dev libgsl-dev"
+libzip-dev libexpat1-dev libzstd-dev libgsl-dev libpng-dev libedit-dev"
 # What the tests need on top.
 packages_check="libcmocka-dev strace clang libclang-rt-14-dev clang-format clang-tidy
-slurmctld slurmd slurm-client munge iproute2 tcpdump systemd libgearman-dev
+slurmctld slurmd slurm-client munge iproute2 tcpdump systemd libgearman-dev sqlite3
 python3-numpy python3-pandas zstd r-base-core r-cran-rsqlite postgresql"
 
 say() { printf '\n== %s\n' "$*"; }

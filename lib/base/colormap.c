@@ -1,6 +1,6 @@
-/* Owns the colour map, drawn in OKLab (B. Ottosson, "A perceptual color space for image
- * processing", 2020), where equal steps look equal. */
-#include "lib/image/colour.h"
+/* Owns the colour maps. The even one is drawn in OKLab (B. Ottosson, "A perceptual color space for
+ * image processing", 2020), where equal steps look equal. */
+#include "lib/base/colormap.h"
 
 #include <math.h>
 
@@ -29,9 +29,9 @@ static int in_gamut(const double light[3]) {
     return 1;
 }
 
-void pm_colour_map(uint8_t rgb[PM_COLOUR_STEPS][3]) {
+void pm_colormap_even(uint8_t rgb[PM_COLORMAP_STEPS][3]) {
     const double turn = 3.14159265358979323846 / 180.0;
-    for (int i = 0; i < PM_COLOUR_STEPS; i++) {
+    for (int i = 0; i < PM_COLORMAP_STEPS; i++) {
         double t = i / 255.0;
         double lightness = 0.15 + 0.80 * t;
         double hue = (280.0 + 185.0 * t) * turn; /* violet, red, orange, yellow */
@@ -44,5 +44,15 @@ void pm_colour_map(uint8_t rgb[PM_COLOUR_STEPS][3]) {
             to_light(lightness, chroma * cos(hue), chroma * sin(hue), light);
         }
         for (int c = 0; c < 3; c++) rgb[i][c] = to_srgb(light[c]);
+    }
+}
+
+void pm_colormap_seismic(double t, uint8_t rgb[3]) {
+    static const double knots[5][3] = {{0, 0, 0.3}, {0, 0, 1}, {1, 1, 1}, {1, 0, 0}, {0.5, 0, 0}};
+    double at = t >= 1 ? 4.0 : t > 0 ? 4.0 * t : t <= 0 ? 0.0 : 2.0;
+    int left = at >= 4.0 ? 3 : (int)at;
+    for (int c = 0; c < 3; c++) {
+        double from = knots[left][c], to = knots[left + 1][c];
+        rgb[c] = (uint8_t)lround(255.0 * (from + (to - from) * (at - left)));
     }
 }
