@@ -1,0 +1,149 @@
+/* Owns where an experiment's files lie and how its run is ordered. Knows nothing of what it asks.
+ */
+#include "tools/experiment/study.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/file.h"
+#include "lib/chart/chart.h"
+#include "tools/cmd_run.h"
+#include "tools/command.h"
+
+static pm_status put_path(char out[PM_STUDY_PATH], const char *dir, const char *name) {
+    int n = snprintf(out, PM_STUDY_PATH, "%s/%s", dir, name);
+    if (n < 0 || n >= PM_STUDY_PATH) return pm_fail(PM_E_USAGE, "--out %.200s: path too long", dir);
+    return PM_OK;
+}
+
+pm_status pm_study_path(const pm_study *study, const char *name, char out[PM_STUDY_PATH]) {
+    return put_path(out, study->dir, name);
+}
+
+pm_status pm_study_open(const pm_options *options, const char *name, pm_study *out) {
+    const char *dir = pm_options_text(options, PM_OPT_STUDY_OUT);
+    *out = (pm_study){.options = options, .name = name};
+    if (dir && strlen(dir) >= PM_STUDY_PATH)
+        return pm_fail(PM_E_USAGE, "--out %.200s: path too long", dir);
+    snprintf(out->dir, sizeof out->dir, dir ? "%s" : "parchmill-%s", dir ? dir : name);
+    pm_status status = pm_dir_make(out->dir);
+    if (status) return status;
+    if (!pm_options_given(options, PM_OPT_DB)) return put_path(out->db, out->dir, "experiment.db");
+    const char *db = pm_options_text(options, PM_OPT_DB);
+    if (strlen(db) >= sizeof out->db) return pm_fail(PM_E_USAGE, "--db: the path is too long");
+    strcpy(out->db, db);
+    return PM_OK;
+}
+
+void pm_study_close(pm_study *study) { pm_query_close(&study->query); }
+
+/* `parchmill stats` with the study's options. It tells its own failures. */
+static int make_statistics(const pm_study *study, const char *name, bool all) {
+    pm_options *options = NULL;
+    char most[24];
+    snprintf(most, sizeof most, "%zu", (size_t)1 << 31);
+    const char *const argv[] = {"--db", study->db, "--name", name, all ? "--limit" : NULL,
+                                most,   NULL};
+    pm_status status = pm_options_derive(study->options, PM_CMD_STATS, "stats", argv, &options);
+    if (status) return pm_command_failed("stats", status);
+    int code = pm_cmd_stats(options);
+    pm_options_free(&options);
+    return code;
+}
+
+pm_status pm_study_statistics(pm_study *study, bool all) {
+    const char *given = pm_options_text(study->options, PM_OPT_STATS);
+    const char *name = pm_options_text(study->options, PM_OPT_NAME);
+    if (!given) {
+        if (!name[0]) name = "experiment";
+        int code = make_statistics(study, name, all);
+        if (code == PM_EXIT_INTERRUPTED) return pm_fail(PM_E_CANCELLED, "stopped");
+        if (code)
+            return pm_fail(code == PM_EXIT_USAGE ? PM_E_USAGE : PM_E_NOT_FOUND,
+                           "there are no statistics, see above");
+        given = name;
+    }
+    if (strlen(given) >= sizeof study->stats)
+        return pm_fail(PM_E_USAGE, "--stats: the path is too long");
+    strcpy(study->stats, given);
+    return PM_OK;
+}
+
+/* The option's id by its name, where an experiment takes it. */
+static bool was_given(const pm_options *options, const char *name) {
+    for (int i = 0; i < PM_OPT_COUNT; i++) {
+        const pm_option *option = pm_option_at((pm_option_id)i);
+        if ((option->commands & PM_CMD_EXPERIMENT) && strcmp(option->name, name + 2) == 0)
+            return pm_options_given(options, (pm_option_id)i);
+    }
+    return false;
+}
+
+pm_status pm_study_run(pm_study *study, const char *const *words, size_t count,
+                       const char *const *forced, size_t forced_count) {
+    const char *argv[PM_STUDY_WORDS] = {"--db", study->db};
+    size_t argc = 2;
+    pm_options *options = NULL;
+    if (count + forced_count + 5 > PM_STUDY_WORDS)
+        return pm_fail(PM_E_INTERNAL, "an experiment has more options than there is room for");
+    if (study->stats[0]) {
+        argv[argc++] = "--stats";
+        argv[argc++] = study->stats;
+    }
+    for (size_t i = 0; i + 1 < count; i += 2) {
+        if (was_given(study->options, words[i])) continue;
+        argv[argc++] = words[i];
+        argv[argc++] = words[i + 1];
+    }
+    for (size_t i = 0; i < forced_count; i++) argv[argc++] = forced[i];
+    argv[argc] = NULL;
+    pm_status status = pm_options_derive(study->options, PM_CMD_RUN, "run", argv, &options);
+    if (!status) status = pm_run_whole(options, &study->summary);
+    pm_options_free(&options);
+    if (!status && study->summary.cancelled)
+        status = pm_fail(PM_E_STALE, "run %llu was cancelled; the same command goes on with it",
+                         (unsigned long long)study->summary.run);
+    study->summary.db = study->db;
+    if (!status) status = pm_query_open(study->db, &pm_query_default_limits, &study->query);
+    return status;
+}
+
+pm_status pm_study_ask(pm_study *study, const char *sql,
+                       pm_status (*row)(void *user, size_t count, const pm_value *values),
+                       void *user) {
+    const pm_value run = {.kind = PM_VALUE_INTEGER, .integer = (int64_t)study->summary.run};
+    const pm_query_sink sink = {.user = user, .row = row};
+    return pm_query_run(study->query, sql, &run, 1, &sink, NULL);
+}
+
+pm_status pm_study_write(const pm_study *study, const char *name, const void *bytes, size_t size) {
+    char path[PM_STUDY_PATH];
+    pm_status status = pm_study_path(study, name, path);
+    return status ? status : pm_file_write(path, bytes, size);
+}
+
+pm_status pm_study_chart(const pm_study *study, const char *name, const pm_buffer *svg) {
+    pm_buffer file = {0};
+    pm_status status = pm_chart_file(svg, &file);
+    if (!status) status = pm_study_write(study, name, file.bytes, file.size);
+    pm_buffer_fini(&file);
+    return status;
+}
+
+int pm_study_end(const pm_study *study, pm_status status) {
+    char what[64];
+    if (!status) {
+        if (!pm_options_flag(study->options, PM_OPT_QUIET))
+            printf("\nfigures and data: %s/README.md\nthe database: %s\n", study->dir, study->db);
+        return PM_EXIT_OK;
+    }
+    if (status == PM_E_CANCELLED) {
+        if (!pm_options_flag(study->options, PM_OPT_QUIET))
+            fprintf(stderr,
+                    "parchmill experiment %s: stopped; the same command goes on from there\n",
+                    study->name);
+        return PM_EXIT_INTERRUPTED;
+    }
+    snprintf(what, sizeof what, "experiment %s", study->name);
+    return pm_command_failed(what, status);
+}
