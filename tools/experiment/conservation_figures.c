@@ -53,7 +53,7 @@ static pm_status draw_bars(const pm_cells *cells, const pm_study *study, const c
              layers[0]);
     pm_chart chart = pm_chart_new(title, "share of channels kept", "mean mu_in_w, 95 % interval");
     chart.reference = 1;
-    chart.reference_label = "as much inside as outside";
+    chart.reference_label = "chance";
     snprintf(name, sizeof name, "bars-%s.svg", mask);
     pm_status status = pm_chart_bars(&chart, thresholds, count, series, 3, &svg);
     if (!status) status = pm_study_chart(study, name, &svg);
@@ -96,13 +96,14 @@ static pm_status draw_ratios(const pm_cells *cells, const pm_study *study, const
         for (int conserved = 0; conserved < 2; conserved++) {
             points *one = &p[count];
             take_points(cells, mask, thresholds[i], conserved, 0.012 * ((double)count - 1.5), one);
-            if (one->count)
-                series[count++] = (pm_series){.name = one->name,
-                                              .x = one->x,
-                                              .y = one->y,
-                                              .half_width = one->half,
-                                              .count = one->count,
-                                              .colour = (unsigned)(count % PM_CHART_COLOURS)};
+            if (!one->count) continue;
+            series[count] = (pm_series){.name = one->name,
+                                        .x = one->x,
+                                        .y = one->y,
+                                        .half_width = one->half,
+                                        .count = one->count,
+                                        .colour = (unsigned)count};
+            count++;
         }
     if (!count) return PM_OK;
     snprintf(title, sizeof title, "%s, %s: mask %s, by layer ratio", cells->model, cells->data_set,

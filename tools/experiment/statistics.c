@@ -68,7 +68,8 @@ static pm_status write_reading(const pm_p_layers *layers, const pm_study *study)
     pm_status status = pm_buffer_printf(
         &text,
         "# How are p-values spread over the layers?\n\nStatistics `%s`: %zu convolutions. "
-        "Shapiro-Wilk finds %.1f %% of all channels' activations far from normal (p < 0.05): "
+        "Shapiro-Wilk says of %.1f %% of all channels that their activations are not normal (p < "
+        "0.05): "
         "%.1f %% at %s, %.1f %% at %s.",
         study->stats, layers->count, 100 * pm_p_share(&shapiro), 100 * pm_p_share(&first->shapiro),
         first->name, 100 * pm_p_share(&last->shapiro), last->name);
@@ -95,16 +96,14 @@ static pm_status write_reading(const pm_p_layers *layers, const pm_study *study)
 
 static pm_status work(pm_study *study, pm_p_layers *layers) {
     char path[PM_STATS_PATH_BYTES], title[160];
-    const char *model = pm_options_text(study->options, PM_OPT_MODEL);
     if (pm_options_count(study->options, PM_OPT_TEST) > 1)
         return pm_fail(PM_E_USAGE, "--test takes one value here: welch or student");
-    snprintf(title, sizeof title, "%.60s%s%.80s", model ? model : "", model ? ", " : "",
-             pm_options_given(study->options, PM_OPT_STATS) ? "statistics by file or name"
-                                                            : "statistics of these images");
     pm_status status = pm_study_statistics(study, false);
     if (!status) status = find_file(study, path);
-    if (!status)
-        status = pm_p_layers_read(path, pm_options_text(study->options, PM_OPT_TEST), layers);
+    if (status) return status;
+    const char *slash = strrchr(study->stats, '/');
+    snprintf(title, sizeof title, "Statistics %.100s", slash ? slash + 1 : study->stats);
+    status = pm_p_layers_read(path, pm_options_text(study->options, PM_OPT_TEST), layers);
     if (!status) status = write_tables(layers, study);
     if (!status) status = pm_p_figures(layers, study, title);
     return status ? status : write_reading(layers, study);

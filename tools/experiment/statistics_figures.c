@@ -25,8 +25,9 @@ static pm_status draw_shares(const pm_p_layers *layers, const pm_study *study, c
          .count = layers->count,
          .colour = 1}};
     pm_chart chart = pm_chart_new(title, "convolution, in order", "share of p < 0.05");
-    chart.y.fixed = true;
-    chart.y.most = 1;
+    chart.x.fixed = chart.y.fixed = true;
+    chart.x.most = (double)layers->count + 1;
+    chart.y.most = 1.05; /* room for a point at 1 */
     pm_status status = pm_chart_lines(&chart, series, 2, &svg);
     if (!status) status = pm_study_chart(study, "shares.svg", &svg);
     pm_buffer_fini(&svg);

@@ -41,10 +41,12 @@ static pm_status animate(void *user, const pm_sweep_image *image) {
 }
 
 static pm_status say_value(const pm_sweep_sums *sums, size_t i, pm_buffer *out) {
-    const pm_moments *mu = &sums->mu_in_w[i], *share = &sums->share[i];
+    const pm_moments *mu = &sums->mu_in_w[i], *share = &sums->share[i], *whole = &sums->whole[i];
     pm_status status = pm_buffer_printf(out, "%s%s:", i ? "; " : "", sums->labels[i]);
     if (!status && share->count)
-        status = pm_buffer_printf(out, " %.1f %% of a layer's channels in H,", 100 * share->mean);
+        status = pm_buffer_printf(out, " %.1f %% of a layer's channels kept,", 100 * share->mean);
+    if (!status && whole->count && whole->mean > 0)
+        status = pm_buffer_printf(out, " %.0f %% of the layers unchanged,", 100 * whole->mean);
     if (status) return status;
     if (!mu->count) return pm_buffer_printf(out, " no box to score by");
     status = pm_buffer_printf(out, " mu_in_w %.3f", mu->mean);
@@ -62,7 +64,7 @@ static pm_status write_reading(const sweep *s, const sweep_kind *kind) {
     if (!status)
         status = pm_buffer_printf(
             &text,
-            ". A layer where no channel passes keeps all of them unchanged (mask cls), so that a "
+            ". A layer where no channel passes keeps all of them (mask cls) and is unchanged: a "
             "threshold below every p-value gives the plain gradient back. Colour is heat from its "
             "least value to its 99th percentile, each map by its own; the outline is the first "
             "box. `data.csv` has the numbers of each picture.\n\n");

@@ -18,11 +18,13 @@ typedef struct pm_sweep_image {
     char labels[PM_SWEEP_VALUES][24]; /* "q 0.05", "alpha 1e-10", "off" */
 } pm_sweep_image;
 
-/* Over the images, by configuration. */
+/* Over the images, by configuration. share: of channels in H, over the layers where that is not
+ * all; whole: the share of layers where it is, that is, where nothing is changed. */
 typedef struct pm_sweep_sums {
     size_t images, count;
     char labels[PM_SWEEP_VALUES][24];
-    pm_moments mu_in_w[PM_SWEEP_VALUES], share[PM_SWEEP_VALUES]; /* share of channels in H */
+    pm_moments mu_in_w[PM_SWEEP_VALUES], share[PM_SWEEP_VALUES];
+    pm_moments whole[PM_SWEEP_VALUES];
 } pm_sweep_sums;
 
 typedef pm_status (*pm_sweep_draw)(void *user, const pm_sweep_image *image);
@@ -33,7 +35,7 @@ pm_status pm_sweep_read(pm_study *study, pm_sweep_draw draw, void *user, pm_shee
                         pm_sweep_sums *sums);
 
 /* Names of sheet's columns. */
-enum { PM_SWEEP_COLUMNS = 6 };
+enum { PM_SWEEP_COLUMNS = 7 };
 extern const char *const pm_sweep_names[PM_SWEEP_COLUMNS];
 
 /* White. */

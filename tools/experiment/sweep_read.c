@@ -10,13 +10,18 @@
 #include "tools/experiment/sweep.h"
 #include "tools/order.h"
 
-const char *const pm_sweep_names[PM_SWEEP_COLUMNS] = {"image",   "threshold",  "p_target",
-                                                      "mu_in_w", "share_in_h", "error"};
+const char *const pm_sweep_names[PM_SWEEP_COLUMNS] = {
+    "image", "threshold", "p_target", "mu_in_w", "share_in_h", "layers_whole", "error"};
 
 static const char sweep_sql[] =
     "SELECT i.path, data_set.root, b.xmin, b.ymin, b.xmax, b.ymax, c.quantile, c.alpha, h.side,"
     " h.format, h.zstd, r.p_target, r.mu_in_w, r.error,"
-    " (SELECT avg(g.selected * 1.0 / layer.channels) FROM layer_gradient AS g"
+    " (SELECT avg(CASE WHEN g.selected < layer.channels THEN g.selected * 1.0 / layer.channels END)"
+    "  FROM layer_gradient AS g"
+    "  JOIN layer USING (layer_id) WHERE g.configuration_id = r.configuration_id"
+    "  AND g.image_id = r.image_id),"
+    /* All channels in H: as where none passed. */
+    " (SELECT avg(g.selected = layer.channels) FROM layer_gradient AS g"
     "  JOIN layer USING (layer_id) WHERE g.configuration_id = r.configuration_id"
     "  AND g.image_id = r.image_id)"
     " FROM run JOIN run_configuration AS rc USING (run_id) JOIN data_set USING (data_set_id)"
@@ -43,7 +48,8 @@ enum {
     P_TARGET,
     MU_IN_W,
     ERROR,
-    SHARE
+    SHARE,
+    WHOLE
 };
 enum { SMALL_SIDE = 112, DRAWN_SIDE = 224, FILE_BYTES = 256 << 20 };
 
@@ -142,13 +148,12 @@ static pm_status take_row(void *user, size_t count, const pm_value *v) {
     if (v[MU_IN_W].kind == PM_VALUE_REAL)
         pm_moments_add(&r->sums->mu_in_w[at], v[MU_IN_W].real, false);
     if (v[SHARE].kind == PM_VALUE_REAL) pm_moments_add(&r->sums->share[at], v[SHARE].real, false);
+    if (v[WHOLE].kind == PM_VALUE_REAL) pm_moments_add(&r->sums->whole[at], v[WHOLE].real, false);
     if (v[ZSTD].kind == PM_VALUE_BLOB && r->crop.rgb) status = overlay(r, v, &r->now.panels[at]);
     if (status) return status;
-    return pm_sheet_add(r->sheet,
-                        "ssggg"
-                        "s",
-                        r->now.path, label, number(&v[P_TARGET]), number(&v[MU_IN_W]),
-                        number(&v[SHARE]), v[ERROR].kind == PM_VALUE_TEXT ? v[ERROR].text : NULL);
+    return pm_sheet_add(r->sheet, "ssggggs", r->now.path, label, number(&v[P_TARGET]),
+                        number(&v[MU_IN_W]), number(&v[SHARE]), number(&v[WHOLE]),
+                        v[ERROR].kind == PM_VALUE_TEXT ? v[ERROR].text : NULL);
 }
 
 pm_status pm_sweep_read(pm_study *study, pm_sweep_draw draw, void *user, pm_sheet *sheet,
