@@ -42,9 +42,9 @@ int pm_cmd_workers(const pm_options *options);
 int pm_cmd_drain(const pm_options *options);
 int pm_cmd_doctor(const pm_options *options);
 int pm_cmd_refresh(const pm_options *options);
-int pm_cmd_experiment(const pm_options *options);
 int pm_cmd_demo(const pm_options *options);
 int pm_cmd_stats(const pm_options *options);
+int pm_cmd_experiment(const pm_options *options);
 int pm_cmd_keygen(const pm_options *options);
 
 #endif

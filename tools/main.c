@@ -59,12 +59,12 @@ static const pm_command commands[] = {
      "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
-    {"experiment", PM_CMD_EXPERIMENT, "[NAME]",
-     "an experiment of the research: data, figures, words", pm_cmd_experiment,
-     "  parchmill experiment\n"
+    {"experiment", PM_CMD_EXPERIMENT, "[NAME | list]",
+     "an experiment of the research: data, figures and a reading", pm_cmd_experiment,
+     "  parchmill experiment list\n"
+     "  parchmill experiment gradient-sum --out gradient-sum\n"
      "  parchmill experiment variance-conservation --model resnet18 --weights resnet18.pth "
-     "--images "
-     "tiny_imagenet --out study\n"},
+     "--images tiny_imagenet\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
      pm_cmd_keygen,
      "  parchmill keygen --role broker\n  parchmill keygen --role worker --name gpu7 >> allow\n"},

@@ -130,7 +130,7 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_SEED] = {"seed", "S", "0",
                      "Of all random numbers: --input jigsaw and noise, --method smoothgrad and "
                      "vargrad; --replace noise takes the first.",
-                     HOW, PM_OPTION_GRID, how},
+                     SPEC | PM_CMD_ATTRIBUTE, PM_OPTION_GRID, how},
     [PM_OPT_CHANNELS] = {"channels", "WHAT", "summary",
                          "Gradient variance of channels: none, summary (merged per "
                          "configuration), full (every image's as well).",
@@ -175,9 +175,16 @@ static const pm_option table[PM_OPT_COUNT] = {
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers); stats export: .safetensors.",
                     PM_CMD_ATTRIBUTE | PM_CMD_DEMO | STATS, PM_OPTION_ONE, where},
-    [PM_OPT_STUDY_OUT] = {"out", "DIR", NULL,
-                          "The folder for data, figures and README.md (parchmill-NAME).", STUDY,
-                          PM_OPTION_ONE, where},
+    [PM_OPT_EXPERIMENT_OUT] = {"out", "DIR", NULL,
+                               "Folder for data, figures and the reading (the experiment's name).",
+                               PM_CMD_EXPERIMENT, PM_OPTION_ONE, where},
+    [PM_OPT_EXPERIMENT_SEED] = {"seed", "S", NULL,
+                                "Of all random numbers (gradient-sum: 21; else 0).",
+                                PM_CMD_EXPERIMENT, PM_OPTION_ONE, how},
+    [PM_OPT_DISTRIBUTION] = {"distribution", "NAME", NULL,
+                             "gradient-sum: normal (as in the text) or uniform (as in the "
+                             "published code); both unless given.",
+                             PM_CMD_EXPERIMENT, PM_OPTION_ONE, how},
     [PM_OPT_IMAGES_ONLY] = {"images-only", NULL, NULL, "Only draw the pictures and labels.csv.",
                             PM_CMD_DEMO, PM_OPTION_FLAG, what},
     [PM_OPT_PICTURES_SEED] = {"seed", "S", "2", "Which stream of pictures --images-only draws.",

@@ -26,9 +26,9 @@ static double nice_step(double span, size_t target) {
     double rough = span / (double)(target ? target : 1);
     double power = pow(10, floor(log10(rough)));
     double lead = rough / power;
-    if (lead <= 1.000001) return power;
-    if (lead <= 2.000001) return 2 * power;
-    if (lead <= 5.000001) return 5 * power;
+    if (lead <= 1.1) return power;
+    if (lead <= 2.2) return 2 * power;
+    if (lead <= 5.5) return 5 * power;
     return 10 * power;
 }
 
@@ -36,8 +36,9 @@ static void linear_ticks(scale *s, size_t target, bool exact) {
     s->step = nice_step(s->most - s->least, target);
     double slack = s->step * 1e-9;
     if (!exact) {
-        s->least = floor(s->least / s->step + 1e-9) * s->step;
-        s->most = ceil(s->most / s->step - 1e-9) * s->step;
+        double half = s->step / 2; /* whole steps would leave much of the plot empty */
+        s->least = floor(s->least / half + 1e-9) * half;
+        s->most = ceil(s->most / half - 1e-9) * half;
     }
     double first = ceil((s->least - slack) / s->step);
     for (size_t i = 0; i < TICKS_MAX; i++) {

@@ -237,20 +237,6 @@ static void put_x_axis(frame *f, const group_names *groups, const slope *s) {
     svg_put(out, "</text>");
 }
 
-static void put_reference(frame *f) {
-    double at = f->chart->reference;
-    if (!scale_shows(&f->y, at)) return;
-    double y = scale_at(&f->y, at);
-    put_line(&f->below, "reference", f->left, y, f->right, y);
-    if (!f->chart->reference_label || !f->chart->reference_label[0]) return;
-    svg_put(&f->below, "<text");
-    svg_attribute(&f->below, "x", f->right + 6);
-    svg_attribute(&f->below, "y", y + 4);
-    svg_put(&f->below, ">");
-    put_cut(&f->below, f->chart->reference_label, font, f->width - f->right - 8);
-    svg_put(&f->below, "</text>");
-}
-
 /* One unit as long on x as on y: the axis with room to spare gets more of it. */
 static void make_square(const frame *f, range *x, range *y) {
     double across = f->right - f->left, down = f->bottom - f->top;
@@ -331,7 +317,6 @@ pm_status frame_begin(frame *f, const pm_chart *chart, const legend *names, cons
     f->clip = chart->x.fixed || chart->y.fixed;
     put_y_axis(f);
     put_x_axis(f, groups, &s);
-    put_reference(f);
     return PM_OK;
 }
 
@@ -348,6 +333,20 @@ static void put_part(svg *all, const svg *part) {
     if (!all->status) all->status = part->status;
     if (!all->status && part->text.size)
         all->status = pm_buffer_append(&all->text, part->text.bytes, part->text.size);
+}
+
+static void put_reference(const frame *f, svg *out) {
+    double at = f->chart->reference;
+    if (f->y.tick_count == 0 || !scale_shows(&f->y, at)) return;
+    double y = scale_at(&f->y, at);
+    put_line(out, "reference", f->left, y, f->right, y);
+    if (!f->chart->reference_label || !f->chart->reference_label[0]) return;
+    svg_put(out, "<text");
+    svg_attribute(out, "x", f->right + 6);
+    svg_attribute(out, "y", y + 4);
+    svg_put(out, ">");
+    put_cut(out, f->chart->reference_label, font, f->width - f->right - 8);
+    svg_put(out, "</text>");
 }
 
 static void put_element(const frame *f, svg *all) {
@@ -370,7 +369,9 @@ static void put_element(const frame *f, svg *all) {
     put_part(all, &f->below);
     if (f->clip) put_clip(f, all, id);
     put_part(all, &f->marks);
-    svg_put(all, f->clip ? "</g></svg>\n" : "</svg>\n");
+    if (f->clip) svg_put(all, "</g>");
+    put_reference(f, all);
+    svg_put(all, "</svg>\n");
 }
 
 pm_status frame_end(frame *f, pm_buffer *out) {

@@ -53,13 +53,12 @@ static pm_status work(pm_study *study, pm_cells *cells) {
     return status;
 }
 
-int pm_experiment_conservation(const pm_options *options) {
+pm_status pm_experiment_conservation(const pm_options *options, const char *dir) {
     pm_study study;
     pm_cells cells = {0};
-    pm_status status = pm_study_open(options, "variance-conservation", &study);
+    pm_status status = pm_study_open(options, "variance-conservation", dir, &study);
     if (!status) status = work(&study, &cells);
-    int code = pm_study_end(&study, status);
     pm_cells_fini(&cells);
     pm_study_close(&study);
-    return code;
+    return status;
 }

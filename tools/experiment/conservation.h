@@ -42,7 +42,7 @@ const pm_cell *pm_cells_find(const pm_cells *cells, const char *layers, const ch
 /* Of mu_in_w, b - a, over the images where both have one. */
 pm_paired pm_cells_compare(const pm_cells *cells, const pm_cell *a, const pm_cell *b);
 
-/* Both tables, as files and on stdout; the figures; README.md. */
+/* Both tables, as files and on stdout; the figures; the reading. */
 pm_status pm_conservation_tables(const pm_cells *cells, const pm_study *study);
 pm_status pm_conservation_figures(const pm_cells *cells, const pm_study *study);
 pm_status pm_conservation_reading(const pm_cells *cells, const pm_study *study);

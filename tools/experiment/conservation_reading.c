@@ -93,7 +93,7 @@ pm_status pm_conservation_reading(const pm_cells *cells, const pm_study *study) 
                                   "`means.csv`: a row a configuration. `pairs.csv`: the paired "
                                   "differences. Run %llu of `%s` has every image.\n",
                                   (unsigned long long)study->summary.run, study->db);
-    if (!status) status = pm_study_write(study, "README.md", text.bytes, text.size);
+    if (!status) status = pm_study_reading(study, &text);
     pm_buffer_fini(&text);
     return status;
 }

@@ -89,7 +89,7 @@ static pm_status write_reading(const pm_p_layers *layers, const pm_study *study)
             "layer](histograms.svg)\n\n`layers.csv`: a row a layer. `histograms.csv`: %d bins of p "
             "a layer, as shares.\n",
             PM_P_BINS);
-    if (!status) status = pm_study_write(study, "README.md", text.bytes, text.size);
+    if (!status) status = pm_study_reading(study, &text);
     pm_buffer_fini(&text);
     return status;
 }
@@ -109,13 +109,12 @@ static pm_status work(pm_study *study, pm_p_layers *layers) {
     return status ? status : write_reading(layers, study);
 }
 
-int pm_experiment_statistics(const pm_options *options) {
+pm_status pm_experiment_statistics(const pm_options *options, const char *dir) {
     pm_study study;
     pm_p_layers layers = {0};
-    pm_status status = pm_study_open(options, "statistics", &study);
+    pm_status status = pm_study_open(options, "statistics", dir, &study);
     if (!status) status = work(&study, &layers);
-    int code = pm_study_end(&study, status);
     pm_p_layers_fini(&layers);
     pm_study_close(&study);
-    return code;
+    return status;
 }

@@ -20,15 +20,13 @@ pm_status pm_study_path(const pm_study *study, const char *name, char out[PM_STU
     return put_path(out, study->dir, name);
 }
 
-pm_status pm_study_open(const pm_options *options, const char *name, pm_study *out) {
-    const char *dir = pm_options_text(options, PM_OPT_STUDY_OUT);
+pm_status pm_study_open(const pm_options *options, const char *name, const char *dir,
+                        pm_study *out) {
     *out = (pm_study){.options = options, .name = name};
-    if (dir && strlen(dir) >= PM_STUDY_PATH)
+    if (strlen(dir) >= PM_STUDY_PATH)
         return pm_fail(PM_E_USAGE, "--out %.200s: path too long", dir);
-    snprintf(out->dir, sizeof out->dir, dir ? "%s" : "parchmill-%s", dir ? dir : name);
-    pm_status status = pm_dir_make(out->dir);
-    if (status) return status;
-    if (!pm_options_given(options, PM_OPT_DB)) return put_path(out->db, out->dir, "experiment.db");
+    strcpy(out->dir, dir);
+    if (!pm_options_given(options, PM_OPT_DB)) return put_path(out->db, dir, "experiment.db");
     const char *db = pm_options_text(options, PM_OPT_DB);
     if (strlen(db) >= sizeof out->db) return pm_fail(PM_E_USAGE, "--db: the path is too long");
     strcpy(out->db, db);
@@ -36,6 +34,10 @@ pm_status pm_study_open(const pm_options *options, const char *name, pm_study *o
 }
 
 void pm_study_close(pm_study *study) { pm_query_close(&study->query); }
+
+static pm_status stopped(void) {
+    return pm_fail(PM_E_CANCELLED, "stopped; the same command goes on from there");
+}
 
 /* `parchmill stats` with the study's options. It tells its own failures. */
 static int make_statistics(const pm_study *study, const char *name, bool all) {
@@ -57,7 +59,7 @@ pm_status pm_study_statistics(pm_study *study, bool all) {
     if (!given) {
         if (!name[0]) name = "experiment";
         int code = make_statistics(study, name, all);
-        if (code == PM_EXIT_INTERRUPTED) return pm_fail(PM_E_CANCELLED, "stopped");
+        if (code == PM_EXIT_INTERRUPTED) return stopped();
         if (code)
             return pm_fail(code == PM_EXIT_USAGE ? PM_E_USAGE : PM_E_NOT_FOUND,
                            "there are no statistics, see above");
@@ -84,11 +86,15 @@ pm_status pm_study_run(pm_study *study, const char *const *words, size_t count,
     const char *argv[PM_STUDY_WORDS] = {"--db", study->db};
     size_t argc = 2;
     pm_options *options = NULL;
-    if (count + forced_count + 5 > PM_STUDY_WORDS)
+    if (count + forced_count + 7 > PM_STUDY_WORDS)
         return pm_fail(PM_E_INTERNAL, "an experiment has more options than there is room for");
     if (study->stats[0]) {
         argv[argc++] = "--stats";
         argv[argc++] = study->stats;
+    }
+    if (pm_options_given(study->options, PM_OPT_EXPERIMENT_SEED)) {
+        argv[argc++] = "--seed";
+        argv[argc++] = pm_options_text(study->options, PM_OPT_EXPERIMENT_SEED);
     }
     for (size_t i = 0; i + 1 < count; i += 2) {
         if (was_given(study->options, words[i])) continue;
@@ -100,6 +106,7 @@ pm_status pm_study_run(pm_study *study, const char *const *words, size_t count,
     pm_status status = pm_options_derive(study->options, PM_CMD_RUN, "run", argv, &options);
     if (!status) status = pm_run_whole(options, &study->summary);
     pm_options_free(&options);
+    if (status == PM_E_CANCELLED) return stopped();
     if (!status && study->summary.cancelled)
         status = pm_fail(PM_E_STALE, "run %llu was cancelled; the same command goes on with it",
                          (unsigned long long)study->summary.run);
@@ -116,10 +123,22 @@ pm_status pm_study_ask(pm_study *study, const char *sql,
     return pm_query_run(study->query, sql, &run, 1, &sink, NULL);
 }
 
+static pm_status told(const pm_study *study, const char *name, pm_status status) {
+    if (!status && !pm_options_flag(study->options, PM_OPT_QUIET))
+        printf("wrote %s/%s\n", study->dir, name);
+    return status;
+}
+
 pm_status pm_study_write(const pm_study *study, const char *name, const void *bytes, size_t size) {
     char path[PM_STUDY_PATH];
     pm_status status = pm_study_path(study, name, path);
-    return status ? status : pm_file_write(path, bytes, size);
+    return told(study, name, status ? status : pm_file_write(path, bytes, size));
+}
+
+pm_status pm_study_picture(const pm_study *study, const char *name, const pm_image *picture) {
+    char path[PM_STUDY_PATH];
+    pm_status status = pm_study_path(study, name, path);
+    return told(study, name, status ? status : pm_image_write_png(path, picture));
 }
 
 pm_status pm_study_chart(const pm_study *study, const char *name, const pm_buffer *svg) {
@@ -130,20 +149,8 @@ pm_status pm_study_chart(const pm_study *study, const char *name, const pm_buffe
     return status;
 }
 
-int pm_study_end(const pm_study *study, pm_status status) {
-    char what[64];
-    if (!status) {
-        if (!pm_options_flag(study->options, PM_OPT_QUIET))
-            printf("\nfigures and data: %s/README.md\nthe database: %s\n", study->dir, study->db);
-        return PM_EXIT_OK;
-    }
-    if (status == PM_E_CANCELLED) {
-        if (!pm_options_flag(study->options, PM_OPT_QUIET))
-            fprintf(stderr,
-                    "parchmill experiment %s: stopped; the same command goes on from there\n",
-                    study->name);
-        return PM_EXIT_INTERRUPTED;
-    }
-    snprintf(what, sizeof what, "experiment %s", study->name);
-    return pm_command_failed(what, status);
+pm_status pm_study_reading(const pm_study *study, const pm_buffer *text) {
+    char name[64];
+    snprintf(name, sizeof name, "%s.md", study->name);
+    return pm_study_write(study, name, text->bytes, text->size);
 }

@@ -7,6 +7,7 @@
 #define PM_TOOLS_STUDY_H
 
 #include "lib/base/text.h"
+#include "lib/image/image.h"
 #include "lib/store/query.h"
 #include "tools/options.h"
 #include "tools/run_summary.h"
@@ -22,8 +23,9 @@ typedef struct pm_study {
     pm_query *query;           /* of db, after the run */
 } pm_study;
 
-/* --out (parchmill-NAME), which is made, and --db (experiment.db in it). */
-pm_status pm_study_open(const pm_options *options, const char *name, pm_study *out);
+/* `dir` is there; the database is --db, else experiment.db in it. */
+pm_status pm_study_open(const pm_options *options, const char *name, const char *dir,
+                        pm_study *out);
 void pm_study_close(pm_study *study);
 
 /* --stats, else those of the same images, kept in the database by the name --name (experiment).
@@ -41,13 +43,14 @@ pm_status pm_study_ask(pm_study *study, const char *sql,
                        pm_status (*row)(void *user, size_t count, const pm_value *values),
                        void *user);
 
-/* DIR/NAME; and it written whole. */
+/* DIR/NAME; and it written whole, and said. */
 pm_status pm_study_path(const pm_study *study, const char *name, char out[PM_STUDY_PATH]);
 pm_status pm_study_write(const pm_study *study, const char *name, const void *bytes, size_t size);
+/* The same of a PNG. */
+pm_status pm_study_picture(const pm_study *study, const char *name, const pm_image *picture);
 /* One chart, <svg> as of lib/chart, as DIR/NAME. */
 pm_status pm_study_chart(const pm_study *study, const char *name, const pm_buffer *svg);
-
-/* Exit code for a status; the words where it is none of 0. */
-int pm_study_end(const pm_study *study, pm_status status);
+/* The reading, as DIR/EXPERIMENT.md. */
+pm_status pm_study_reading(const pm_study *study, const pm_buffer *text);
 
 #endif

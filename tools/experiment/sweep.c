@@ -26,7 +26,7 @@ typedef struct sweep {
     pm_sheet sheet;
     pm_sweep_sums sums;
     pm_panels panels;
-    pm_buffer files; /* README's list of animations */
+    pm_buffer files; /* the reading's list of animations */
 } sweep;
 
 static pm_status animate(void *user, const pm_sweep_image *image) {
@@ -67,7 +67,8 @@ static pm_status write_reading(const sweep *s, const sweep_kind *kind) {
             ". A layer where no channel passes keeps all of them (mask cls) and is unchanged: a "
             "threshold below every p-value gives the plain gradient back. Colour is heat from its "
             "least value to its 99th percentile, each map by its own; the outline is the first "
-            "box. `data.csv` has the numbers of each picture.\n\n");
+            "box. `%s.csv` has the numbers of each picture.\n\n",
+            kind->name);
     if (!status && kind->animated)
         status = pm_buffer_printf(&text,
                                   "Left the photograph, right its heat map; the value stands below "
@@ -78,7 +79,7 @@ static pm_status write_reading(const sweep *s, const sweep_kind *kind) {
     if (!status && s->study.summary.items > PM_SWEEP_IMAGES)
         status =
             pm_buffer_printf(&text, "\nOnly the first %d images are drawn.\n", PM_SWEEP_IMAGES);
-    if (!status) status = pm_study_write(&s->study, "README.md", text.bytes, text.size);
+    if (!status) status = pm_study_reading(&s->study, &text);
     pm_buffer_fini(&text);
     return status;
 }
@@ -102,31 +103,39 @@ static pm_status order_run(sweep *s, const sweep_kind *kind) {
 }
 
 static pm_status work(sweep *s, const sweep_kind *kind) {
-    char name[64];
-    snprintf(name, sizeof name, "%s.png", kind->name);
+    char picture[64], data[64];
+    snprintf(picture, sizeof picture, "%s.png", kind->name);
+    snprintf(data, sizeof data, "%s.csv", kind->name);
     pm_status status = order_run(s, kind);
     if (!status)
         status = kind->animated
                      ? pm_sweep_read(&s->study, animate, s, &s->sheet, &s->sums)
                      : pm_sweep_read(&s->study, pm_panels_draw, &s->panels, &s->sheet, &s->sums);
-    if (!status && !kind->animated) status = pm_panels_write(&s->panels, &s->study, name);
-    if (!status) status = pm_sheet_write(&s->sheet, &s->study, "data.csv");
+    if (!status && !kind->animated) status = pm_panels_write(&s->panels, &s->study, picture);
+    if (!status) status = pm_sheet_write(&s->sheet, &s->study, data);
     if (!status) status = pm_sheet_print(&s->sheet, &s->study, 4);
     return status ? status : write_reading(s, kind);
 }
 
-static int run(const pm_options *options, const sweep_kind *kind) {
+static pm_status run(const pm_options *options, const char *dir, const sweep_kind *kind) {
     sweep s = {.sheet = {.names = pm_sweep_names, .columns = PM_SWEEP_COLUMNS}};
-    pm_status status = pm_study_open(options, kind->name, &s.study);
+    pm_status status = pm_study_open(options, kind->name, dir, &s.study);
     if (!status) status = work(&s, kind);
-    int code = pm_study_end(&s.study, status);
     pm_panels_fini(&s.panels);
     pm_sheet_fini(&s.sheet);
     pm_buffer_fini(&s.files);
     pm_study_close(&s.study);
-    return code;
+    return status;
 }
 
-int pm_experiment_quantile_sweep(const pm_options *options) { return run(options, &by_quantile); }
-int pm_experiment_alpha_sweep(const pm_options *options) { return run(options, &by_alpha); }
-int pm_experiment_sweep_animation(const pm_options *options) { return run(options, &animated); }
+pm_status pm_experiment_quantile_sweep(const pm_options *options, const char *dir) {
+    return run(options, dir, &by_quantile);
+}
+
+pm_status pm_experiment_alpha_sweep(const pm_options *options, const char *dir) {
+    return run(options, dir, &by_alpha);
+}
+
+pm_status pm_experiment_sweep_animation(const pm_options *options, const char *dir) {
+    return run(options, dir, &animated);
+}

@@ -52,7 +52,6 @@ pm_status pm_panels_draw(void *user, const pm_sweep_image *image) {
 
 /* The heads stand once, above the first row. */
 pm_status pm_panels_write(const pm_panels *panels, const pm_study *study, const char *name) {
-    char path[PM_STUDY_PATH];
     pm_image all = {0};
     size_t width = 0, height = HEAD;
     if (!panels->count) return pm_fail(PM_E_NOT_FOUND, "no image of the run has a heat map");
@@ -69,8 +68,7 @@ pm_status pm_panels_write(const pm_panels *panels, const pm_study *study, const 
         pm_picture_paste(&all, 0, y, &bare);
         y += bare.height;
     }
-    status = pm_study_path(study, name, path);
-    if (!status) status = pm_image_write_png(path, &all);
+    status = pm_study_picture(study, name, &all);
     pm_image_fini(&all);
     return status;
 }
