@@ -8,7 +8,6 @@
 #include "lib/base/file.h"
 #include "lib/chart/chart.h"
 #include "tools/cmd_run.h"
-#include "tools/command.h"
 
 static pm_status put_path(char out[PM_STUDY_PATH], const char *dir, const char *name) {
     int n = snprintf(out, PM_STUDY_PATH, "%s/%s", dir, name);
@@ -39,31 +38,38 @@ static pm_status stopped(void) {
     return pm_fail(PM_E_CANCELLED, "stopped; the same command goes on from there");
 }
 
-/* `parchmill stats` with the study's options. It tells its own failures. */
-static int make_statistics(const pm_study *study, const char *name, bool all) {
+/* Of the first N images they are other statistics than of all. */
+static pm_status name_them(pm_study *study, bool all) {
+    const char *name = pm_options_text(study->options, PM_OPT_NAME);
+    const char *limit = pm_options_text(study->options, PM_OPT_LIMIT);
+    int n = name[0]         ? snprintf(study->stats, sizeof study->stats, "%s", name)
+            : limit && !all ? snprintf(study->stats, sizeof study->stats, "first-%s", limit)
+                            : snprintf(study->stats, sizeof study->stats, "experiment");
+    if (n < 0 || (size_t)n >= sizeof study->stats)
+        return pm_fail(PM_E_USAGE, "--name: it is too long");
+    return PM_OK;
+}
+
+static pm_status make_statistics(const pm_study *study, bool all) {
     pm_options *options = NULL;
     char most[24];
+    const pm_option_id needed[] = {PM_OPT_MODEL, PM_OPT_WEIGHTS, PM_OPT_IMAGES};
     snprintf(most, sizeof most, "%zu", (size_t)1 << 31);
-    const char *const argv[] = {"--db", study->db, "--name", name, all ? "--limit" : NULL,
+    const char *const argv[] = {"--db", study->db, "--name", study->stats, all ? "--limit" : NULL,
                                 most,   NULL};
-    pm_status status = pm_options_derive(study->options, PM_CMD_STATS, "stats", argv, &options);
-    if (status) return pm_command_failed("stats", status);
-    int code = pm_cmd_stats(options);
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < 3 && !status; i++) status = pm_options_need(study->options, needed[i]);
+    if (!status) status = pm_options_derive(study->options, PM_CMD_STATS, "stats", argv, &options);
+    if (!status) status = pm_stats_whole(options);
     pm_options_free(&options);
-    return code;
+    return status == PM_E_CANCELLED ? stopped() : status;
 }
 
 pm_status pm_study_statistics(pm_study *study, bool all) {
     const char *given = pm_options_text(study->options, PM_OPT_STATS);
-    const char *name = pm_options_text(study->options, PM_OPT_NAME);
     if (!given) {
-        if (!name[0]) name = "experiment";
-        int code = make_statistics(study, name, all);
-        if (code == PM_EXIT_INTERRUPTED) return stopped();
-        if (code)
-            return pm_fail(code == PM_EXIT_USAGE ? PM_E_USAGE : PM_E_NOT_FOUND,
-                           "there are no statistics, see above");
-        given = name;
+        pm_status status = name_them(study, all);
+        return status ? status : make_statistics(study, all);
     }
     if (strlen(given) >= sizeof study->stats)
         return pm_fail(PM_E_USAGE, "--stats: the path is too long");

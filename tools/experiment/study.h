@@ -28,7 +28,8 @@ pm_status pm_study_open(const pm_options *options, const char *name, const char 
                         pm_study *out);
 void pm_study_close(pm_study *study);
 
-/* --stats, else those of the same images, kept in the database by the name --name (experiment).
+/* --stats, else those of the same images, kept in the database by the name --name (experiment; with
+ * --limit N first-N).
  * `all`: of all images, whatever --limit and --image say. PM_E_CANCELLED. */
 pm_status pm_study_statistics(pm_study *study, bool all);
 
