@@ -18,7 +18,9 @@ void range_add(range *seen, double value) {
 bool range_is_empty(const range *seen) { return seen->least > seen->most; }
 
 bool scale_shows(const scale *of, double value) {
-    return isfinite(value) && (!of->log || value > 0) && value >= of->least && value <= of->most;
+    if (!isfinite(value) || (of->log && value <= 0)) return false;
+    double slack = 1e-9 * (of->log ? value : of->most - of->least);
+    return value >= of->least - slack && value <= of->most + slack;
 }
 
 /* 1, 2 or 5 times a power of ten, such that `span` has at most about `target` steps. */
@@ -116,10 +118,11 @@ static void power_text(int power, char out[NUMBER_BYTES]) {
     snprintf(out, NUMBER_BYTES, "10%s%.40s", power < 0 ? "\xe2\x81\xbb" : "", text);
 }
 
-static const char *log_label(double tick, char out[NUMBER_BYTES]) {
+static const char *log_label(const scale *of, double tick, char out[NUMBER_BYTES]) {
     double power = log10(tick);
+    bool wide = of->most > 19999 || of->least < 0.00049;
     bool decade = fabs(power - round(power)) < 1e-9;
-    if (decade && (tick > 9999 || tick < 0.00099)) {
+    if (decade && wide) {
         power_text((int)lround(power), out);
         return out;
     }
@@ -127,7 +130,7 @@ static const char *log_label(double tick, char out[NUMBER_BYTES]) {
 }
 
 const char *scale_label(const scale *of, size_t index, char out[NUMBER_BYTES]) {
-    if (of->log) return log_label(of->ticks[index], out);
+    if (of->log) return log_label(of, of->ticks[index], out);
     double unit = pow(10, of->power);
     double places = -floor(log10(of->step / unit) + 1e-9);
     return fixed_text(of->ticks[index] / unit, places > 0 ? (int)places : 0, out);
