@@ -57,23 +57,34 @@ static void add_tick(scale *s, double tick) {
         s->ticks[s->tick_count++] = tick;
 }
 
+/* Within less than a decade ticks are evenly apart in value. */
+static void narrow_ticks(scale *s, size_t target) {
+    double step = nice_step(s->most - s->least, target);
+    double first = ceil(s->least / step - 1e-9);
+    for (size_t i = 0; i <= 2 * target + 2; i++) add_tick(s, (first + (double)i) * step);
+}
+
 static void log_ticks(scale *s, size_t target, bool exact) {
-    int first = (int)floor(log10(s->least) + 1e-9), last = (int)ceil(log10(s->most) - 1e-9);
-    bool short_axis = log10(s->most / s->least) < 1.5;
-    if (!exact && !short_axis) {
-        s->least = pow(10, first);
-        s->most = pow(10, last);
-    } else if (!exact) {
+    bool narrow = s->most / s->least < 5, few = log10(s->most / s->least) < 1.5;
+    if (!exact && few) {
         s->least *= 0.9;
         s->most *= 1.1;
+    } else if (!exact) {
+        s->least = pow(10, floor(log10(s->least) + 1e-9));
+        s->most = pow(10, ceil(log10(s->most) - 1e-9));
     }
-    int every = (int)((size_t)(last - first) / (target ? target : 1)) + 1;
+    if (narrow) {
+        narrow_ticks(s, target);
+        return;
+    }
+    int first = (int)floor(log10(s->least) + 1e-9), last = (int)ceil(log10(s->most) - 1e-9);
+    int every = (int)(((size_t)(last - first) + target - 1) / target);
+    if (every < 1) every = 1;
     for (int i = first - (first % every + every) % every; i <= last; i += every) {
         double decade = pow(10, i);
         add_tick(s, decade);
-        if (short_axis)
-            for (int k = 2; k <= 9; k++)
-                if (k == 2 || k == 5 || s->most / s->least < 4) add_tick(s, decade * k);
+        if (few) add_tick(s, decade * 2);
+        if (few) add_tick(s, decade * 5);
     }
 }
 
@@ -120,13 +131,13 @@ static void power_text(int power, char out[NUMBER_BYTES]) {
 
 static const char *log_label(const scale *of, double tick, char out[NUMBER_BYTES]) {
     double power = log10(tick);
-    bool wide = of->most > 19999 || of->least < 0.00049;
+    bool wide = (of->most > 19999 || of->least < 0.00049) && of->most / of->least > 31;
     bool decade = fabs(power - round(power)) < 1e-9;
     if (decade && wide) {
         power_text((int)lround(power), out);
         return out;
     }
-    return number_text(tick, 3, out);
+    return number_text(tick, 4, out);
 }
 
 const char *scale_label(const scale *of, size_t index, char out[NUMBER_BYTES]) {

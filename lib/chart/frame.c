@@ -311,8 +311,8 @@ pm_status frame_begin(frame *f, const pm_chart *chart, const legend *names, cons
     range down = *y;
     frame_begin_bare(f, chart, 400);
     if (chart->y.log == false && chart->zero) range_add(&down, 0);
-    pm_status status = x ? check(&chart->x, "x", x) : PM_OK;
-    if (!status) status = check(&chart->y, "y", &down);
+    pm_status status = check(&chart->y, "y", &down);
+    if (!status && x) status = check(&chart->x, "x", x);
     if (status) return status;
     bool label = chart->reference_label && chart->reference_label[0];
     range_add(&down, chart->reference);
