@@ -175,6 +175,24 @@ static slope choose_slope(const frame *f, const group_names *groups) {
     return s;
 }
 
+/* Names of layers differ at both ends: what is too long is cut in its middle. */
+static void put_middle_cut(svg *out, const char *text, double size, double limit) {
+    char part[256];
+    if (text_width(text, size) <= limit) {
+        svg_text(out, text);
+        return;
+    }
+    size_t head = text_fit(text, size, (limit - size) * 0.5), at = head;
+    snprintf(part, sizeof part, "%.*s", (int)(head < 250 ? head : 250), text);
+    svg_text(out, part);
+    svg_put(out, "\xe2\x80\xa6");
+    while (text[at] && text_width(text + at, size) > (limit - size) * 0.5) {
+        size_t n = pm_utf8_size(text + at, strlen(text + at));
+        at += n ? n : 1;
+    }
+    svg_text(out, text + at);
+}
+
 static void put_groups(frame *f, const group_names *groups, const slope *s) {
     svg *out = &f->below;
     double room = (f->right - f->left) / (double)groups->count;
@@ -190,7 +208,8 @@ static void put_groups(frame *f, const group_names *groups, const slope *s) {
             svg_attribute(out, "y", y);
             svg_put(out, ">");
         }
-        put_cut(out, groups->names[i], font, s->limit + 1);
+        double limit = s->sloping ? fmin(s->limit, (x - 4) / 0.766) : s->limit; /* cos 40 degrees */
+        put_middle_cut(out, groups->names[i], font, limit + 1);
         svg_put(out, "</text>");
     }
 }
@@ -292,8 +311,8 @@ pm_status frame_begin(frame *f, const pm_chart *chart, const legend *names, cons
     range down = *y;
     frame_begin_bare(f, chart, 400);
     if (chart->y.log == false && chart->zero) range_add(&down, 0);
-    pm_status status = x ? check(&chart->x, "x", x) : PM_OK;
-    if (!status) status = check(&chart->y, "y", &down);
+    pm_status status = check(&chart->y, "y", &down);
+    if (!status && x) status = check(&chart->x, "x", x);
     if (status) return status;
     bool label = chart->reference_label && chart->reference_label[0];
     range_add(&down, chart->reference);

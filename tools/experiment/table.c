@@ -7,6 +7,10 @@
 #include "tools/experiment/experiment.h"
 
 const pm_experiment pm_experiments[] = {
+    {"gradient-sum", "few tall vectors and many small ones: where does their sum point?",
+     pm_experiment_gradient_sum},
+    {"checkerboard", "what strides do to the gradient's map of a random network",
+     pm_experiment_checkerboard},
     {"variance-conservation", "box scores with and without conservation, by layers and quantile",
      pm_experiment_conservation},
     {"statistics", "class p-values and Shapiro-Wilk p, by layer", pm_experiment_statistics},
