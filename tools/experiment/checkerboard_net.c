@@ -10,18 +10,22 @@
 
 enum { PADDING = 3, LOUD = 6 };
 
-static float synth_at(uint64_t seed, const char *what, size_t index) {
+/* Uniform in +-bound. */
+static void draw_uniform(uint64_t seed, const char *what, double bound, size_t count, double *out) {
     char name[64];
-    float value;
+    float values[256];
     snprintf(name, sizeof name, "checkerboard %" PRIu64 " %s", seed, what);
-    pm_synth(name, index, &value, 1);
-    return value;
+    for (size_t done = 0, n; done < count; done += n) {
+        n = count - done < 256 ? count - done : 256;
+        pm_synth(name, done, values, n);
+        for (size_t i = 0; i < n; i++) out[done + i] = bound * (double)values[i];
+    }
 }
 
-static double normal_at(uint64_t seed, const char *what, size_t index) {
+static void draw_normal(uint64_t seed, const char *what, size_t count, double *out) {
+    draw_uniform(seed, what, 1, count, out);
     /* The middle of pm_synth's 2^24 steps, so that neither 0 nor 1 comes up. */
-    double u = ((double)synth_at(seed, what, index) + 1) / 2 + 0x1p-25;
-    return pm_real_normal(u);
+    for (size_t i = 0; i < count; i++) out[i] = pm_real_normal((out[i] + 1) / 2 + 0x1p-25);
 }
 
 size_t pm_board_side(size_t side, size_t stride) {
@@ -31,17 +35,16 @@ size_t pm_board_side(size_t side, size_t stride) {
 void pm_board_draw(uint64_t seed, size_t stride, pm_board *out) {
     char what[32];
     size_t hidden = pm_board_side(PM_BOARD_SIDE, stride), side = pm_board_side(hidden, stride);
-    for (size_t i = 0; i < PM_BOARD_CELLS; i++) out->input[i] = normal_at(seed, "input", i);
-    double bound = 1 / sqrt(PM_BOARD_TAPS);
-    for (size_t i = 0; i < PM_BOARD_HIDDEN * PM_BOARD_TAPS; i++)
-        out->first[i] = bound * (double)synth_at(seed, "first", i);
-    bound = 1 / sqrt(PM_BOARD_HIDDEN * PM_BOARD_TAPS);
-    for (size_t i = 0; i < PM_BOARD_OUT * PM_BOARD_HIDDEN * PM_BOARD_TAPS; i++)
-        out->second[i] = bound * (double)synth_at(seed, "second", i);
+    draw_normal(seed, "input", PM_BOARD_CELLS, out->input);
+    draw_uniform(seed, "first", 1 / sqrt(PM_BOARD_TAPS), PM_BOARD_HIDDEN * PM_BOARD_TAPS,
+                 out->first);
+    draw_uniform(seed, "second", 1 / sqrt(PM_BOARD_HIDDEN * PM_BOARD_TAPS),
+                 (size_t)PM_BOARD_OUT * PM_BOARD_HIDDEN * PM_BOARD_TAPS, out->second);
     snprintf(what, sizeof what, "gradient %zu", stride);
+    draw_normal(seed, what, PM_BOARD_OUT * side * side, out->gradient);
     for (size_t i = 0; i < PM_BOARD_OUT * side * side; i++) {
         size_t channel = i / (side * side);
-        out->gradient[i] = channel < LOUD ? ldexp(normal_at(seed, what, i), -(int)channel) : 0;
+        out->gradient[i] = channel < LOUD ? ldexp(out->gradient[i], -(int)channel) : 0;
     }
 }
 
