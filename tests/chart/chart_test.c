@@ -138,7 +138,8 @@ static void a_line_is_parted_where_a_value_is_missing(void **state) {
 static void decades_are_evenly_apart_on_a_log_axis(void **state) {
     (void)state;
     const double x[] = {1, 2, 3, 4, 5}, y[] = {1e-3, 0, -1, 10, 1e3};
-    const pm_series series[] = {{.name = "s", .x = x, .y = y, .count = 5}};
+    const double half[] = {0.5, 1, 1, 1, NAN}; /* the first reaches below 0 */
+    const pm_series series[] = {{.name = "s", .x = x, .y = y, .half_width = half, .count = 5}};
     pm_chart chart = pm_chart_new("Log", "x", "y");
     chart.y.log = true;
     pm_buffer svg = {0};
@@ -149,10 +150,15 @@ static void decades_are_evenly_apart_on_a_log_axis(void **state) {
     double low = 0, high = 0;
     sscanf(svg_find(&t, "grid", 0)->path, "M%*f %lf", &low);
     sscanf(svg_find(&t, "grid", svg_count(&t, "grid") - 1)->path, "M%*f %lf", &high);
+    double top = 0, bottom = 0;
+    assert_int_equal(svg_count(&t, "whisker"), 2);
+    sscanf(svg_find(&t, "whisker", 0)->path, "M%*f %lfL%*f %lf", &top, &bottom);
+    is_near(bottom, low);
+    is_near(top, low + (high - low) * (3 + log10(0.501)) / 6);
     bool seen = false;
     for (size_t i = 2; i < t.count; i++)
         if (strcmp(t.elements[i].name, "circle") == 0 &&
-            strcmp(t.elements[i - 2].text, "s, 4: 10") == 0) {
+            strcmp(t.elements[i - 2].text, "s, 4: 10 \xc2\xb1 1") == 0) {
             is_near(t.elements[i].y, low + (high - low) * 4 / 6); /* 10 of 1e-3 .. 1e3 */
             seen = true;
         }

@@ -23,7 +23,8 @@ static void copy(char *to, size_t size, const char *from) { snprintf(to, size, "
 static void XMLCALL on_start(void *user, const char *name, const char **attributes) {
     reader *r = user;
     svg_tree *t = r->tree;
-    t->elements = realloc(t->elements, (t->count + 1) * sizeof *t->elements);
+    if ((t->count & (t->count - 1)) == 0) /* room for twice as many */
+        t->elements = realloc(t->elements, (2 * t->count + 1) * sizeof *t->elements);
     assert_non_null(t->elements);
     element *e = &t->elements[t->count];
     *e = (element){.x = NAN, .y = NAN, .width = NAN, .height = NAN, .depth = r->depth};
