@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "lib/image/image.h"
+#include "tools/cmd_run.h"
 #include "tools/command.h"
 #include "tools/dry_run.h"
 #include "tools/foreground.h"
@@ -25,33 +26,54 @@ static pm_status prepare(const pm_options *options, session *s) {
     return status;
 }
 
-static int finish(session *s, pm_status status) {
-    pm_foreground *f = &s->foreground;
+/* The summary is of the run as far as it came. */
+static pm_status work(session *s) {
     char reason[1024];
+    pm_stop_catch();
+    pm_status status = pm_foreground_work(&s->foreground);
     snprintf(reason, sizeof reason, "%s", status ? pm_error_text() : "");
-    pm_foreground_close(f, status);
+    pm_foreground_close(&s->foreground, status);
+    if (status) return pm_fail(status, "%s", reason);
+    if (pm_options_given(s->foreground.options, PM_OPT_BROKER)) return PM_OK;
+    return pm_summarise_rest(s->foreground.summary.db, s->foreground.summary.run);
+}
+
+static void begin(session *s, const pm_options *options) {
+    *s = (session){
+        .foreground = {.options = options, .spec = &s->order.spec, .data_set = &s->data_set}};
+}
+
+static void end(session *s) {
+    pm_order_fini(&s->order);
+    pm_data_set_fini(&s->data_set);
+}
+
+pm_status pm_run_whole(const pm_options *options, pm_run_summary *summary) {
+    session s;
+    begin(&s, options);
+    pm_status status = prepare(options, &s);
+    if (!status) status = work(&s);
+    *summary = s.foreground.summary;
+    end(&s);
+    return status;
+}
+
+static int finish(const session *s, pm_status status) {
+    const pm_foreground *f = &s->foreground;
     if (status == PM_E_CANCELLED) {
         pm_run_summary_stopped(&f->summary, f->options);
         return PM_EXIT_INTERRUPTED;
     }
-    if (status) {
-        pm_fail(status, "%s", reason);
-        return pm_command_failed("run", status);
-    }
-    if (!pm_options_given(f->options, PM_OPT_BROKER))
-        status = pm_summarise_rest(f->summary.db, f->summary.run);
     if (!status) status = pm_run_summary_print(&f->summary, f->options);
     if (status) return pm_command_failed("run", status);
     return f->summary.cancelled ? PM_EXIT_FAILED : PM_EXIT_OK;
 }
 
 int pm_cmd_run(const pm_options *options) {
-    session s = {0};
+    session s;
     int code;
-    pm_foreground *f = &s.foreground;
-    f->options = options;
-    f->spec = &s.order.spec;
-    f->data_set = &s.data_set;
+    begin(&s, options);
+    const pm_foreground *f = &s.foreground;
     pm_status status = prepare(options, &s);
     if (status) {
         code = pm_command_failed("run", status);
@@ -59,10 +81,8 @@ int pm_cmd_run(const pm_options *options) {
         status = pm_dry_run(options, &s.order, &s.data_set, f->workers * f->threads);
         code = status ? pm_command_failed("run", status) : PM_EXIT_OK;
     } else {
-        pm_stop_catch();
-        code = finish(&s, pm_foreground_work(f));
+        code = finish(&s, work(&s));
     }
-    pm_order_fini(&s.order);
-    pm_data_set_fini(&s.data_set);
+    end(&s);
     return code;
 }

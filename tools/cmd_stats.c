@@ -7,6 +7,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/image/image.h"
+#include "tools/cmd_run.h"
 #include "tools/command.h"
 #include "tools/foreground.h"
 #include "tools/job.h"
@@ -154,13 +155,7 @@ static pm_status work(session *s) {
     return PM_OK;
 }
 
-static int stopped(const session *s) {
-    if (!pm_options_flag(s->options, PM_OPT_QUIET))
-        fputs("parchmill stats: stopped; the same command goes on from there\n", stderr);
-    return PM_EXIT_INTERRUPTED;
-}
-
-static int make(const pm_options *options) {
+pm_status pm_stats_whole(const pm_options *options) {
     session s = {.options = options};
     s.foreground.options = options;
     s.foreground.spec = &s.order.spec;
@@ -170,12 +165,22 @@ static int make(const pm_options *options) {
         pm_stop_catch();
         status = work(&s);
     }
-    int code = status == PM_E_CANCELLED ? stopped(&s)
-               : status                 ? pm_command_failed("stats", status)
-                                        : PM_EXIT_OK;
     pm_order_fini(&s.order);
     pm_data_set_fini(&s.data_set);
-    return code;
+    return status;
+}
+
+static int stopped(const pm_options *options) {
+    if (!pm_options_flag(options, PM_OPT_QUIET))
+        fputs("parchmill stats: stopped; the same command goes on from there\n", stderr);
+    return PM_EXIT_INTERRUPTED;
+}
+
+static int make(const pm_options *options) {
+    pm_status status = pm_stats_whole(options);
+    return status == PM_E_CANCELLED ? stopped(options)
+           : status                 ? pm_command_failed("stats", status)
+                                    : PM_EXIT_OK;
 }
 
 int pm_cmd_stats(const pm_options *options) {

@@ -45,6 +45,7 @@ static pm_status open_data_set(const pm_options *options, size_t limit, size_t c
         .images = pm_options_text(options, PM_OPT_IMAGES),
         .classes = pm_options_text(options, PM_OPT_CLASSES),
         .boxes = pm_boxes_folder(options),
+        .glob = pm_options_text(options, PM_OPT_IMAGE),
         .limit = limit,
         .class_count = class_count,
         .progress = show_reading,

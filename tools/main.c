@@ -85,6 +85,12 @@ static const pm_command commands[] = {
      "  parchmill prune --run 3 --orphans --db results.db\n"},
     {"compact", PM_CMD_COMPACT, "", "write the database anew, without the room that went free",
      pm_cmd_compact, "  parchmill compact --db results.db\n"},
+    {"experiment", PM_CMD_EXPERIMENT, "[NAME | list]",
+     "an experiment of the research: data, figures and a reading", pm_cmd_experiment,
+     "  parchmill experiment list\n"
+     "  parchmill experiment gradient-sum --out gradient-sum\n"
+     "  parchmill experiment variance-conservation --model resnet18 --weights resnet18.pth "
+     "--images tiny_imagenet\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
      pm_cmd_keygen,
      "  parchmill keygen --role broker\n  parchmill keygen --role worker --name gpu7 >> allow\n"},

@@ -339,6 +339,34 @@ pm_status pm_options_parse(unsigned command, const char *name, int argc, char *c
     return PM_OK;
 }
 
+static pm_status copy_values(const pm_options *from, pm_option_id id, pm_options *to) {
+    const value_list *list = &from->lists[id];
+    pm_status status = PM_OK;
+    for (size_t i = 0; i < list->count && !status; i++)
+        status = list_add(&to->lists[id], list->values[i], strlen(list->values[i]));
+    return status;
+}
+
+pm_status pm_options_derive(const pm_options *from, unsigned command, const char *name,
+                            const char *const *argv, pm_options **out) {
+    pm_options *options = NULL;
+    int argc = 0;
+    while (argv[argc]) argc++;
+    pm_status status =
+        pm_options_parse(command, name, argc, (char *const *)(uintptr_t)argv, &options);
+    for (size_t i = 0; i < PM_OPT_COUNT && !status; i++) {
+        const unsigned both = command | from->command;
+        /* --spec was read when `from` was. */
+        if (i == PM_OPT_SPEC || (pm_option_at((pm_option_id)i)->commands & both) != both) continue;
+        if (!options->lists[i].count) status = copy_values(from, (pm_option_id)i, options);
+    }
+    if (status)
+        pm_options_free(&options);
+    else
+        *out = options;
+    return status;
+}
+
 /* ---- getters ---- */
 
 bool pm_options_given(const pm_options *options, pm_option_id id) {

@@ -117,6 +117,9 @@ typedef enum pm_option_id {
     PM_OPT_PRUNE_RUN,
     PM_OPT_PRUNE_ORPHANS,
     PM_OPT_PRUNE_DRY_RUN,
+    PM_OPT_EXPERIMENT_OUT,
+    PM_OPT_EXPERIMENT_SEED,
+    PM_OPT_DISTRIBUTION,
     PM_OPT_IMAGES_ONLY,
     PM_OPT_PICTURES_SEED,
     PM_OPT_FORMAT,
@@ -163,6 +166,10 @@ typedef struct pm_options pm_options;
  * command's name; --spec files are read here. */
 pm_status pm_options_parse(unsigned command, const char *name, int argc, char *const *argv,
                            pm_options **out);
+/* What was given of `from`, as far as `command` takes it too, behind the arguments argv (ends with
+ * NULL), which win. */
+pm_status pm_options_derive(const pm_options *from, unsigned command, const char *name,
+                            const char *const *argv, pm_options **out);
 void pm_options_free(pm_options **options);
 
 bool pm_options_given(const pm_options *options, pm_option_id id);

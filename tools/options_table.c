@@ -3,7 +3,8 @@
 
 enum {
     SPEC = PM_CMD_RUN | PM_CMD_SUBMIT,
-    HOW = SPEC | PM_CMD_ATTRIBUTE,
+    STUDY = PM_CMD_EXPERIMENT,
+    HOW = SPEC | PM_CMD_ATTRIBUTE | STUDY,
     TERMS = PM_CMD_PAUSE | PM_CMD_RESUME | PM_CMD_PRIORITY | PM_CMD_MAX_WORKERS,
     ASK = PM_CMD_STATUS | PM_CMD_CANCEL | PM_CMD_RETRY | TERMS,
     FLEET = PM_CMD_WORKERS | PM_CMD_DRAIN,
@@ -31,7 +32,7 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_IMAGES] = {"images", "PATH", NULL,
                        "A photograph, a flat folder, class folders, or a folder with labels.csv "
                        "(path,label,xmin,ymin,xmax,ymax).",
-                       SPEC | STATS | PM_CMD_DOCTOR, PM_OPTION_ONE, what},
+                       SPEC | STATS | STUDY | PM_CMD_DOCTOR, PM_OPTION_ONE, what},
     [PM_OPT_CLASSES] = {"classes", "FILE", NULL,
                         "Class names, CSV: index,wnid,name. Class folders that are named by wnid "
                         "need it.",
@@ -131,14 +132,14 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_SEED] = {"seed", "S", "0",
                      "Of all random numbers: --input jigsaw and noise, --method smoothgrad and "
                      "vargrad; --replace noise takes the first.",
-                     HOW, PM_OPTION_GRID, how},
+                     SPEC | PM_CMD_ATTRIBUTE, PM_OPTION_GRID, how},
     [PM_OPT_CHANNELS] = {"channels", "WHAT", "summary",
                          "Gradient variance of channels: none, summary (merged per "
                          "configuration), full (every image's as well).",
-                         SPEC, PM_OPTION_ONE, record},
+                         SPEC | STUDY, PM_OPTION_ONE, record},
     [PM_OPT_HEATMAPS] = {"heatmaps", "WHAT", "none",
-                         "Keep heat maps in the database: none, f16, f32.", SPEC, PM_OPTION_ONE,
-                         record},
+                         "Keep heat maps in the database: none, f16, f32.", SPEC | STUDY,
+                         PM_OPTION_ONE, record},
     [PM_OPT_EVALUATE] = {"evaluate", NULL, NULL,
                          "Perturbation curves: take the most (morf) and the least (lerf) "
                          "attributed pixels away and see what is left of the answer.",
@@ -206,17 +207,27 @@ static const pm_option table[PM_OPT_COUNT] = {
                               PM_CMD_PRUNE, PM_OPTION_FLAG, what},
     [PM_OPT_PRUNE_DRY_RUN] = {"dry-run", NULL, NULL, "Say what would go; change nothing.",
                               PM_CMD_PRUNE, PM_OPTION_FLAG, much},
+    [PM_OPT_EXPERIMENT_OUT] = {"out", "DIR", NULL,
+                               "Folder for data, figures and the reading (the experiment's name).",
+                               PM_CMD_EXPERIMENT, PM_OPTION_ONE, where},
+    [PM_OPT_EXPERIMENT_SEED] = {"seed", "S", NULL,
+                                "Of all random numbers (gradient-sum: 21; else 0).",
+                                PM_CMD_EXPERIMENT, PM_OPTION_ONE, how},
+    [PM_OPT_DISTRIBUTION] = {"distribution", "NAME", NULL,
+                             "gradient-sum: normal (as in the text) or uniform (as in the "
+                             "published code); both unless given.",
+                             PM_CMD_EXPERIMENT, PM_OPTION_ONE, how},
     [PM_OPT_IMAGES_ONLY] = {"images-only", NULL, NULL, "Only draw the pictures and labels.csv.",
                             PM_CMD_DEMO, PM_OPTION_FLAG, what},
     [PM_OPT_PICTURES_SEED] = {"seed", "S", "2", "Which stream of pictures --images-only draws.",
                               PM_CMD_DEMO, PM_OPTION_ONE, what},
     [PM_OPT_WORKERS] = {"workers", "N", "1", "Worker processes to start.",
-                        PM_CMD_RUN | PM_CMD_DEMO | STATS, PM_OPTION_ONE, much},
+                        PM_CMD_RUN | PM_CMD_DEMO | STATS | STUDY, PM_OPTION_ONE, much},
     [PM_OPT_THREADS] = {"threads", "N", NULL,
                         "Compute threads of each worker (the cores, shared out).",
-                        PM_CMD_RUN | STATS, PM_OPTION_ONE, much},
+                        PM_CMD_RUN | STATS | STUDY, PM_OPTION_ONE, much},
     [PM_OPT_LIMIT] = {"limit", "N", NULL, "Only the first N photographs.",
-                      SPEC | STATS | PM_CMD_DEMO, PM_OPTION_ONE, much},
+                      SPEC | STATS | STUDY | PM_CMD_DEMO, PM_OPTION_ONE, much},
     [PM_OPT_PRIORITY] = {"priority", "N", NULL,
                          "Of a new run, -100 .. 100: the greater goes first (0).", SPEC,
                          PM_OPTION_ONE, much},
@@ -231,11 +242,11 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_IMAGE] = {"image", "GLOB", NULL,
                       "Only photographs whose path matches: * is any text, ? one letter, [a-z] "
                       "one of these.",
-                      FAILED, PM_OPTION_ONE, what},
+                      FAILED | SPEC | STUDY, PM_OPTION_ONE, what},
     [PM_OPT_NAME] =
         {"name", "TEXT", "",
          "A name for the run; another name is another run. Of stats: what --stats calls them.",
-         SPEC | STATS, PM_OPTION_ONE, what},
+         SPEC | STATS | STUDY, PM_OPTION_ONE, what},
     [PM_OPT_FORCE] = {"force", NULL, NULL, "Give the name to these statistics, whatever has it.",
                       STATS, PM_OPTION_FLAG, what},
     [PM_OPT_ROLE] = {"role", "ROLE", "client",
@@ -299,10 +310,10 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_WATCH] = {"watch", NULL, NULL, "Go on showing until the run is done.", PM_CMD_STATUS,
                       PM_OPTION_FLAG, show},
     [PM_OPT_QUIET] = {"quiet", NULL, NULL, "Show errors only.",
-                      PM_CMD_RUN | PM_CMD_ATTRIBUTE | STATS, PM_OPTION_FLAG, show},
+                      PM_CMD_RUN | PM_CMD_ATTRIBUTE | STATS | STUDY, PM_OPTION_FLAG, show},
     [PM_OPT_JSON] = {"json", NULL, NULL, "One JSON object on stdout instead of text.",
-                     PM_CMD_MODELS | PM_CMD_INSPECT | HOW | ASK | STATS | FLEET | PM_CMD_FAILURES |
-                         PM_CMD_DOCTOR | KEEP,
+                     PM_CMD_MODELS | PM_CMD_INSPECT | SPEC | PM_CMD_ATTRIBUTE | ASK | STATS |
+                         FLEET | PM_CMD_FAILURES | PM_CMD_DOCTOR | KEEP,
                      PM_OPTION_FLAG, show},
     [PM_OPT_HELP] = {"help", NULL, NULL, "Show this.", ~0u, PM_OPTION_FLAG, show},
 };

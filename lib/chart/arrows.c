@@ -25,12 +25,12 @@ static void put_arrow(frame *f, const pm_arrow *arrow) {
     double x0 = scale_at(&f->x, 0), y0 = scale_at(&f->y, 0);
     double x1 = scale_at(&f->x, arrow->u), y1 = scale_at(&f->y, arrow->v);
     double stroke = arrow->stroke > 0 ? arrow->stroke : 1, length = hypot(x1 - x0, y1 - y0);
-    double head = fmin(4 + 2.6 * stroke, length * 0.6), half = head * 0.38;
+    double head = fmin(3 + 2.6 * stroke, length * 0.45), half = head * 0.38;
     double dx = length > 0 ? (x1 - x0) / length : 0, dy = length > 0 ? (y1 - y0) / length : 0;
     char u[NUMBER_BYTES], v[NUMBER_BYTES];
     svg_put(out, "<g class=\"mark c%u\"><title>", arrow->colour % PM_CHART_COLOURS);
     svg_text(out, arrow->name ? arrow->name : "");
-    svg_put(out, "%s(%s, %s)</title><path class=\"line\"",
+    svg_put(out, "%s(%s, %s)</title><path class=\"shaft\"",
             arrow->name && arrow->name[0] ? ": " : "", number_text(arrow->u, 5, u),
             number_text(arrow->v, 5, v));
     svg_attribute(out, "stroke-width", stroke);

@@ -18,7 +18,9 @@ void range_add(range *seen, double value) {
 bool range_is_empty(const range *seen) { return seen->least > seen->most; }
 
 bool scale_shows(const scale *of, double value) {
-    return isfinite(value) && (!of->log || value > 0) && value >= of->least && value <= of->most;
+    if (!isfinite(value) || (of->log && value <= 0)) return false;
+    double slack = 1e-9 * (of->log ? value : of->most - of->least);
+    return value >= of->least - slack && value <= of->most + slack;
 }
 
 /* 1, 2 or 5 times a power of ten, such that `span` has at most about `target` steps. */
@@ -26,9 +28,9 @@ static double nice_step(double span, size_t target) {
     double rough = span / (double)(target ? target : 1);
     double power = pow(10, floor(log10(rough)));
     double lead = rough / power;
-    if (lead <= 1.000001) return power;
-    if (lead <= 2.000001) return 2 * power;
-    if (lead <= 5.000001) return 5 * power;
+    if (lead <= 1.1) return power;
+    if (lead <= 2.2) return 2 * power;
+    if (lead <= 5.5) return 5 * power;
     return 10 * power;
 }
 
@@ -36,8 +38,9 @@ static void linear_ticks(scale *s, size_t target, bool exact) {
     s->step = nice_step(s->most - s->least, target);
     double slack = s->step * 1e-9;
     if (!exact) {
-        s->least = floor(s->least / s->step + 1e-9) * s->step;
-        s->most = ceil(s->most / s->step - 1e-9) * s->step;
+        double half = s->step / 2; /* whole steps would leave much of the plot empty */
+        s->least = floor(s->least / half + 1e-9) * half;
+        s->most = ceil(s->most / half - 1e-9) * half;
     }
     double first = ceil((s->least - slack) / s->step);
     for (size_t i = 0; i < TICKS_MAX; i++) {
@@ -54,23 +57,34 @@ static void add_tick(scale *s, double tick) {
         s->ticks[s->tick_count++] = tick;
 }
 
+/* Within less than a decade ticks are evenly apart in value. */
+static void narrow_ticks(scale *s, size_t target) {
+    double step = nice_step(s->most - s->least, target);
+    double first = ceil(s->least / step - 1e-9);
+    for (size_t i = 0; i <= 2 * target + 2; i++) add_tick(s, (first + (double)i) * step);
+}
+
 static void log_ticks(scale *s, size_t target, bool exact) {
-    int first = (int)floor(log10(s->least) + 1e-9), last = (int)ceil(log10(s->most) - 1e-9);
-    bool short_axis = log10(s->most / s->least) < 1.5;
-    if (!exact && !short_axis) {
-        s->least = pow(10, first);
-        s->most = pow(10, last);
-    } else if (!exact) {
+    bool narrow = s->most / s->least < 5, few = log10(s->most / s->least) < 1.5;
+    if (!exact && few) {
         s->least *= 0.9;
         s->most *= 1.1;
+    } else if (!exact) {
+        s->least = pow(10, floor(log10(s->least) + 1e-9));
+        s->most = pow(10, ceil(log10(s->most) - 1e-9));
     }
-    int every = (int)((size_t)(last - first) / (target ? target : 1)) + 1;
+    if (narrow) {
+        narrow_ticks(s, target);
+        return;
+    }
+    int first = (int)floor(log10(s->least) + 1e-9), last = (int)ceil(log10(s->most) - 1e-9);
+    int every = (int)(((size_t)(last - first) + target - 1) / target);
+    if (every < 1) every = 1;
     for (int i = first - (first % every + every) % every; i <= last; i += every) {
         double decade = pow(10, i);
         add_tick(s, decade);
-        if (short_axis)
-            for (int k = 2; k <= 9; k++)
-                if (k == 2 || k == 5 || s->most / s->least < 4) add_tick(s, decade * k);
+        if (few) add_tick(s, decade * 2);
+        if (few) add_tick(s, decade * 5);
     }
 }
 
@@ -115,18 +129,19 @@ static void power_text(int power, char out[NUMBER_BYTES]) {
     snprintf(out, NUMBER_BYTES, "10%s%.40s", power < 0 ? "\xe2\x81\xbb" : "", text);
 }
 
-static const char *log_label(double tick, char out[NUMBER_BYTES]) {
+static const char *log_label(const scale *of, double tick, char out[NUMBER_BYTES]) {
     double power = log10(tick);
+    bool wide = (of->most > 19999 || of->least < 0.00049) && of->most / of->least > 31;
     bool decade = fabs(power - round(power)) < 1e-9;
-    if (decade && (tick > 9999 || tick < 0.00099)) {
+    if (decade && wide) {
         power_text((int)lround(power), out);
         return out;
     }
-    return number_text(tick, 3, out);
+    return number_text(tick, 4, out);
 }
 
 const char *scale_label(const scale *of, size_t index, char out[NUMBER_BYTES]) {
-    if (of->log) return log_label(of->ticks[index], out);
+    if (of->log) return log_label(of, of->ticks[index], out);
     double unit = pow(10, of->power);
     double places = -floor(log10(of->step / unit) + 1e-9);
     return fixed_text(of->ticks[index] / unit, places > 0 ? (int)places : 0, out);

@@ -3,10 +3,12 @@
  * Use: fill a pm_chart (what is around the data) and the data, call pm_chart_KIND: it appends one
  * <svg> element to a pm_buffer. pm_chart_file makes of it a file of its own. The same data give the
  * same bytes. Colours are CSS classes c0 .. c7 (Okabe and Ito, Color Universal Design, 2008, safe
- * for every colour vision) and currentColor for text and axes; pm_chart_style gives the rules, for
- * a page once, in a file within. Each element has role="img", <title> and <desc>. NaN and infinite
- * values are left out of the drawing and of the ranges. Failures: PM_E_MEMORY, and PM_E_USAGE for
- * shapes that fit nothing (no series, a log axis without a value above 0); `out` is then as it was.
+ * for every colour vision: blue, vermilion, green, purple, orange, sky, olive; c7 is the text's)
+ * and currentColor for text and axes; pm_chart_style gives the rules, for a page once, in a file
+ * within. Each element has role="img", <title> and <desc>. NaN and infinite values are left out of
+ * the drawing and of the ranges. Every data mark has class "mark" and a <title> with its values.
+ * Failures: PM_E_MEMORY, and PM_E_USAGE for shapes that fit nothing (no series, no value that an
+ * axis can show, no room); `out` is then as it was.
  */
 #ifndef PM_CHART_H
 #define PM_CHART_H
@@ -23,7 +25,7 @@ enum { PM_CHART_COLOURS = 8 };
 typedef struct pm_axis {
     const char *label; /* "" for none */
     bool log;          /* decades; values at or below 0 are left out */
-    bool fixed;        /* least .. most as given; else from the data, rounded to ticks */
+    bool fixed;        /* least .. most as given; else from the data, rounded to half a tick */
     double least, most;
 } pm_axis;
 
@@ -77,7 +79,8 @@ pm_status pm_chart_arrows(const pm_chart *chart, const pm_arrow *arrows, size_t 
                           pm_buffer *out);
 
 /* Panels of small maps, columns to a row: values [height][width], each in a colour of its own
- * range 0 .. its maximum, the maximum written below. */
+ * range 0 .. its maximum, the maximum written below. Beyond 64 cells a side a cell is the mean of
+ * its part. */
 typedef struct pm_panel {
     const char *name;
     const double *values;

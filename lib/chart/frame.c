@@ -175,6 +175,24 @@ static slope choose_slope(const frame *f, const group_names *groups) {
     return s;
 }
 
+/* Names of layers differ at both ends: what is too long is cut in its middle. */
+static void put_middle_cut(svg *out, const char *text, double size, double limit) {
+    char part[256];
+    if (text_width(text, size) <= limit) {
+        svg_text(out, text);
+        return;
+    }
+    size_t head = text_fit(text, size, (limit - size) * 0.5), at = head;
+    snprintf(part, sizeof part, "%.*s", (int)(head < 250 ? head : 250), text);
+    svg_text(out, part);
+    svg_put(out, "\xe2\x80\xa6");
+    while (text[at] && text_width(text + at, size) > (limit - size) * 0.5) {
+        size_t n = pm_utf8_size(text + at, strlen(text + at));
+        at += n ? n : 1;
+    }
+    svg_text(out, text + at);
+}
+
 static void put_groups(frame *f, const group_names *groups, const slope *s) {
     svg *out = &f->below;
     double room = (f->right - f->left) / (double)groups->count;
@@ -190,7 +208,8 @@ static void put_groups(frame *f, const group_names *groups, const slope *s) {
             svg_attribute(out, "y", y);
             svg_put(out, ">");
         }
-        put_cut(out, groups->names[i], font, s->limit + 1);
+        double limit = s->sloping ? fmin(s->limit, (x - 4) / 0.766) : s->limit; /* cos 40 degrees */
+        put_middle_cut(out, groups->names[i], font, limit + 1);
         svg_put(out, "</text>");
     }
 }
@@ -235,20 +254,6 @@ static void put_x_axis(frame *f, const group_names *groups, const slope *s) {
     svg_put(out, ">");
     scale_put_name(out, &f->x, f->chart->x.label);
     svg_put(out, "</text>");
-}
-
-static void put_reference(frame *f) {
-    double at = f->chart->reference;
-    if (!scale_shows(&f->y, at)) return;
-    double y = scale_at(&f->y, at);
-    put_line(&f->below, "reference", f->left, y, f->right, y);
-    if (!f->chart->reference_label || !f->chart->reference_label[0]) return;
-    svg_put(&f->below, "<text");
-    svg_attribute(&f->below, "x", f->right + 6);
-    svg_attribute(&f->below, "y", y + 4);
-    svg_put(&f->below, ">");
-    put_cut(&f->below, f->chart->reference_label, font, f->width - f->right - 8);
-    svg_put(&f->below, "</text>");
 }
 
 /* One unit as long on x as on y: the axis with room to spare gets more of it. */
@@ -306,8 +311,8 @@ pm_status frame_begin(frame *f, const pm_chart *chart, const legend *names, cons
     range down = *y;
     frame_begin_bare(f, chart, 400);
     if (chart->y.log == false && chart->zero) range_add(&down, 0);
-    pm_status status = x ? check(&chart->x, "x", x) : PM_OK;
-    if (!status) status = check(&chart->y, "y", &down);
+    pm_status status = check(&chart->y, "y", &down);
+    if (!status && x) status = check(&chart->x, "x", x);
     if (status) return status;
     bool label = chart->reference_label && chart->reference_label[0];
     range_add(&down, chart->reference);
@@ -331,7 +336,6 @@ pm_status frame_begin(frame *f, const pm_chart *chart, const legend *names, cons
     f->clip = chart->x.fixed || chart->y.fixed;
     put_y_axis(f);
     put_x_axis(f, groups, &s);
-    put_reference(f);
     return PM_OK;
 }
 
@@ -348,6 +352,20 @@ static void put_part(svg *all, const svg *part) {
     if (!all->status) all->status = part->status;
     if (!all->status && part->text.size)
         all->status = pm_buffer_append(&all->text, part->text.bytes, part->text.size);
+}
+
+static void put_reference(const frame *f, svg *out) {
+    double at = f->chart->reference;
+    if (f->y.tick_count == 0 || !scale_shows(&f->y, at)) return;
+    double y = scale_at(&f->y, at);
+    put_line(out, "reference", f->left, y, f->right, y);
+    if (!f->chart->reference_label || !f->chart->reference_label[0]) return;
+    svg_put(out, "<text");
+    svg_attribute(out, "x", f->right + 6);
+    svg_attribute(out, "y", y + 4);
+    svg_put(out, ">");
+    put_cut(out, f->chart->reference_label, font, f->width - f->right - 8);
+    svg_put(out, "</text>");
 }
 
 static void put_element(const frame *f, svg *all) {
@@ -370,7 +388,9 @@ static void put_element(const frame *f, svg *all) {
     put_part(all, &f->below);
     if (f->clip) put_clip(f, all, id);
     put_part(all, &f->marks);
-    svg_put(all, f->clip ? "</g></svg>\n" : "</svg>\n");
+    if (f->clip) svg_put(all, "</g>");
+    put_reference(f, all);
+    svg_put(all, "</svg>\n");
 }
 
 pm_status frame_end(frame *f, pm_buffer *out) {

@@ -54,14 +54,21 @@ static pm_status check_edges(const pm_chart *chart, const double *edges, size_t 
     return PM_OK;
 }
 
-pm_status pm_chart_histogram(const pm_chart *chart, const double *edges, size_t bin_count,
+pm_status pm_chart_histogram(const pm_chart *given, const double *edges, size_t bin_count,
                              const pm_series *series, size_t count, pm_buffer *out) {
     frame f;
     legend names = {.kind = SWATCH_AREA};
+    pm_chart own = *given;
+    const pm_chart *chart = &own;
     range x = range_new(&chart->x), y = range_new(&chart->y);
     pm_status status = legend_of_series(&names, series, count);
     if (!status) status = check_edges(chart, edges, bin_count);
     if (status) return status;
+    if (!own.x.fixed) { /* bins fill the plot */
+        own.x.fixed = true;
+        own.x.least = edges[0];
+        own.x.most = edges[bin_count];
+    }
     range_add(&x, edges[0]);
     range_add(&x, edges[bin_count]);
     for (size_t i = 0; i < count; i++)

@@ -157,9 +157,10 @@ pm_status pm_chart_panels(const pm_chart *chart, const pm_panel *panels, size_t 
     frame_title(&f);
     put_key(&f, 40);
     for (size_t i = 0; i < count; i++) {
+        size_t row = i / columns, column = i % columns;
         make_cells(&panels[i], c);
-        put_panel(&f, &panels[i], c, first + (double)(i % columns) * (side + gap),
-                  head + name + (double)(i / columns) * (side + name + below), side);
+        put_panel(&f, &panels[i], c, first + (double)column * (side + gap),
+                  head + name + (double)row * (side + name + below), side);
     }
     free(c);
     return frame_end(&f, out);

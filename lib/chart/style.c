@@ -18,6 +18,7 @@ static const char style[] =
     ".pm-chart .reference{stroke:currentColor;stroke-opacity:.75;stroke-dasharray:5 3;fill:none}\n"
     ".pm-chart .fill{fill:currentColor;stroke:none}.pm-chart .many{fill-opacity:.55}\n"
     ".pm-chart .line{fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round}\n"
+    ".pm-chart .shaft{fill:none;stroke:currentColor}\n"
     ".pm-chart .band{fill:currentColor;fill-opacity:.18;stroke:none}\n"
     ".pm-chart .whisker{fill:none;stroke:currentColor;stroke-opacity:.7;stroke-width:1.2}\n"
     ".pm-chart .steps{fill:currentColor;fill-opacity:.75;stroke:currentColor;stroke-width:1}\n"

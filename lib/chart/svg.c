@@ -101,9 +101,24 @@ static void use_point(char *text) {
     memmove(at + 1, at + size, strlen(at + size) + 1);
 }
 
+/* "1e-05" as "1e-5", "1e+07" as "1e7". */
+static void shorten_exponent(char *text) {
+    char *at = strchr(text, 'e');
+    if (!at) return;
+    char *to = at + 1, *from = at + 1;
+    if (*from == '-') to++;
+    if (*from == '-' || *from == '+') from++;
+    while (*from == '0' && from[1]) from++;
+    memmove(to, from, strlen(from) + 1);
+}
+
 const char *number_text(double value, int digits, char out[NUMBER_BYTES]) {
-    snprintf(out, NUMBER_BYTES, "%.*g", digits, value + 0.0);
+    snprintf(out, NUMBER_BYTES, "%.*g", digits, value == 0 ? 0 : value);
     use_point(out);
+    /* 1000, not 1e+03, though three digits are all that is meant. */
+    if (strchr(out, 'e') && fabs(value) >= 1 && fabs(value) < 1e6)
+        snprintf(out, NUMBER_BYTES, "%.0f", strtod(out, NULL));
+    shorten_exponent(out);
     return out;
 }
 

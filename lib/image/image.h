@@ -83,6 +83,17 @@ pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float
 /* Pictures out, all written whole or not at all. */
 pm_status pm_image_write_png(const char *path, const pm_image *image);
 pm_status pm_image_encode_png(const pm_image *image, uint8_t **out, size_t *size);
+/* The pictures one after the other, each for `delay_ms`, again and again; all of one size.
+ * PM_E_USAGE, PM_E_MEMORY. */
+typedef enum pm_animation { PM_ANIMATION_GIF, PM_ANIMATION_WEBP } pm_animation;
+pm_status pm_image_encode_animation(pm_animation format, const pm_image *frames, size_t count,
+                                    int delay_ms, uint8_t **out, size_t *size);
+
+/* A line of text in black on what is there, its upper left corner at (x, y): capitals, digits and
+ * . , - + = / % ( ) : _ in cells of 6 x 8 pixels times `scale`; small letters as capitals, other
+ * bytes as blanks; what lies outside is cut. The same pixels everywhere: no font is asked for. */
+void pm_image_write_text(pm_image *image, size_t x, size_t y, size_t scale, const char *text);
+
 /* The heat map [side][side] in a colour-blind-safe colour map, scaled from its least value to its
  * 99th percentile, over the (cropped, square) photograph in grey; box may be NULL. Sides below 112
  * are drawn with enlarged pixels: `out` has a side of side * (224 / side) then. */

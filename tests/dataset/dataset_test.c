@@ -105,6 +105,31 @@ static void a_flat_folder_is_sorted_bytewise_without_labels(void **state) {
     tree_free(&t);
 }
 
+static void a_glob_chooses_by_path_before_the_limit_counts(void **state) {
+    (void)state;
+    tree t = tree_new();
+    tree_add(&t, "cat/1.jpg", "1");
+    tree_add(&t, "cat/2.jpg", "2");
+    tree_add(&t, "dog/1.jpg", "3");
+    pm_data_set_options options = options_of(t.root);
+    options.glob = "*1.jpg"; /* * is any text, / as well */
+    pm_data_set set = open_set(&options);
+    assert_int_equal(set.count, 2);
+    assert_string_equal(set.items[0].path, "cat/1.jpg");
+    assert_string_equal(set.items[1].path, "dog/1.jpg");
+    assert_int_equal(set.items[1].label, 1); /* the folders' labels stay */
+    pm_data_set_fini(&set);
+    options.glob = "dog/*";
+    options.limit = 1;
+    set = open_set(&options);
+    assert_int_equal(set.count, 1);
+    assert_string_equal(set.items[0].path, "dog/1.jpg");
+    pm_data_set_fini(&set);
+    options.glob = "bird/*";
+    assert_int_equal(pm_data_set_open(&options, &set), PM_E_NOT_FOUND);
+    tree_free(&t);
+}
+
 static void class_folders_are_labelled_in_sorted_order(void **state) {
     (void)state;
     tree t = tree_new();
@@ -345,6 +370,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_single_file_is_a_set_without_label),
         cmocka_unit_test(a_flat_folder_is_sorted_bytewise_without_labels),
+        cmocka_unit_test(a_glob_chooses_by_path_before_the_limit_counts),
         cmocka_unit_test(class_folders_are_labelled_in_sorted_order),
         cmocka_unit_test(wnid_folders_need_the_class_table),
         cmocka_unit_test(labels_csv_wins_and_one_line_is_one_box),

@@ -109,6 +109,91 @@ static void small_maps_are_enlarged_and_flat_ones_drawn(void **state) {
     pm_image_fini(&photo);
 }
 
+/* What the letters look like, as a person draws them. */
+static void text_is_drawn_letter_by_letter(void **state) {
+    (void)state;
+    static const char *const drawing[] = {
+        "..#....###..", ".##...#..##.", "..#...#..##.", "..#...#.#.#.",
+        "..#...##..#.", "..#...##..#.", ".###...###..", "............",
+    };
+    pm_image image = {12, 8, malloc(12 * 8 * 3)}, twice = {23, 16, malloc(23 * 16 * 3)};
+    assert_non_null(image.rgb);
+    assert_non_null(twice.rgb);
+    memset(image.rgb, 255, 12 * 8 * 3);
+    memset(twice.rgb, 255, 23 * 16 * 3);
+    pm_image_write_text(&image, 0, 0, 1, "10");
+    pm_image_write_text(&twice, 0, 0, 2, "10 and what is outside"); /* is cut */
+    for (size_t y = 0; y < 8; y++)
+        for (size_t x = 0; x < 12; x++)
+            for (size_t c = 0; c < 3; c++) {
+                const int want = drawing[y][x] == '#' ? 0 : 255;
+                assert_int_equal(image.rgb[(y * 12 + x) * 3 + c], want);
+                if (x < 11)
+                    assert_int_equal(twice.rgb[((2 * y + 1) * 23 + 2 * x + 1) * 3 + c], want);
+            }
+    pm_image_fini(&image);
+    pm_image_fini(&twice);
+}
+
+/* GIF89a: a graphic control extension (21 F9 04, flags, delay in 1/100 s) stands before each frame.
+ */
+static void check_gif(const uint8_t *bytes, size_t size, size_t frames, unsigned delay) {
+    size_t count = 0;
+    assert_memory_equal(bytes, "GIF89a", 6);
+    assert_int_equal(bytes[6] + 256 * bytes[7], 40);
+    assert_int_equal(bytes[8] + 256 * bytes[9], 40);
+    for (size_t i = 0; i + 8 <= size; i++)
+        if (memcmp(bytes + i, "\x21\xF9\x04", 3) == 0 && bytes[i + 7] == 0) {
+            assert_int_equal(bytes[i + 4] + 256 * bytes[i + 5], delay);
+            count++;
+        }
+    assert_int_equal(count, frames);
+}
+
+static size_t little(const uint8_t *p, size_t bytes) {
+    size_t value = 0;
+    for (size_t i = bytes; i-- > 0;) value = value << 8 | p[i];
+    return value;
+}
+
+/* WebP: RIFF chunks; ANMF has x, y, width - 1, height - 1 and the duration in ms, 3 bytes each. */
+static void check_webp(const uint8_t *bytes, size_t size, size_t frames, size_t ms) {
+    size_t count = 0, shown_ms = 0;
+    assert_memory_equal(bytes + 8, "WEBP", 4);
+    for (size_t at = 12; at + 8 <= size; at += 8 + (little(bytes + at + 4, 4) + 1) / 2 * 2)
+        if (memcmp(bytes + at, "ANMF", 4) == 0) {
+            shown_ms += little(bytes + at + 8 + 12, 3);
+            count++;
+        }
+    assert_int_equal(count, frames);
+    assert_int_equal(shown_ms, frames * ms);
+}
+
+static void an_animation_has_each_frame_for_its_time(void **state) {
+    (void)state;
+    pm_image frames[3];
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    for (size_t i = 0; i < 3; i++) {
+        frames[i] = noise_image(40);
+        for (size_t k = 0; k < 40 * 40 * 3; k++) frames[i].rgb[k] ^= (uint8_t)(i * 85);
+    }
+    assert_int_equal(pm_image_encode_animation(PM_ANIMATION_GIF, frames, 3, 700, &bytes, &size),
+                     PM_OK);
+    check_gif(bytes, size, 3, 70);
+    free(bytes);
+    assert_int_equal(pm_image_encode_animation(PM_ANIMATION_WEBP, frames, 3, 700, &bytes, &size),
+                     PM_OK);
+    check_webp(bytes, size, 3, 700);
+    free(bytes);
+    frames[2].height = 39;
+    assert_int_equal(pm_image_encode_animation(PM_ANIMATION_GIF, frames, 3, 700, &bytes, &size),
+                     PM_E_USAGE);
+    assert_int_equal(pm_image_encode_animation(PM_ANIMATION_GIF, frames, 0, 700, &bytes, &size),
+                     PM_E_USAGE);
+    for (size_t i = 0; i < 3; i++) pm_image_fini(&frames[i]);
+}
+
 static int setup(void **state) {
     (void)state;
     return pm_image_setup("picture_test") == PM_OK ? 0 : -1;
@@ -120,6 +205,8 @@ int main(void) {
         cmocka_unit_test(colours_get_lighter_evenly),
         cmocka_unit_test(an_overlay_is_light_where_the_map_is_high),
         cmocka_unit_test(small_maps_are_enlarged_and_flat_ones_drawn),
+        cmocka_unit_test(text_is_drawn_letter_by_letter),
+        cmocka_unit_test(an_animation_has_each_frame_for_its_time),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

@@ -229,6 +229,26 @@ static void near_names_are_near(void **state) {
     assert_null(pm_near_name("", names, 5));
 }
 
+static void another_command_takes_what_both_take(void **state) {
+    (void)state;
+    pm_options *options = NULL, *derived = NULL;
+    const char *const argv[] = {"--mask", "cls", "--db", "x.db", NULL};
+    assert_int_equal(parse(PM_CMD_EXPERIMENT,
+                           "--quantile 0.1,0.2 --mask off --seed 3 --out there --quiet", &options),
+                     PM_OK);
+    assert_int_equal(pm_options_derive(options, PM_CMD_RUN, "run", argv, &derived), PM_OK);
+    assert_int_equal(pm_options_count(derived, PM_OPT_QUANTILE), 2);
+    assert_string_equal(pm_options_value(derived, PM_OPT_QUANTILE, 1), "0.2");
+    assert_int_equal(pm_options_count(derived, PM_OPT_MASK), 1); /* argv wins */
+    assert_string_equal(pm_options_text(derived, PM_OPT_MASK), "cls");
+    assert_string_equal(pm_options_text(derived, PM_OPT_DB), "x.db");
+    assert_true(pm_options_flag(derived, PM_OPT_QUIET));
+    assert_false(pm_options_given(derived, PM_OPT_OUT));
+    assert_false(pm_options_given(derived, PM_OPT_SEED)); /* another option of that name */
+    pm_options_free(&derived);
+    pm_options_free(&options);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comma_list_and_repetition_make_the_same_grid),
@@ -241,6 +261,7 @@ int main(void) {
         cmocka_unit_test(spec_file_equals_the_same_flags),
         cmocka_unit_test(bad_spec_files_are_one_line_each),
         cmocka_unit_test(near_names_are_near),
+        cmocka_unit_test(another_command_takes_what_both_take),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

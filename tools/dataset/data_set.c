@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -47,13 +48,29 @@ static pm_status hash_items(const pm_data_set_options *options, const char *root
     return PM_OK;
 }
 
+static void drop(pm_item *item) {
+    free(item->path);
+    free(item->boxes);
+}
+
+static pm_status choose(const pm_data_set_options *options, pm_item_list *list) {
+    size_t kept = 0;
+    if (!options->glob) return PM_OK;
+    for (size_t i = 0; i < list->count; i++) {
+        if (fnmatch(options->glob, list->items[i].path, FNM_NOESCAPE) == 0)
+            list->items[kept++] = list->items[i];
+        else
+            drop(&list->items[i]);
+    }
+    list->count = kept;
+    if (kept) return PM_OK;
+    return pm_fail(PM_E_NOT_FOUND, "%s: no photograph's path matches '%.200s'", options->images,
+                   options->glob);
+}
+
 static void cut_list(pm_item_list *list, size_t limit) {
     if (limit == 0) return;
-    while (list->count > limit) {
-        pm_item *last = &list->items[--list->count];
-        free(last->path);
-        free(last->boxes);
-    }
+    while (list->count > limit) drop(&list->items[--list->count]);
 }
 
 /* The folder and, for a single file, its name in it. */
@@ -125,6 +142,7 @@ pm_status pm_data_set_open(const pm_data_set_options *options, pm_data_set *out)
     pm_dataset_source source = {.options = options, .root = root, .class_names = &classes};
     status = list_items(&source, file, &list, &folder_names);
     if (!status && options->boxes) status = pm_voc_join(&source, &list);
+    if (!status) status = choose(options, &list);
     if (status) goto fail;
     cut_list(&list, options->limit);
     status = hash_items(options, root, &list);

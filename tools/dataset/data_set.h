@@ -15,7 +15,8 @@ typedef struct pm_data_set_options {
     const char *images;  /* a file or a folder */
     const char *classes; /* CSV index,wnid,names; NULL: none */
     const char *boxes;  /* folder of VOC .xml files; NULL: none. They replace boxes of labels.csv */
-    size_t limit;       /* only the first so many by path; 0: all */
+    const char *glob;   /* only those whose path matches, as SQLite's GLOB; NULL: all */
+    size_t limit;       /* then only the first so many by path; 0: all */
     size_t class_count; /* of the model: labels must be below; 0: not known */
     /* Either may be NULL. Notices are lines for people: what was left out. */
     void (*progress)(void *context, size_t done, size_t total);
