@@ -57,6 +57,8 @@ static const pm_command commands[] = {
      "  parchmill sql 'SELECT * FROM run_progress' --db results.db\n"
      "  parchmill sql 'SELECT image, mu_in_w FROM result_wide' --format csv > scores.csv\n"
      "  parchmill sql 'SELECT * FROM run_progress' --broker URL\n"},
+    {"report", PM_CMD_REPORT, "[RUN]", "one page about a run: scores, curves, pictures",
+     pm_cmd_report, "  parchmill report 3 --db results.db --out report\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",

@@ -108,6 +108,8 @@ typedef enum pm_option_id {
     PM_OPT_SPEC,
     PM_OPT_DRY_RUN,
     PM_OPT_OUT,
+    PM_OPT_REPORT_OUT,
+    PM_OPT_ITEMS,
     PM_OPT_IMAGES_ONLY,
     PM_OPT_PICTURES_SEED,
     PM_OPT_FORMAT,

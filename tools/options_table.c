@@ -155,10 +155,10 @@ static const pm_option table[PM_OPT_COUNT] = {
                                     PM_CMD_ATTRIBUTE, PM_OPTION_FLAG, record},
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_REFRESH | PM_CMD_FAILURES |
-                       PM_CMD_DOCTOR,
+                       PM_CMD_DOCTOR | PM_CMD_REPORT,
                    PM_OPTION_ONE, where},
-    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...", REMOTE,
-                       PM_OPTION_ONE, where},
+    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
+                       REMOTE | PM_CMD_REPORT, PM_OPTION_ONE, where},
     [PM_OPT_KEY] = {"key", "FILE", NULL,
                     "tcp://: your secret key ($PARCHMILL_KEY, else "
                     "~/.config/parchmill/client.key); `parchmill keygen` makes it.",
@@ -174,6 +174,12 @@ static const pm_option table[PM_OPT_COUNT] = {
                     "What to write: .npy (float32 [H,W]), .png (overlay on the photograph) or "
                     ".json (the numbers); stats export: .safetensors.",
                     PM_CMD_ATTRIBUTE | PM_CMD_DEMO | STATS, PM_OPTION_ONE, where},
+    [PM_OPT_REPORT_OUT] = {"out", "DIR", NULL,
+                           "The folder to write; a report that is there is replaced.",
+                           PM_CMD_REPORT, PM_OPTION_ONE, where},
+    [PM_OPT_ITEMS] = {"items", "N", "300",
+                      "Photographs in the gallery; of more, the best, the worst and a sample.",
+                      PM_CMD_REPORT, PM_OPTION_ONE, much},
     [PM_OPT_IMAGES_ONLY] = {"images-only", NULL, NULL, "Only draw the pictures and labels.csv.",
                             PM_CMD_DEMO, PM_OPTION_FLAG, what},
     [PM_OPT_PICTURES_SEED] = {"seed", "S", "2", "Which stream of pictures --images-only draws.",

@@ -83,6 +83,11 @@ pm_status pm_image_tensor(const pm_image *in, const pm_preprocessing *how, float
 /* Pictures out, all written whole or not at all. */
 pm_status pm_image_write_png(const char *path, const pm_image *image);
 pm_status pm_image_encode_png(const pm_image *image, uint8_t **out, size_t *size);
+/* grey [height][width]. */
+pm_status pm_image_encode_grey_png(const uint8_t *grey, size_t width, size_t height, uint8_t **out,
+                                   size_t *size);
+/* quality 1 .. 100. */
+pm_status pm_image_encode_jpeg(const pm_image *image, int quality, uint8_t **out, size_t *size);
 /* The heat map [side][side] in a colour-blind-safe colour map, scaled from its least value to its
  * 99th percentile, over the (cropped, square) photograph in grey; box may be NULL. Sides below 112
  * are drawn with enlarged pixels: `out` has a side of side * (224 / side) then. */
