@@ -45,6 +45,7 @@ int pm_cmd_refresh(const pm_options *options);
 int pm_cmd_demo(const pm_options *options);
 int pm_cmd_stats(const pm_options *options);
 int pm_cmd_report(const pm_options *options);
+int pm_cmd_experiment(const pm_options *options);
 int pm_cmd_keygen(const pm_options *options);
 
 #endif

@@ -61,6 +61,10 @@ static const pm_command commands[] = {
      pm_cmd_report, "  parchmill report 3 --db results.db --out report\n"},
     {"refresh", PM_CMD_REFRESH, "[RUN]", "write the channel_gradient rows of unfinished runs",
      pm_cmd_refresh, "  parchmill refresh --db results.db\n"},
+    {"experiment", PM_CMD_EXPERIMENT, "[NAME | list]",
+     "an experiment of the research: data, figures and a reading", pm_cmd_experiment,
+     "  parchmill experiment list\n"
+     "  parchmill experiment gradient-sum --out gradient-sum\n"},
     {"keygen", PM_CMD_KEYGEN, "", "make a key, for brokers, workers and clients across machines",
      pm_cmd_keygen,
      "  parchmill keygen --role broker\n  parchmill keygen --role worker --name gpu7 >> allow\n"},

@@ -23,7 +23,7 @@ enum { PM_CHART_COLOURS = 8 };
 typedef struct pm_axis {
     const char *label; /* "" for none */
     bool log;          /* decades; values at or below 0 are left out */
-    bool fixed;        /* least .. most as given; else from the data, rounded to ticks */
+    bool fixed;        /* least .. most as given; else from the data, rounded to half a tick */
     double least, most;
 } pm_axis;
 

@@ -173,14 +173,14 @@ static void legend(pm_html *h) {
     pm_html_put(h, "<div class=\"legend\">");
     colour_bar(h, PM_COLOURS_UNIFORM, "uniform");
     colour_bar(h, PM_COLOURS_SEISMIC, "seismic");
-    pm_html_put(h,
-                "<p class=\"ticks\"><span>0</span><span>1</span><span>2.5</span><span>5</span>"
-                "<span>10 × mean |R|</span></p>"
-                "<p class=\"soft only-uniform\">Each map is scaled by its own mean. Uniform: equal "
-                "steps look equal, also in grey and with any colour vision; root scale.</p>"
-                "<p class=\"soft only-seismic\">Each map is scaled by its own mean. Seismic: the "
-                "field’s colours, ±10 mean |R|; these maps have no values below 0 (white).</p>"
-                "</div>\n");
+    pm_html_put(
+        h, "<p class=\"ticks\"><span>0</span><span>1</span><span>2.5</span><span>5</span>"
+           "<span>10</span></p>"
+           "<p class=\"soft only-uniform\">In multiples of each map’s own mean |R|. Uniform: equal "
+           "steps look equal, also in grey and with any colour vision; root scale.</p>"
+           "<p class=\"soft only-seismic\">In multiples of each map’s own mean |R|. Seismic: the "
+           "field’s colours, ±10 mean |R|; these maps have no values below 0 (white).</p>"
+           "</div>\n");
 }
 
 /* ---- cards ---- */

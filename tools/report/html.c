@@ -106,6 +106,12 @@ static void group(const char *digits, char out[PM_NUMBER_BYTES]) {
     out[to] = 0;
 }
 
+/* A minus as long as the digits are wide. */
+static void sign(const char *number, char out[PM_NUMBER_BYTES]) {
+    bool minus = number[0] == '-';
+    snprintf(out, PM_NUMBER_BYTES, "%s%s", minus ? "−" : "", number + minus);
+}
+
 const char *pm_number(double value, int digits, char out[PM_NUMBER_BYTES]) {
     double size = fabs(value);
     char plain[PM_NUMBER_BYTES];
@@ -114,24 +120,27 @@ const char *pm_number(double value, int digits, char out[PM_NUMBER_BYTES]) {
     } else if (size == 0.0) {
         snprintf(out, PM_NUMBER_BYTES, "0");
     } else if (size < 1e-4 || size >= 1e12) {
-        snprintf(out, PM_NUMBER_BYTES, "%.*e", digits > 1 ? digits - 1 : 0, value);
+        snprintf(plain, sizeof plain, "%.*e", digits > 1 ? digits - 1 : 0, value);
+        sign(plain, out);
     } else {
         int before = (int)floor(log10(size)) + 1, after = digits - before;
         snprintf(plain, sizeof plain, "%.*f", after > 0 ? after : 0, value);
         if (after <= 0)
             group(plain, out);
         else
-            snprintf(out, PM_NUMBER_BYTES, "%s", plain);
+            sign(plain, out);
     }
     return out;
 }
 
 const char *pm_p_value(double p, char out[PM_NUMBER_BYTES]) {
-    if (p < 1e-4) {
+    if (p < 1e-4)
         snprintf(out, PM_NUMBER_BYTES, "< 0.0001");
-        return out;
-    }
-    return pm_number(p, p < 0.1 ? 2 : 3, out);
+    else if (p < 0.1)
+        pm_number(p, 2, out);
+    else
+        snprintf(out, PM_NUMBER_BYTES, "%.2f", p);
+    return out;
 }
 
 const char *pm_duration(double ms, char out[PM_NUMBER_BYTES]) {

@@ -23,7 +23,7 @@ void pm_html_text(pm_html *html, const char *text);
 enum { PM_NUMBER_BYTES = 32 };
 /* `digits` significant ones, "0.0123", "1,234,568", "1.2e-07"; an en dash where there is none. */
 const char *pm_number(double value, int digits, char out[PM_NUMBER_BYTES]);
-/* "< 0.0001", else three digits. */
+/* "< 0.0001", "0.031", "0.57". */
 const char *pm_p_value(double p, char out[PM_NUMBER_BYTES]);
 /* "420 ms", "12.3 s", "4 min 10 s", "3 h 20 min", "2 d 4 h". */
 const char *pm_duration(double ms, char out[PM_NUMBER_BYTES]);

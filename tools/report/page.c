@@ -122,6 +122,8 @@ static void top(pm_html *h, const pm_report *r) {
 }
 
 static void bottom(pm_html *h, const pm_report *r, const char *db, const embedded *e) {
+    const char *folder_end = strrchr(db, '/');
+    if (folder_end) db = folder_end + 1;
     pm_html_put(h,
                 "</main>\n<footer><p>Written by <code>parchmill report %lld --db %s</code>, engine "
                 "%s. The numbers: <code>parchmill sql --db %s</code>.</p></footer>\n<script>",

@@ -56,8 +56,9 @@ void pm_page_table_interval(pm_html *h, double mean, double half) {
     char format_mean[64], format_half[64];
     snprintf(format_mean, sizeof format_mean, "%.*f", decimals, mean);
     snprintf(format_half, sizeof format_half, "%.*f", decimals, half);
-    pm_html_put(h, "<td class=\"n\">%s <span class=\"ci\">± %s</span></td>", format_mean,
-                format_half);
+    bool minus = format_mean[0] == '-';
+    pm_html_put(h, "<td class=\"n\">%s%s <span class=\"ci\">± %s</span></td>", minus ? "−" : "",
+                format_mean + minus, format_half);
 }
 
 void pm_page_chart(pm_html *h, pm_status status, pm_buffer *svg) {
@@ -132,7 +133,8 @@ void pm_section_run(pm_html *h, const pm_report *r) {
     pm_html_put(h,
                 "<div><dt>data set</dt><dd>%s <span class=\"soft\">%s images</span></dd></div>\n",
                 r->data_set, pm_number((double)r->items, 1, text));
-    fact(h, "statistics", r->statistics);
+    const char *file = strrchr(r->statistics, '/');
+    fact(h, "statistics", file ? file + 1 : r->statistics);
     fact(h, "evaluation", r->evaluation[0] ? r->evaluation : "none (--evaluate)");
     fact(h, "channels kept", r->channels_kept);
     fact(h, "heat maps kept", r->heat_maps_kept);

@@ -57,6 +57,10 @@ static void means_chart(pm_html *h, const pm_report *r, pm_metric metric, bool d
         chart.reference = 1;
         chart.reference_label = "chance";
     }
+    if (!differences && metric == PM_METRIC_POINTING) {
+        chart.y.fixed = true;
+        chart.y.most = 1;
+    }
     const pm_series series = {.name = "", .y = y, .half_width = half, .count = count};
     pm_page_chart(h, pm_chart_bars(&chart, groups, count, &series, 1, &svg), &svg);
 }
@@ -100,20 +104,20 @@ static void paired_row(pm_html *h, const pm_report *r, size_t c, pm_metric metri
     bool sure = isfinite(test.ci95) && fabs(test.mean) > test.ci95;
     pm_html_put(h,
                 "<tr><th scope=\"row\"><b class=\"letter\">%s</b> − <b class=\"letter\">%s</b>"
-                "</th><td>%s</td>",
+                "</th><td>%s</td><td>%s</td>",
                 r->configurations[c].letter, r->configurations[r->reference].letter,
-                pm_metrics[metric].name);
-    pm_page_table_number(h, (double)test.n, 1);
-    pm_page_table_interval(h, test.mean, test.ci95);
-    pm_page_table_number(h, test.t, 3);
-    pm_html_put(h, "<td class=\"n\">%s</td><td>%s</td></tr>\n", pm_p_value(test.p, text),
+                pm_metrics[metric].name,
                 !sure                                                ? "within chance"
                 : (test.mean > 0) == (pm_metrics[metric].better > 0) ? "better"
                                                                      : "worse");
+    pm_page_table_number(h, (double)test.n, 1);
+    pm_page_table_interval(h, test.mean, test.ci95);
+    pm_page_table_number(h, fabs(test.t) < 1e-9 ? 0 : test.t, 3);
+    pm_html_put(h, "<td class=\"n\">%s</td></tr>\n", pm_p_value(test.p, text));
 }
 
 static void paired(pm_html *h, const pm_report *r) {
-    static const char *const heads[] = {"difference", "metric", "n", "mean", "t", "p", "reading"};
+    static const char *const heads[] = {"difference", "metric", "reading", "n", "mean", "t", "p"};
     const pm_report_configuration *reference = &r->configurations[r->reference];
     pm_html_put(h,
                 "<h3>Paired differences</h3>\n<p>Each configuration less <b class=\"letter\">%s"
@@ -125,7 +129,7 @@ static void paired(pm_html *h, const pm_report *r) {
     means_chart(h, r, PM_METRIC_INSERTION, true);
     pm_html_put(h, "</div>\n");
     pm_page_table_begin(h, "Paired differences with 95 % intervals and the paired t-test");
-    pm_page_table_heads(h, heads, 7, 2);
+    pm_page_table_heads(h, heads, 7, 3);
     for (size_t m = 0; m < PM_METRIC_COUNT; m++) {
         if (m == PM_METRIC_P_TARGET || m == PM_METRIC_GAP) continue;
         for (size_t c = 0; c < r->configuration_count; c++)
