@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -96,20 +97,22 @@ void pm_html_put(pm_html *html, const char *format, ...) {
     va_end(list);
 }
 
-/* Put commas between thousands of a whole number. */
-static void group(const char *digits, char out[PM_NUMBER_BYTES]) {
-    size_t length = strlen(digits), sign = digits[0] == '-', to = 0;
-    for (size_t i = 0; i < length && to + 2 < PM_NUMBER_BYTES; i++) {
-        if (i > sign && (length - i) % 3 == 0) out[to++] = ',';
-        out[to++] = digits[i];
-    }
-    out[to] = 0;
-}
-
 /* A minus as long as the digits are wide. */
 static void sign(const char *number, char out[PM_NUMBER_BYTES]) {
     bool minus = number[0] == '-';
     snprintf(out, PM_NUMBER_BYTES, "%s%s", minus ? "−" : "", number + minus);
+}
+
+/* The same with commas between thousands. */
+static void group(const char *number, char out[PM_NUMBER_BYTES]) {
+    char grouped[PM_NUMBER_BYTES];
+    size_t length = strlen(number), first = number[0] == '-', to = 0;
+    for (size_t i = 0; i < length && to + 2 < sizeof grouped; i++) {
+        if (i > first && (length - i) % 3 == 0) grouped[to++] = ',';
+        grouped[to++] = number[i];
+    }
+    grouped[to] = 0;
+    sign(grouped, out);
 }
 
 const char *pm_number(double value, int digits, char out[PM_NUMBER_BYTES]) {
@@ -123,7 +126,9 @@ const char *pm_number(double value, int digits, char out[PM_NUMBER_BYTES]) {
         snprintf(plain, sizeof plain, "%.*e", digits > 1 ? digits - 1 : 0, value);
         sign(plain, out);
     } else {
-        int before = (int)floor(log10(size)) + 1, after = digits - before;
+        /* How many digits stand before the point once it is rounded: 99.96 becomes 100. */
+        snprintf(plain, sizeof plain, "%.*e", digits > 1 ? digits - 1 : 0, size);
+        int before = (int)strtol(strchr(plain, 'e') + 1, NULL, 10) + 1, after = digits - before;
         snprintf(plain, sizeof plain, "%.*f", after > 0 ? after : 0, value);
         if (after <= 0)
             group(plain, out);

@@ -7,7 +7,7 @@ protobuf-c-compiler libsqlite3-dev libvips-dev libseccomp-dev libsodium-dev libj
 libzip-dev libexpat1-dev libzstd-dev libgsl-dev"
 # What the tests need on top.
 packages_check="libcmocka-dev strace clang libclang-rt-14-dev clang-format clang-tidy
-slurmctld slurmd slurm-client munge iproute2 tcpdump systemd libgearman-dev"
+slurmctld slurmd slurm-client munge iproute2 tcpdump systemd libgearman-dev chromium"
 
 say() { printf '\n== %s\n' "$*"; }
 fail() { printf '%s: %s\n' "${0##*/}" "$*" >&2; exit 1; }
