@@ -45,7 +45,8 @@
   function told(v) {
     if (isNaN(v)) return '–';
     if (v === 0) return '0';
-    return Math.abs(v) < 1e-4 ? v.toExponential(2) : String(Number(v.toPrecision(3)));
+    var text = Math.abs(v) < 1e-4 ? v.toExponential(2) : v.toPrecision(3);
+    return (text.indexOf('e+') < 0 ? text : String(Number(text))).replace('-', '−');
   }
 
   function arrange() {

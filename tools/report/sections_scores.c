@@ -7,7 +7,7 @@
 #include "lib/chart/chart.h"
 #include "tools/report/sections.h"
 
-enum { CHART_WIDTH = 560, CHART_HEIGHT = 320 };
+enum { CHART_WIDTH = 480, CHART_HEIGHT = 300 };
 
 /* Colours are as many as charts can tell apart; tables have all. */
 static size_t drawn(const pm_report *r) {
@@ -151,6 +151,12 @@ void pm_section_scores(pm_html *h, const pm_report *r) {
         pm_html_put(h, "<p>No image has a box that can be scored: <code>labels.csv</code> with "
                        "boxes, or <code>--boxes</code>.</p>\n");
     say_undrawn(h, r);
+    for (size_t c = 1; c < r->configuration_count; c++)
+        if (r->configurations[c].results != r->configurations[0].results) {
+            pm_html_put(h, "<p class=\"notice\">The configurations have results of different "
+                           "images: compare them by the paired differences.</p>\n");
+            break;
+        }
     pm_html_put(h, "<div class=\"charts\">");
     means_chart(h, r, PM_METRIC_MU_IN_W, false);
     means_chart(h, r, PM_METRIC_POINTING, false);
