@@ -43,9 +43,10 @@ static void it_is_quiet_and_as_wide_as_the_window(void **state) {
     for (size_t i = 0; i < 4; i++) {
         open_at("", widths[i % 2], i >= 2);
         is(all_pictures, "true");
+        /* innerWidth would grow with a page that is too wide. */
         is("document.querySelectorAll('details').forEach(function (d) { d.open = true; });"
-           "document.documentElement.scrollWidth <= innerWidth",
-           "true");
+           "[390, 1280].find(function (w) { return document.documentElement.scrollWidth <= w; })",
+           widths[i % 2] == 390 ? "390" : "1280");
         is("getComputedStyle(document.body).backgroundColor",
            i >= 2 ? "rgb(20, 20, 22)" : "rgb(251, 251, 250)");
         if (browser.complaints) fail_msg("%zu: %s", browser.complaints, browser.complaint);
