@@ -14,7 +14,7 @@ enum { SEED_HELD_OUT = 2, GALLERY_IMAGES = 10, PATH_BYTES = 4096 };
 
 typedef struct places {
     char images[PATH_BYTES], weights[PATH_BYTES], statistics[PATH_BYTES], classes[PATH_BYTES],
-        db[PATH_BYTES], overlays[PATH_BYTES];
+        db[PATH_BYTES], overlays[PATH_BYTES], report[PATH_BYTES];
 } places;
 
 static pm_status place(char *out, const char *dir, const char *name) {
@@ -30,6 +30,7 @@ static pm_status find_places(const char *dir, places *out) {
     if (!status) status = place(out->classes, dir, "classes.csv");
     if (!status) status = place(out->db, dir, "demo.db");
     if (!status) status = place(out->overlays, dir, "overlays");
+    if (!status) status = place(out->report, dir, "report");
     return status;
 }
 
@@ -117,6 +118,11 @@ static int ask_four(const places *p) {
     return code;
 }
 
+static int report(const places *p) {
+    const char *const argv[] = {"--db", p->db, "--out", p->report, NULL};
+    return command(PM_CMD_REPORT, "report", pm_cmd_report, argv);
+}
+
 static pm_status prepare(const places *p, const char *dir, size_t count) {
     printf("drawing %zu pictures (ten shapes on clutter, exact boxes) in %s\n", count, p->images);
     pm_status status = pm_demo_write_images(p->images, SEED_HELD_OUT, count);
@@ -139,8 +145,10 @@ static int whole_demo(const char *dir, size_t count, const char *workers) {
     status = pm_demo_gallery(p.db, p.images, p.overlays, GALLERY_IMAGES);
     if (status) return pm_command_failed("demo", status);
     code = ask_four(&p);
+    if (!code) code = report(&p);
     if (code) return code;
-    printf("\nheat maps beside their photographs: %s/all.png\n", p.overlays);
+    printf("\nall of it on one page, for a browser: %s/index.html\n", p.report);
+    printf("heat maps beside their photographs: %s/all.png\n", p.overlays);
     printf("the database, for any SQLite program: %s\n", p.db);
     return PM_EXIT_OK;
 }

@@ -49,6 +49,7 @@ int pm_cmd_stats(const pm_options *options);
 int pm_cmd_merge(const pm_options *options);
 int pm_cmd_prune(const pm_options *options);
 int pm_cmd_compact(const pm_options *options);
+int pm_cmd_report(const pm_options *options);
 int pm_cmd_experiment(const pm_options *options);
 int pm_cmd_keygen(const pm_options *options);
 

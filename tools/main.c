@@ -65,6 +65,8 @@ static const pm_command commands[] = {
      "  parchmill queries\n  parchmill queries scores --db results.db\n"
      "  parchmill queries differences 3 7 8 --db results.db\n"
      "  parchmill queries curves --show\n"},
+    {"report", PM_CMD_REPORT, "[RUN]", "one page about a run: scores, curves, pictures",
+     pm_cmd_report, "  parchmill report 3 --db results.db --out report\n"},
     {"export", PM_CMD_EXPORT, "[RUN]",
      "a run as CSV, JSON Lines, NumPy arrays, a database or a script for PostgreSQL", pm_cmd_export,
      "  parchmill export 1 --db results.db --format csv --out run1\n"

@@ -159,10 +159,10 @@ static const pm_option table[PM_OPT_COUNT] = {
     [PM_OPT_DB] = {"db", "FILE", "parchmill.db", "The database.",
                    HOW | ASK | STATS | PM_CMD_SQL | PM_CMD_QUERIES | PM_CMD_REFRESH |
                        PM_CMD_FAILURES | PM_CMD_DOCTOR | PM_CMD_EXPORT | PM_CMD_PRUNE |
-                       PM_CMD_COMPACT,
+                       PM_CMD_COMPACT | PM_CMD_REPORT,
                    PM_OPTION_ONE, where},
-    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...", REMOTE,
-                       PM_OPTION_ONE, where},
+    [PM_OPT_BROKER] = {"broker", "URL", NULL, "A standing broker: ipc://... or tcp://...",
+                       REMOTE | PM_CMD_REPORT, PM_OPTION_ONE, where},
     [PM_OPT_KEY] = {"key", "FILE", NULL,
                     "tcp://: your secret key ($PARCHMILL_KEY, else "
                     "~/.config/parchmill/client.key); `parchmill keygen` makes it.",
@@ -207,6 +207,12 @@ static const pm_option table[PM_OPT_COUNT] = {
                               PM_CMD_PRUNE, PM_OPTION_FLAG, what},
     [PM_OPT_PRUNE_DRY_RUN] = {"dry-run", NULL, NULL, "Say what would go; change nothing.",
                               PM_CMD_PRUNE, PM_OPTION_FLAG, much},
+    [PM_OPT_REPORT_OUT] = {"out", "DIR", NULL,
+                           "The folder to write; a report that is there is replaced.",
+                           PM_CMD_REPORT, PM_OPTION_ONE, where},
+    [PM_OPT_ITEMS] = {"items", "N", "300",
+                      "Photographs in the gallery; of more, the best, the worst and a sample.",
+                      PM_CMD_REPORT, PM_OPTION_ONE, much},
     [PM_OPT_EXPERIMENT_OUT] = {"out", "DIR", NULL,
                                "Folder for data, figures and the reading (the experiment's name).",
                                PM_CMD_EXPERIMENT, PM_OPTION_ONE, where},

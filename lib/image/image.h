@@ -94,6 +94,11 @@ pm_status pm_image_encode_animation(pm_animation format, const pm_image *frames,
  * bytes as blanks; what lies outside is cut. The same pixels everywhere: no font is asked for. */
 void pm_image_write_text(pm_image *image, size_t x, size_t y, size_t scale, const char *text);
 
+/* grey [height][width]. */
+pm_status pm_image_encode_grey_png(const uint8_t *grey, size_t width, size_t height, uint8_t **out,
+                                   size_t *size);
+/* quality 1 .. 100. */
+pm_status pm_image_encode_jpeg(const pm_image *image, int quality, uint8_t **out, size_t *size);
 /* The heat map [side][side] in a colour-blind-safe colour map, scaled from its least value to its
  * 99th percentile, over the (cropped, square) photograph in grey; box may be NULL. Sides below 112
  * are drawn with enlarged pixels: `out` has a side of side * (224 / side) then. */

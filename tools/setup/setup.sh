@@ -7,7 +7,7 @@ protobuf-c-compiler libsqlite3-dev libvips-dev libseccomp-dev libsodium-dev libj
 libzip-dev libexpat1-dev libzstd-dev libgsl-dev libpng-dev libedit-dev"
 # What the tests need on top.
 packages_check="libcmocka-dev strace clang libclang-rt-14-dev clang-format clang-tidy
-slurmctld slurmd slurm-client munge iproute2 tcpdump systemd libgearman-dev sqlite3
+slurmctld slurmd slurm-client munge iproute2 tcpdump systemd libgearman-dev sqlite3 chromium
 python3-numpy python3-pandas zstd r-base-core r-cran-rsqlite postgresql"
 
 say() { printf '\n== %s\n' "$*"; }

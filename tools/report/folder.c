@@ -1,0 +1,154 @@
+/* Owns the report's folder and what may be removed. Knows nothing of what is in the files. */
+#include "tools/report/folder.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/base/file.h"
+
+static pm_status fail_on(const char *path) {
+    return pm_fail(errno == ENOSPC || errno == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
+                   strerror(errno));
+}
+
+static pm_status join(char out[PM_REPORT_PATH_BYTES], const char *dir, const char *name) {
+    int n = snprintf(out, PM_REPORT_PATH_BYTES, "%s%s", dir, name);
+    if (n >= 0 && n < PM_REPORT_PATH_BYTES) return PM_OK;
+    return pm_fail(PM_E_USAGE, "--out %.200s...: the path is too long", dir);
+}
+
+static bool has_mark(const char *dir) {
+    char path[PM_REPORT_PATH_BYTES], head[1024];
+    if (join(path, dir, "/index.html")) return false;
+    FILE *file = fopen(path, "re");
+    if (!file) return false;
+    size_t size = fread(head, 1, sizeof head - 1, file);
+    fclose(file);
+    head[size] = 0;
+    return strstr(head, PM_REPORT_MARK) != NULL;
+}
+
+/* Whether all that a folder holds is what reports hold; *empty: nothing at all. */
+static bool holds_a_report_only(const char *dir, bool *empty) {
+    DIR *listing = opendir(dir);
+    bool only = listing != NULL;
+    *empty = only;
+    for (struct dirent *e; only && (e = readdir(listing));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        *empty = false;
+        only = strcmp(e->d_name, "index.html") == 0 || strcmp(e->d_name, "pictures") == 0;
+    }
+    if (listing) closedir(listing);
+    return only;
+}
+
+static bool exists(const char *path) {
+    struct stat found;
+    return lstat(path, &found) == 0;
+}
+
+static pm_status check_place(const char *dir) {
+    bool empty;
+    if (!exists(dir)) return PM_OK;
+    if (holds_a_report_only(dir, &empty) && (empty || has_mark(dir))) return PM_OK;
+    return pm_fail(PM_E_USAGE,
+                   "--out %s: is there and holds something else than a report; name another folder",
+                   dir);
+}
+
+/* Only what reports are made of; anything else keeps its folder. */
+static void remove_report(const char *dir) {
+    char path[PM_REPORT_PATH_BYTES];
+    if (!join(path, dir, "/index.html")) unlink(path);
+    if (!join(path, dir, "/pictures")) {
+        DIR *listing = opendir(path);
+        for (struct dirent *e; listing && (e = readdir(listing));)
+            unlinkat(dirfd(listing), e->d_name, 0);
+        if (listing) closedir(listing);
+        rmdir(path);
+    }
+    rmdir(dir);
+}
+
+pm_status pm_report_folder_begin(const char *dir, pm_report_folder *out) {
+    pm_report_folder folder;
+    char pictures[PM_REPORT_PATH_BYTES];
+    bool empty;
+    size_t length = strlen(dir);
+    while (length > 1 && dir[length - 1] == '/') length--;
+    int n = snprintf(folder.place, sizeof folder.place, "%.*s", (int)length, dir);
+    if (n < 1 || (size_t)n >= sizeof folder.place - 64)
+        return pm_fail(PM_E_USAGE, "--out %.200s: the name of a folder is wanted", dir);
+    pm_status status = check_place(folder.place);
+    if (!status) status = join(folder.temporary, folder.place, ".tmp");
+    if (!status) status = join(pictures, folder.temporary, "/pictures");
+    if (status) return status;
+    if (exists(folder.temporary)) { /* left by one that was killed */
+        if (!holds_a_report_only(folder.temporary, &empty))
+            return pm_fail(PM_E_USAGE, "%s: is in the way; move it or name another --out",
+                           folder.temporary);
+        remove_report(folder.temporary);
+    }
+    status = pm_dir_make(pictures);
+    if (!status) *out = folder;
+    return status;
+}
+
+pm_status pm_report_folder_write(const pm_report_folder *folder, const char *name,
+                                 const void *bytes, size_t size) {
+    char path[PM_REPORT_PATH_BYTES];
+    int n = snprintf(path, sizeof path, "%s/%s", folder->temporary, name);
+    if (n < 0 || (size_t)n >= sizeof path) return pm_fail(PM_E_USAGE, "%s: path too long", name);
+    FILE *file = fopen(path, "we");
+    if (!file) return fail_on(path);
+    bool failed = fwrite(bytes, 1, size, file) != size;
+    int why = errno;
+    if (fclose(file) != 0 && !failed) {
+        failed = true;
+        why = errno;
+    }
+    errno = why;
+    return failed ? fail_on(path) : PM_OK;
+}
+
+/* Everything written so far is on the disk. */
+static pm_status sync_files(const char *dir) {
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return fail_on(dir);
+    int failed = syncfs(fd);
+    int why = errno;
+    close(fd);
+    errno = why;
+    return failed ? fail_on(dir) : PM_OK;
+}
+
+pm_status pm_report_folder_put(const pm_report_folder *f) {
+    char old[PM_REPORT_PATH_BYTES];
+    pm_status status = sync_files(f->temporary);
+    if (!status) status = check_place(f->place);
+    if (!status) status = join(old, f->place, ".old");
+    if (status) return status;
+    if (rename(f->temporary, f->place) == 0) return PM_OK; /* nothing there, or an empty folder */
+    if (errno != ENOTEMPTY && errno != EEXIST) return fail_on(f->place);
+    if (renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->place, RENAME_EXCHANGE) == 0) {
+        remove_report(f->temporary);
+        return PM_OK;
+    }
+    /* A file system that cannot exchange: for a moment there is nothing. */
+    if (rename(f->place, old) != 0) return fail_on(f->place);
+    if (rename(f->temporary, f->place) != 0) {
+        status = fail_on(f->place);
+        (void)!rename(old, f->place);
+        return status;
+    }
+    remove_report(old);
+    return PM_OK;
+}
+
+void pm_report_folder_drop(const pm_report_folder *folder) { remove_report(folder->temporary); }
