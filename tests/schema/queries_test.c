@@ -1,6 +1,6 @@
 /* The ready-made queries: their heads, the values that they find, and plans without a scan of what
  * grows with results. */
-#include <sqlite3.h>
+#include <math.h>
 
 #include "tests/store/fixture.h"
 #include "tools/queries/catalogue.h"
@@ -36,10 +36,11 @@ static void make_runs(const scratch *s) {
 /* Names in a plan that stand for no table of results: what a view has computed, constants, and the
  * tables that have a row a run, a configuration or a name. */
 static bool may_scan(const char *detail) {
-    static const char *const fine[] = {"rows",       "sums",       "moments",     "tall",
-                                       "errors",     "m",          "(subquery",   "run",
-                                       "s",          "statistics", "dead_letter", "channel_rank",
-                                       "score_live", "curve_live", "layer_live",  "timing_live"};
+    static const char *const fine[] = {
+        "rows",       "sums",  "moments", "tall",       "errors",      "m",
+        "(subquery",  "run",   "s",       "statistics", "dead_letter", "channel_rank",
+        "score_live", "means", "counts",  "shares",     "ranked",      "within",
+        "overall",    "c",     "v",       "curve_live", "layer_live",  "timing_live"};
     char word[64];
     if (sscanf(detail, "SCAN %63s", word) != 1) return true;
     if (strstr(detail, "CONSTANT ROW")) return true;
@@ -50,28 +51,35 @@ static bool may_scan(const char *detail) {
     return false;
 }
 
+typedef struct plan_steps {
+    const char *query;
+    size_t count;
+} plan_steps;
+
+static pm_status take_step(void *user, size_t count, const pm_value *values) {
+    plan_steps *steps = user;
+    assert_int_equal(count, 4);
+    steps->count++;
+    if (!may_scan(values[3].text)) fail_msg("%s: %s", steps->query, values[3].text);
+    return PM_OK;
+}
+
 static void no_question_scans_what_grows_with_results(void **state) {
     scratch *s = *state;
-    sqlite3 *db;
     make_runs(s);
-    assert_int_equal(sqlite3_open_v2(s->path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    pm_query *query = open_query(s);
     assert_true(pm_ready_count > 15);
     for (size_t i = 0; i < pm_ready_count; i++) {
         pm_ready ready;
         char sql[8192];
-        sqlite3_stmt *rows;
         assert_int_equal(pm_ready_at(i, &ready), PM_OK);
+        plan_steps steps = {.query = ready.name};
+        const pm_query_sink sink = {.user = &steps, .row = take_step};
         snprintf(sql, sizeof sql, "EXPLAIN QUERY PLAN %s", ready.sql);
-        if (sqlite3_prepare_v2(db, sql, -1, &rows, NULL)) fail_msg("%s", sqlite3_errmsg(db));
-        size_t steps = 0;
-        for (; sqlite3_step(rows) == SQLITE_ROW; steps++) {
-            const char *detail = (const char *)sqlite3_column_text(rows, 3);
-            if (!may_scan(detail)) fail_msg("%s: %s", ready.name, detail);
-        }
-        assert_true(steps > 0);
-        sqlite3_finalize(rows);
+        if (pm_query_run(query, sql, NULL, 0, &sink, NULL)) fail_msg("%s", pm_error_text());
+        assert_true(steps.count > 0);
     }
-    sqlite3_close(db);
+    pm_query_close(&query);
 }
 
 static void every_view_for_people_has_a_question(void **state) {
@@ -86,6 +94,80 @@ static void every_view_for_people_has_a_question(void **state) {
                  ready.view);
         if (ask(s, sql) != 1) fail_msg("%s: there is no view %s", ready.name, ready.view);
     }
+}
+
+/* Nogueira's measure by its definition, over the H that the fixture gives: of the images of one
+ * target, or of all (-1). NAN where H is empty or everything. */
+static double stability_of(const int64_t *targets, int64_t target, size_t config, size_t first,
+                           size_t channels) {
+    double spread = 0, selected = 0, n = 0;
+    for (size_t i = 0; i < evaluated.items; i++) n += target < 0 || targets[i] == target;
+    for (size_t c = 0; c < channels; c++) {
+        double p = 0;
+        for (size_t i = 0; i < evaluated.items; i++)
+            if (target < 0 || targets[i] == target) p += in_h_of(i, config, first + c) / n;
+        spread += n / (n - 1) * p * (1 - p);
+        selected += p;
+    }
+    const double d = (double)channels, share = selected / d;
+    return 1 - spread / d / (share * (1 - share));
+}
+
+typedef struct stabilities {
+    size_t rows;
+    const int64_t *targets;
+} stabilities;
+
+static pm_status take_stability(void *user, size_t count, const pm_value *v) {
+    stabilities *s = user;
+    const size_t first[] = {0, CHANNELS_0}, channels[] = {CHANNELS_0, CHANNELS_1};
+    const size_t layer = s->rows++;
+    double sum = 0, classes = 0;
+    assert_int_equal(count, 5);
+    for (int64_t target = 0; target < 100; target++) {
+        bool any = false;
+        for (size_t i = 0; i < evaluated.items; i++) any = any || s->targets[i] == target;
+        const double one =
+            any ? stability_of(s->targets, target, 1, first[layer], channels[layer]) : NAN;
+        if (isnan(one)) continue;
+        sum += one;
+        classes++;
+    }
+    assert_true(classes > 1);
+    assert_true(fabs(v[3].real - sum / classes) <= 0.00051);
+    assert_true(fabs(v[4].real - stability_of(s->targets, -1, 1, first[layer], channels[layer])) <=
+                0.00051);
+    return PM_OK;
+}
+
+static pm_status take_target(void *user, size_t count, const pm_value *v) {
+    int64_t **next = user;
+    (void)count;
+    *(*next)++ = v[0].integer;
+    return PM_OK;
+}
+
+static void stability_is_nogueiras(void **state) {
+    scratch *s = *state;
+    pm_ready ready;
+    int64_t targets[64], *next = targets;
+    stabilities seen = {.targets = targets};
+    const pm_query_sink each = {.user = &next, .row = take_target};
+    const pm_query_sink sink = {.user = &seen, .row = take_stability};
+    const pm_value values[] = {{.kind = PM_VALUE_INTEGER, .integer = 1},
+                               {.kind = PM_VALUE_INTEGER, .integer = 2}};
+    make_runs(s);
+    pm_query *query = open_query(s);
+    assert_int_equal(pm_query_run(query,
+                                  "SELECT target FROM result_wide WHERE run = 1 AND"
+                                  " configuration = 2 ORDER BY image",
+                                  NULL, 0, &each, NULL),
+                     PM_OK);
+    assert_int_equal(next - targets, evaluated.items);
+    assert_int_equal(pm_ready_find("stability", &ready), PM_OK);
+    if (pm_query_run(query, ready.sql, values, 2, &sink, NULL)) fail_msg("%s", pm_error_text());
+    assert_int_equal(seen.rows, LAYERS);
+    pm_query_close(&query);
 }
 
 static void values_that_are_not_given_are_found(void **state) {
@@ -146,6 +228,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         STORE_TEST(no_question_scans_what_grows_with_results),
         STORE_TEST(every_view_for_people_has_a_question),
+        STORE_TEST(stability_is_nogueiras),
         STORE_TEST(values_that_are_not_given_are_found),
         STORE_TEST(what_is_wrong_is_said),
     };

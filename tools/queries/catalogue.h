@@ -18,7 +18,7 @@ typedef struct pm_ready_text {
 extern const pm_ready_text pm_ready_texts[]; /* by name */
 extern const size_t pm_ready_count;
 
-enum { PM_READY_PARAMETERS = 4, PM_READY_WORD = 32, PM_READY_LINE = 160 };
+enum { PM_READY_PARAMETERS = 4, PM_READY_WORD = 32, PM_READY_LINE = 200 };
 
 typedef struct pm_ready {
     const char *name, *sql; /* borrowed, for ever */
