@@ -357,8 +357,8 @@ static void say_what(const gallery *g) {
     else
         pm_html_put(
             g->html,
-            "<p>All %zu images with results, best first by %s of <b class=\"letter\">%s</b>."
-            "</p>\n",
+            "<p>All %zu images with results<span id=\"first-order\">, best first by %s of <b "
+            "class=\"letter\">%s</b></span>.</p>\n",
             g->count, pm_metrics[r->main_metric].name, r->configurations[r->reference].letter);
     if (!g->any_heat_map)
         pm_html_put(g->html,

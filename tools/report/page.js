@@ -83,6 +83,11 @@
       return a.key - b.key || a.getAttribute('data-item') - b.getAttribute('data-item');
     });
     cards.forEach(function (card) { box.appendChild(card); });
+    var first = document.getElementById('first-order'); /* true of the page as it comes */
+    if (first)
+      first.hidden = ['sort', 'of', 'minus', 'order'].some(function (name) {
+        return at(name) && !at(name).options[at(name).selectedIndex].defaultSelected;
+      });
     document.getElementById('shown').textContent =
       (shown === cards.length ? shown : shown + ' of ' + cards.length) + ' shown';
   }
