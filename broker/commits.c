@@ -371,11 +371,21 @@ void pm_broker_take(pm_broker *b) {
     if (!b->fatal) look(b);
 }
 
+/* Summaries that a stop cut short, or that an older file does not have. */
+static pm_status go_on_summarising(pm_broker *b, uint64_t *runs, size_t count) {
+    for (size_t i = 0; i < count && pm_writer_has_room(b->writer); i++)
+        pm_broker_summarise(b, runs[i]);
+    free(runs);
+    return b->fatal;
+}
+
 pm_status pm_broker_recover(pm_broker *b) {
     pm_run_row *rows = NULL;
-    size_t count = 0;
+    uint64_t *due = NULL;
+    size_t count = 0, due_count = 0;
     pm_status status = pm_runs_read(&b->runs, b->options.db);
     if (!status) status = pm_store_load_queue(b->store, &rows, &count);
+    if (!status) status = pm_store_summaries_due(b->store, &due, &due_count);
     if (!status) status = pm_writer_new(&b->store, &pm_writer_default_limits, &b->writer);
     for (size_t i = 0; i < count; i++) {
         if (!status) status = open_row(b, &rows[i]);
@@ -383,5 +393,7 @@ pm_status pm_broker_recover(pm_broker *b) {
         pm_run_row_fini(&rows[i]);
     }
     free(rows);
+    if (!status) return go_on_summarising(b, due, due_count);
+    free(due);
     return status;
 }

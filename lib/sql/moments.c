@@ -40,7 +40,8 @@ void pm_sql_pairs_step(sqlite3_context *context, int count, sqlite3_value **valu
 
 void pm_sql_ttest_t(sqlite3_context *context) {
     const pm_moments *moments = sqlite3_aggregate_context(context, 0);
-    if (moments) sqlite3_result_double(context, pm_paired_test(moments).t);
+    const double t = moments ? pm_paired_test(moments).t : NAN;
+    if (isfinite(t)) sqlite3_result_double(context, t);
 }
 
 /* One pair says nothing: NULL, not 1. */

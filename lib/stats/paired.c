@@ -20,7 +20,13 @@ pm_paired pm_paired_test(const pm_moments *differences) {
     if (differences->count) out.mean = differences->mean;
     if (differences->count < 2) return out;
     out.ci95 = pm_ci95(differences);
-    if (!(differences->m2 > 0)) return out;
+    if (!(differences->m2 > 0)) {
+        if (differences->mean > 0 || differences->mean < 0) {
+            out.t = differences->mean > 0 ? INFINITY : -INFINITY;
+            out.p = 0;
+        }
+        return out;
+    }
     out.t = differences->mean / standard_error(differences);
     out.p = fmin(1, 2 * pm_t_upper_tail(fabs(out.t), (double)(differences->count - 1)));
     return out;

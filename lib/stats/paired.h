@@ -13,8 +13,9 @@ typedef struct pm_paired {
     uint64_t n;
     double mean; /* NAN without a value */
     double ci95; /* as pm_ci95 */
-    double t;    /* mean over its standard error; NAN: below two values, or all of them equal */
-    double p;    /* two-sided, to 1e-10 relative; 1 where t is NAN */
+    double t;    /* mean over its standard error; NAN: below two values, or all of them 0; infinite
+                    where all are equal and not 0 */
+    double p;    /* two-sided, to 1e-10 relative; 1 where t is NAN, 0 where it is infinite */
 } pm_paired;
 
 /* Of the differences b - a of pairs. */

@@ -70,19 +70,6 @@ static pm_status go_on(pm_store *store, uint64_t run, uint64_t *items_open) {
     return any ? PM_OK : pm_apply_finish(store, &finish);
 }
 
-/* Of the runs that are done by now, and of those that got other results. */
-static pm_status summarise(pm_store *store) {
-    id_list due = {0};
-    pm_status status =
-        list(store, "SELECT run_id FROM main.run WHERE state = 'done' AND summarised < 1", &due);
-    for (size_t i = 0; i < due.count && !status; i++) {
-        bool unfinished = true;
-        while (!status && unfinished) status = pm_summary_slice(store, due.ids[i], &unfinished);
-    }
-    free(due.ids);
-    return status;
-}
-
 pm_status pm_merge_runs(pm_merge *merge) {
     pm_store *store = merge->store;
     id_list open = {0}, cancelled = {0};
@@ -101,7 +88,7 @@ pm_status pm_merge_runs(pm_merge *merge) {
     merge->counts->items_open = 0;
     for (size_t i = 0; i < open.count && !status; i++)
         status = go_on(store, open.ids[i], &merge->counts->items_open);
-    if (!status) status = summarise(store);
+    if (!status) status = pm_summaries_write(store);
     free(open.ids);
     free(cancelled.ids);
     return status;

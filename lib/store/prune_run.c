@@ -154,8 +154,10 @@ pm_status pm_prune_run(pm_store *store, const pm_prune_plan *plan, pm_prune_coun
     if (!status) status = pm_db_run_once(store, mark_sql, &id, 1, NULL);
     if (!status) status = mark_touched(store, plan, counts);
     if (!status) status = clear_results(store, &counts->results);
+    if (!status) status = pm_summary_spoil_run(store, plan->run);
     for (size_t i = 0; i < sizeof run_sql / sizeof *run_sql && !status; i++)
         status = pm_db_run_once(store, run_sql[i], &id, 1, NULL);
     if (!status) counts->runs++;
-    return status ? status : remake_sums(store);
+    if (!status) status = remake_sums(store);
+    return status ? status : pm_summaries_write(store);
 }

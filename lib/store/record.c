@@ -385,7 +385,8 @@ static pm_status put_results(pm_store *store, const scene *s, const pm_op_record
     for (size_t i = 0; i < op->result_count && !status; i++) {
         const pm_record_result *r = &op->results[i];
         status = read_existing(store, s, r->configuration, &was[i]);
-        if (!status && was[i].any) status = pm_summary_spoil(store, was[i].configuration_id);
+        if (!status)
+            status = pm_summary_spoil(store, s->task.run_id, was[i].configuration_id, s->image_id);
         if (status) return status;
         if (r->stage)
             status = put_error(store, s, &was[i], r->stage, r->reason, r->text);
@@ -433,7 +434,8 @@ pm_status pm_apply_poison(pm_store *store, pm_op_crash *op) {
     for (size_t i = 0; i < s.task.config_count && !status; i++) {
         existing was;
         status = read_existing(store, &s, s.task.configs[i], &was);
-        if (!status && was.any) status = pm_summary_spoil(store, was.configuration_id);
+        if (!status)
+            status = pm_summary_spoil(store, s.task.run_id, was.configuration_id, s.image_id);
         if (!status) status = put_error(store, &s, &was, "crash", op->reason, text);
     }
     if (!status && !op->task_done) {

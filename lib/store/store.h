@@ -77,6 +77,10 @@ void pm_run_row_fini(pm_run_row *row);
  * *rows from malloc: pm_run_row_fini each, then free. */
 pm_status pm_store_load_queue(pm_store *store, pm_run_row **rows, size_t *count);
 
+/* Runs that are done and whose summary is not, for PM_OP_SUMMARISE: one was cut short, or the file
+ * comes from an older parchmill. *runs from malloc. */
+pm_status pm_store_summaries_due(pm_store *store, uint64_t **runs, size_t *count);
+
 /* One run, whatever its state. PM_E_NOT_FOUND. */
 pm_status pm_store_load_run(pm_store *store, uint64_t run_id, pm_run_row *out);
 

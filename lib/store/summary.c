@@ -1,27 +1,29 @@
 /* Owns what is kept of whole runs: the tables *_summary, as the views *_live compute them.
  *
- * Curves and layers are summed up here: SQLite groups by sorting, which takes eight times as long
- * as reading. A test holds them against the views.
+ * All but the timings is summed up here, exactly; SQLite groups by sorting, which takes eight times
+ * as long as reading, and knows no variance. A test holds them against the views.
  *
  * run.summarised says how far: 0 nothing, 1 all, -1 - k the first k configurations. A result that
- * changes afterwards sets it back to 0 (pm_summary_spoil), also in between, so that what was begun
- * begins anew. A slice takes configurations until it has seen SLICE_RESULTS results. */
+ * changes afterwards, or comes into a run that is done (another one's retry had taken it away),
+ * sets it back to 0 (pm_summary_spoil), also in between, so that what was begun begins anew. A
+ * slice takes configurations until it has seen SLICE_RESULTS results. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/stats/paired.h"
 #include "lib/store/db.h"
 
-enum { SLICE_RESULTS = 50000, VALUES_MAX = 9 };
+enum { SLICE_RESULTS = 50000, VALUES_MAX = 12 };
+
+/* A photograph that stands twice in a data set is one result. */
+#define EACH_ONCE                                                                                  \
+    " AND NOT EXISTS (SELECT 1 FROM data_set_item AS o WHERE o.image_id = i.image_id"              \
+    " AND o.data_set_id = i.data_set_id AND o.item < i.item)"
 
 static const char *const cleared[] = {
     "DELETE FROM score_summary WHERE run_id = ?1", "DELETE FROM curve_summary WHERE run_id = ?1",
     "DELETE FROM layer_summary WHERE run_id = ?1", "DELETE FROM timing_summary WHERE run_id = ?1"};
-
-static const char scores[] =
-    "INSERT INTO score_summary (run_id, configuration_id, measure, n, missing, mean, std, min, max)"
-    " SELECT run, configuration, measure, n, missing, mean, std, min, max FROM score_live"
-    " WHERE run = ?1 AND configuration = ?2";
 
 static const char timings[] =
     "INSERT INTO timing_summary (run_id, worker_id, images, results, errors, mean_ms, min_ms,"
@@ -29,6 +31,7 @@ static const char timings[] =
     " max_ms, first_ms, last_ms FROM timing_live WHERE run = ?1";
 
 static pm_status mark(pm_store *store, uint64_t run_id, int64_t value) {
+    store->summary_marks++;
     return pm_db_run(store, "UPDATE run SET summarised = ?2 WHERE run_id = ?1",
                      PM_BINDS(pm_id(run_id), pm_int(value)));
 }
@@ -110,8 +113,49 @@ static pm_status sum_up(pm_store *store, const char *sql, uint64_t run_id, int64
 
 static pm_bind mean_of(const pm_moments *m) { return pm_real_if(m->count > 0, m->mean); }
 
-static pm_bind half_width_of(const pm_moments *m) {
-    return pm_real_if(m->count > 1, 1.96 * pm_moments_std(m) / sqrt((double)m->count));
+static pm_bind half_width_of(const pm_moments *m) { return pm_real_if(m->count > 1, pm_ci95(m)); }
+
+/* ---- scores ---- */
+
+static const char *const measures[] = {
+    "accuracy", "p_target", "p_predicted",  "mu_in",         "mu_in_w",          "mu_out",
+    "mu_out_w", "pointing", "deletion_auc", "insertion_auc", "completeness_gap", "compute_ms"};
+enum { MEASURES = sizeof measures / sizeof *measures };
+
+static pm_status no_key(sqlite3_stmt *row, group *key) {
+    (void)row;
+    (void)key;
+    return PM_OK;
+}
+
+static pm_status put_score(pm_store *store, uint64_t run_id, int64_t configuration_id,
+                           const group *g, size_t measure) {
+    const pm_moments *m = &g->values[measure];
+    const bool any = m->count > 0;
+    return pm_db_run(store,
+                     "INSERT INTO score_summary (run_id, configuration_id, measure, n, missing,"
+                     " mean, std, min, max) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                     PM_BINDS(pm_id(run_id), pm_int(configuration_id), pm_text(measures[measure]),
+                              pm_id(m->count), pm_id(g->rows - m->count), mean_of(m),
+                              pm_real_if(m->count > 1, pm_moments_std(m)), pm_real_if(any, m->min),
+                              pm_real_if(any, m->max)));
+}
+
+static pm_status write_scores(pm_store *store, uint64_t run_id, int64_t configuration_id) {
+    groups all = {0};
+    pm_status status = sum_up(
+        store,
+        "SELECT r.predicted = image.label, r.p_target, r.p_predicted, r.mu_in, r.mu_in_w,"
+        " r.mu_out, r.mu_out_w, r.pointing, r.deletion_auc, r.insertion_auc, r.completeness_gap,"
+        " r.compute_ms FROM run CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id"
+        " CROSS JOIN result AS r ON r.configuration_id = ?2 AND r.image_id = i.image_id"
+        " CROSS JOIN image ON image.image_id = i.image_id"
+        " WHERE run.run_id = ?1 AND r.error IS NULL" EACH_ONCE,
+        run_id, configuration_id, no_key, 0, MEASURES, &all);
+    for (size_t i = 0; all.count && i < MEASURES && !status; i++)
+        status = put_score(store, run_id, configuration_id, &all.list[0], i);
+    free(all.list);
+    return status;
 }
 
 /* ---- curves ---- */
@@ -151,7 +195,7 @@ static pm_status write_curves(pm_store *store, uint64_t run_id, int64_t configur
         " CROSS JOIN result AS r ON r.configuration_id = ?2 AND r.image_id = i.image_id"
         " CROSS JOIN perturbation AS p"
         " ON p.configuration_id = r.configuration_id AND p.image_id = r.image_id"
-        " WHERE run.run_id = ?1",
+        " WHERE run.run_id = ?1" EACH_ONCE,
         run_id, configuration_id, curve_key, 3, CURVE_VALUES, &all);
     for (size_t i = 0; i < all.count && !status; i++)
         status = put_curve(store, run_id, configuration_id, &all.list[i]);
@@ -193,7 +237,7 @@ static pm_status write_layers(pm_store *store, uint64_t run_id, int64_t configur
                               " ON i.data_set_id = run.data_set_id"
                               " CROSS JOIN layer_gradient AS g"
                               " ON g.configuration_id = ?2 AND g.image_id = i.image_id"
-                              " WHERE run.run_id = ?1",
+                              " WHERE run.run_id = ?1" EACH_ONCE,
                               run_id, configuration_id, layer_key, 1, LAYER_VALUES, &all);
     for (size_t i = 0; i < all.count && !status; i++)
         status = put_layer(store, run_id, configuration_id, &all.list[i]);
@@ -213,7 +257,7 @@ static pm_status write_configuration(pm_store *store, uint64_t run_id, int64_t o
                   " WHERE run_id = ?1 AND ordinal = ?2",
                   PM_BINDS(pm_id(run_id), pm_int(ordinal)), &configuration_id, found);
     if (status || !*found) return status;
-    status = pm_db_run(store, scores, PM_BINDS(pm_id(run_id), pm_int(configuration_id)));
+    status = write_scores(store, run_id, configuration_id);
     if (!status) status = write_curves(store, run_id, configuration_id);
     return status ? status : write_layers(store, run_id, configuration_id);
 }
@@ -244,11 +288,37 @@ pm_status pm_summary_slice(pm_store *store, uint64_t run_id, bool *unfinished) {
     return status ? status : mark(store, run_id, 1);
 }
 
-pm_status pm_summary_spoil(pm_store *store, int64_t configuration_id) {
+/* Whether anything is kept, or being written, of a run that has a configuration of this one: asked
+ * once, until a summary is written somewhere. */
+static pm_status find_company(pm_store *store, uint64_t run_id, bool *any) {
+    int64_t found = 0;
+    if (store->alone_run == run_id && store->alone_marks == store->summary_marks) {
+        *any = false;
+        return PM_OK;
+    }
+    pm_status status =
+        pm_db_get(store,
+                  "SELECT 1 FROM run_configuration AS mine JOIN run_configuration AS o"
+                  " USING (configuration_id) JOIN run ON run.run_id = o.run_id"
+                  " WHERE mine.run_id = ?1 AND run.summarised <> 0 LIMIT 1",
+                  PM_BINDS(pm_id(run_id)), &found, any);
+    if (status || *any) return status;
+    store->alone_run = run_id;
+    store->alone_marks = store->summary_marks;
+    return PM_OK;
+}
+
+pm_status pm_summary_spoil(pm_store *store, uint64_t run_id, int64_t configuration_id,
+                           int64_t image_id) {
+    bool any = false;
+    pm_status status = find_company(store, run_id, &any);
+    if (status || !any) return status;
     return pm_db_run(store,
                      "UPDATE run SET summarised = 0 WHERE summarised <> 0 AND run_id IN"
-                     " (SELECT run_id FROM run_configuration WHERE configuration_id = ?1)",
-                     PM_BINDS(pm_int(configuration_id)));
+                     " (SELECT run_id FROM run_configuration WHERE configuration_id = ?1)"
+                     " AND EXISTS (SELECT 1 FROM data_set_item AS i WHERE i.image_id = ?2"
+                     "  AND i.data_set_id = run.data_set_id)",
+                     PM_BINDS(pm_int(configuration_id), pm_int(image_id)));
 }
 
 pm_status pm_summary_spoil_run(pm_store *store, uint64_t run_id) {
@@ -258,4 +328,45 @@ pm_status pm_summary_spoil_run(pm_store *store, uint64_t run_id) {
                      "  JOIN run_configuration AS o USING (configuration_id)"
                      "  WHERE mine.run_id = ?1)",
                      PM_BINDS(pm_id(run_id)));
+}
+
+pm_status pm_store_summaries_due(pm_store *store, uint64_t **runs, size_t *count) {
+    uint64_t *list = NULL;
+    size_t used = 0;
+    bool row = false;
+    sqlite3_stmt *statement = NULL;
+    pm_status status = pm_db_begin(store,
+                                   "SELECT run_id FROM run WHERE state = 'done' AND summarised < 1"
+                                   " ORDER BY run_id",
+                                   NULL, 0, &statement);
+    if (status) return status;
+    while (!(status = pm_db_step(store, statement, &row)) && row) {
+        uint64_t *more = realloc(list, (used + 1) * sizeof *more);
+        if (!more) {
+            status = pm_fail(PM_E_MEMORY, "no memory for %zu runs", used);
+            break;
+        }
+        list = more;
+        list[used++] = pm_db_column_id(statement, 0);
+    }
+    pm_db_end(statement);
+    if (status) {
+        free(list);
+        return status;
+    }
+    *runs = list;
+    *count = used;
+    return PM_OK;
+}
+
+pm_status pm_summaries_write(pm_store *store) {
+    uint64_t *runs = NULL;
+    size_t count = 0;
+    pm_status status = pm_store_summaries_due(store, &runs, &count);
+    for (size_t i = 0; i < count && !status; i++) {
+        bool unfinished = true;
+        while (!status && unfinished) status = pm_summary_slice(store, runs[i], &unfinished);
+    }
+    free(runs);
+    return status;
 }

@@ -1,5 +1,9 @@
 -- Answers about whole runs. Of a run that has ended they are kept in the tables *_summary, written
 -- at its end and by refresh; of any other the views compute them. *_live are the computations.
+--
+-- Half widths of 95 % intervals are the standard error times t of n - 1 degrees of freedom, which SQL
+-- does not have: its Cornish-Fisher series in 1 / (n - 1) (Abramowitz and Stegun, 26.7.5), with two
+-- terms fitted at 1 to 4, is right to 1e-4 everywhere.
 
 ALTER TABLE run ADD COLUMN summarised INTEGER NOT NULL DEFAULT 0; -- 1: the *_summary tables hold it as it stands; -1: being written; 0: not there, or out of date
 
@@ -115,6 +119,9 @@ WITH sums AS (
     CROSS JOIN result AS r ON r.configuration_id = rc.configuration_id AND r.image_id = i.image_id
     CROSS JOIN image ON image.image_id = i.image_id
     WHERE run.summarised < 1 AND r.error IS NULL
+      AND NOT EXISTS (SELECT 1 FROM data_set_item AS o -- each photograph once
+                      WHERE o.image_id = i.image_id AND o.data_set_id = i.data_set_id
+                        AND o.item < i.item)
     GROUP BY run.run_id, rc.ordinal, rc.configuration_id),
 tall AS (
     SELECT run, configuration, results, m.column1 AS measure,
@@ -151,7 +158,7 @@ SELECT run, configuration, measure, n, results - n AS missing, mean,
 FROM tall;
 
 -- Scores of a run by configuration and measure: mean, with half the width of its 95 % interval
--- (1.96 standard errors), over n results; missing have no value (box_reason says why).
+-- (Student's t), over n results; missing have no value (box_reason says why).
 CREATE VIEW score AS
 WITH rows AS (
     SELECT s.run_id AS run, s.configuration_id AS configuration, s.measure, s.n, s.missing, s.mean,
@@ -159,8 +166,13 @@ WITH rows AS (
     FROM score_summary AS s JOIN run ON run.run_id = s.run_id AND run.summarised = 1
     UNION ALL SELECT run, configuration, measure, n, missing, mean, std, min, max FROM score_live)
 SELECT rows.run, rows.configuration, c.label AS configuration_label, rows.measure, rows.n,
-       rows.missing, rows.mean, 1.96 * rows.std / sqrt(rows.n) AS ci95, rows.std, rows.min, rows.max
-FROM rows JOIN configuration AS c ON c.configuration_id = rows.configuration;
+       rows.missing, rows.mean,
+       (1.959964 + (2.372271 + (2.822498 + 
+           (2.555851 + (1.589532 + (0.6484 + 0.7576 / rows.d) / rows.d) / rows.d) / rows.d) / rows.d) / rows.d)
+           * rows.std / sqrt(rows.n) AS ci95,
+       rows.std, rows.min, rows.max
+FROM (SELECT *, nullif(n - 1.0, 0) AS d FROM rows) AS rows
+JOIN configuration AS c ON c.configuration_id = rows.configuration;
 
 DROP VIEW curve;
 
@@ -181,17 +193,27 @@ WITH moments AS (
     CROSS JOIN perturbation AS p
         ON p.configuration_id = r.configuration_id AND p.image_id = r.image_id
     WHERE run.summarised < 1
-    GROUP BY run.run_id, rc.ordinal, rc.configuration_id, r.evaluation, p.curve, p.ratio)
+      AND NOT EXISTS (SELECT 1 FROM data_set_item AS o -- each photograph once
+                      WHERE o.image_id = i.image_id AND o.data_set_id = i.data_set_id
+                        AND o.item < i.item)
+    GROUP BY run.run_id, rc.ordinal, rc.configuration_id, r.evaluation, p.curve, p.ratio),
+widths AS (
+    SELECT *,
+           (1.959964 + (2.372271 + (2.822498 + 
+               (2.555851 + (1.589532 + (0.6484 + 0.7576 / d) / d) / d) / d) / d) / d) AS t_n,
+           (1.959964 + (2.372271 + (2.822498 + 
+               (2.555851 + (1.589532 + (0.6484 + 0.7576 / e) / e) / e) / e) / e) / e) AS t_l
+    FROM (SELECT *, nullif(n - 1.0, 0) AS d, nullif(lodds_n - 1.0, 0) AS e FROM moments))
 SELECT run, configuration, evaluation, curve, ratio, n,
-       p AS p_target, 1.96 * sqrt(max(0, pp - p * p) / nullif(n - 1, 0)) AS p_target_ci95,
-       a AS aopc, 1.96 * sqrt(max(0, aa - a * a) / nullif(n - 1, 0)) AS aopc_ci95,
-       lodds_n, l AS lodds, 1.96 * sqrt(max(0, ll - l * l) / nullif(lodds_n - 1, 0)) AS lodds_ci95,
-       f AS fracdiff, 1.96 * sqrt(max(0, ff - f * f) / nullif(n - 1, 0)) AS fracdiff_ci95,
-       t AS correct, 1.96 * sqrt(max(0, t - t * t) / nullif(n - 1, 0)) AS correct_ci95
-FROM moments;
+       p AS p_target, t_n * sqrt(max(0, pp - p * p) / nullif(n - 1, 0)) AS p_target_ci95,
+       a AS aopc, t_n * sqrt(max(0, aa - a * a) / nullif(n - 1, 0)) AS aopc_ci95,
+       lodds_n, l AS lodds, t_l * sqrt(max(0, ll - l * l) / nullif(lodds_n - 1, 0)) AS lodds_ci95,
+       f AS fracdiff, t_n * sqrt(max(0, ff - f * f) / nullif(n - 1, 0)) AS fracdiff_ci95,
+       t AS correct, t_n * sqrt(max(0, t - t * t) / nullif(n - 1, 0)) AS correct_ci95
+FROM widths;
 
 -- Perturbation curves of a run: at each ratio the mean over its images of each measure, with half
--- the width of its 95 % interval (1.96 standard errors; NULL below two images). n images; lodds
+-- the width of its 95 % interval (Student's t; NULL below two images). n images; lodds
 -- has a value in lodds_n of them.
 CREATE VIEW curve AS
 WITH rows AS (
@@ -222,14 +244,21 @@ WITH sums AS (
     CROSS JOIN layer_gradient AS g
         ON g.configuration_id = rc.configuration_id AND g.image_id = i.image_id
     WHERE run.summarised < 1
-    GROUP BY run.run_id, rc.ordinal, rc.configuration_id, g.layer_id)
+      AND NOT EXISTS (SELECT 1 FROM data_set_item AS o -- each photograph once
+                      WHERE o.image_id = i.image_id AND o.data_set_id = i.data_set_id
+                        AND o.item < i.item)
+    GROUP BY run.run_id, rc.ordinal, rc.configuration_id, g.layer_id),
+widths AS (
+    SELECT *, (1.959964 + (2.372271 + (2.822498 + 
+               (2.555851 + (1.589532 + (0.6484 + 0.7576 / d) / d) / d) / d) / d) / d) AS t
+    FROM (SELECT *, nullif(partitioned - 1.0, 0) AS d FROM sums))
 SELECT run, configuration, layer_id, images, partitioned, selected, m, n, share AS share_h,
-       1.96 * sqrt(max(0, share_square - share * share) / nullif(partitioned - 1, 0))
+       t * sqrt(max(0, share_square - share * share) / nullif(partitioned - 1, 0))
            AS share_h_ci95,
-       beta, 1.96 * sqrt(max(0, beta_square - beta * beta) / nullif(partitioned - 1, 0))
+       beta, t * sqrt(max(0, beta_square - beta * beta) / nullif(partitioned - 1, 0))
            AS beta_ci95,
        scale_h, scale_l, variance_before, variance_after
-FROM sums;
+FROM widths;
 
 -- The gradient at each hooked convolution of a run, on the mean over its images: |H|, M, N, beta,
 -- scales, and share_h = M / (M + N), which part of the variance lies in H.
@@ -259,6 +288,9 @@ CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id
 CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id
 CROSS JOIN result AS r ON r.configuration_id = rc.configuration_id AND r.image_id = i.image_id
 WHERE run.summarised < 1 AND r.run_id = run.run_id
+  AND NOT EXISTS (SELECT 1 FROM data_set_item AS o -- each photograph once
+                  WHERE o.image_id = i.image_id AND o.data_set_id = i.data_set_id
+                    AND o.item < i.item)
 GROUP BY run.run_id, ifnull(r.worker_id, 0);
 
 -- What each worker did of a run, and how fast: images a second between its first and its last
@@ -276,7 +308,7 @@ SELECT rows.run, worker.name AS worker, worker.host, worker.threads, worker.isa,
 FROM rows LEFT JOIN worker ON worker.worker_id = rows.worker_id;
 
 -- Two configurations of a run on the same images: mean of b less a, with half the width of its
--- 95 % interval (1.96 standard errors) and t = mean / standard error. Ask for one a and one b.
+-- 95 % interval (Student's t) and t = mean / standard error. Ask for one a and one b.
 CREATE VIEW paired_difference AS
 WITH sums AS (
     SELECT run.run_id AS run, ra.configuration_id AS a, rb.configuration_id AS b,
@@ -306,6 +338,9 @@ WITH sums AS (
     CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id
     CROSS JOIN result AS x ON x.configuration_id = ra.configuration_id AND x.image_id = i.image_id
     CROSS JOIN result AS y ON y.configuration_id = rb.configuration_id AND y.image_id = i.image_id
+    WHERE NOT EXISTS (SELECT 1 FROM data_set_item AS o -- each photograph once
+                      WHERE o.image_id = i.image_id AND o.data_set_id = i.data_set_id
+                        AND o.item < i.item)
     GROUP BY run.run_id, ra.ordinal, rb.ordinal, ra.configuration_id, rb.configuration_id),
 tall AS (
     SELECT run, a, b, m.column1 AS measure,
@@ -320,9 +355,14 @@ tall AS (
     FROM sums CROSS JOIN (VALUES ('mu_in'), ('mu_in_w'), ('pointing'), ('deletion_auc'),
         ('insertion_auc')) AS m),
 errors AS (
-    SELECT *, nullif(sqrt(max(0, square - delta * delta) / nullif(n - 1, 0)), 0) AS error FROM tall)
+    SELECT *, nullif(n - 1.0, 0) AS d,
+           sqrt(max(0, square - delta * delta) / nullif(n - 1, 0)) AS error
+    FROM tall)
 SELECT run, a, b, measure, n, mean_a, mean_a + delta AS mean_b, delta,
-       1.96 * error AS ci95, delta / error AS t
+       (1.959964 + (2.372271 + (2.822498 + 
+           (2.555851 + (1.589532 + (0.6484 + 0.7576 / d) / d) / d) / d) / d) / d)
+           * error AS ci95,
+       delta / nullif(error, 0) AS t
 FROM errors WHERE n > 0;
 
 -- Channels of a configuration's hooked layers by what they carry: mean spatial variance of the

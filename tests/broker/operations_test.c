@@ -122,6 +122,32 @@ static void lease_of_a_paused_run_is_adopted_after_a_restart(void **state) {
     worker_leave(&w);
 }
 
+/* As if the broker had been killed behind the end of a large run. */
+static void summary_that_was_cut_short_is_written_by_the_next_broker(void **state) {
+    scene *s = *state;
+    worker w = {0};
+    sqlite3 *db;
+    const uint64_t run = submit(s, 4, "whole").run;
+    worker_join(s, &w, NULL);
+    take_of(&w, run);
+    finish_task(&w);
+    await_state(s, run, "done");
+    worker_leave(&w);
+    kill_broker(s);
+    assert_int_equal(sqlite3_open(s->db, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DELETE FROM timing_summary; UPDATE run SET summarised = -1;"
+                                  " DELETE FROM score_summary; DELETE FROM layer_summary",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    sqlite3_close(db);
+    start_broker(s);
+    const int64_t until_ms = pm_clock_ms() + WAIT_MS;
+    while (ask(s, "SELECT summarised FROM run") != 1) assert_true(pm_clock_ms() < until_ms);
+    assert_int_equal(ask(s, "SELECT n FROM score_summary WHERE measure = 'p_target'"), 4);
+    assert_int_equal(ask(s, "SELECT sum(results) FROM timing_summary"), 4);
+}
+
 static void capped_run_goes_to_no_more_workers(void **state) {
     scene *s = *state;
     worker first = {0}, second = {0};
@@ -344,6 +370,7 @@ static void submit_committed_by_a_broker_killed_before_its_answer_is_one_run(voi
 int main(void) {
     const struct CMUnitTest tests[] = {
         SCENE(priority_and_pause_hold_and_survive_kill_9),
+        SCENE(summary_that_was_cut_short_is_written_by_the_next_broker),
         SCENE(lease_of_a_paused_run_is_adopted_after_a_restart),
         SCENE(capped_run_goes_to_no_more_workers),
         SCENE(retry_opens_what_matches_once),

@@ -56,7 +56,12 @@ static void nothing_to_judge_by_is_p_1_and_no_interval(void **state) {
     p = pm_paired_test(&one);
     assert_true(fabs(p.mean - 3) < 1e-12 && isnan(p.ci95) && p.p >= 1);
     p = pm_paired_test(&equal);
-    assert_true(fabs(p.mean - 2) < 1e-12 && fabs(p.ci95) < 1e-12 && isnan(p.t) && p.p >= 1);
+    assert_true(fabs(p.mean - 2) < 1e-12 && fabs(p.ci95) < 1e-12 && isinf(p.t) && p.t > 0 &&
+                p.p <= 0);
+    pm_moments zero = {0};
+    for (int i = 0; i < 5; i++) pm_moments_add(&zero, 0, false);
+    p = pm_paired_test(&zero);
+    assert_true(isnan(p.t) && p.p >= 1);
 }
 
 int main(void) {

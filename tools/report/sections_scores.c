@@ -112,7 +112,7 @@ static void paired_row(pm_html *h, const pm_report *r, size_t c, pm_metric metri
                                                                      : "worse");
     pm_page_table_number(h, (double)test.n, 1);
     pm_page_table_interval(h, test.mean, test.ci95);
-    pm_page_table_number(h, fabs(test.t) < 1e-9 ? 0 : test.t, 3);
+    pm_page_table_number(h, isinf(test.t) ? NAN : fabs(test.t) < 1e-9 ? 0 : test.t, 3);
     pm_html_put(h, "<td class=\"n\">%s</td></tr>\n", pm_p_value(test.p, text));
 }
 
