@@ -173,6 +173,9 @@ pm_status pm_report_write(const pm_report_order *order, pm_report_made *out) {
     pm_report_made made = {.run = order->run};
     pm_status status = pm_query_open(order->db, &limits, &query);
     const pm_asker asker = {.user = query, .ask = ask_query};
+    if (!status) status = pm_query_current(query, order->db);
+    /* Counts, curves and gallery of one moment, also where the run goes on. */
+    if (!status) status = pm_query_hold(query);
     if (!status && made.run == 0) status = pm_newest_run(&asker, &made.run);
     if (!status) status = pm_report_load(query, made.run, &report);
     if (!status) status = pm_report_folder_begin(order->dir, &folder);
