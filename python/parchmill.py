@@ -157,18 +157,24 @@ class Database:
         return self.sql(
             "SELECT * FROM result_wide WHERE run = ? ORDER BY configuration, image", [run])
 
-    def heat_map(self, configuration, image):
+    def heat_map(self, configuration, image, run=None):
         """The heat map [side, side], float16 or float32, of a configuration's number and an image's
-        path (as in results) or SHA-256."""
-        row = self._db.execute(
+        path (as in results) or SHA-256. In another run's data set the path may be another image, or the
+        photograph have another label: pass the `run` that is meant; an Error, where it is needed."""
+        rows = self._db.execute(
             "SELECT h.side, h.format, h.zstd FROM heat_map AS h WHERE h.configuration_id = :c"
             " AND h.image_id IN (SELECT i.image_id FROM data_set_item AS i JOIN image AS p"
-            "  USING (image_id) WHERE i.path = :image OR p.sha256 = :image)"
-            " ORDER BY h.image_id LIMIT 1", {"c": configuration, "image": image}).fetchone()
-        if row is None:
-            raise Error(f"there is no heat map of {image} by configuration {configuration}; "
+            "  USING (image_id) WHERE (i.path = :image OR p.sha256 = :image) AND (:run IS NULL"
+            "  OR i.data_set_id = (SELECT data_set_id FROM run WHERE run_id = :run)))"
+            " LIMIT 2", {"c": configuration, "image": image, "run": run}).fetchall()
+        if not rows:
+            where = "" if run is None else f" in run {run}"
+            raise Error(f"there is no heat map of {image} by configuration {configuration}{where}; "
                         "runs keep them with --heatmaps f16")
-        return _map(*row)
+        if len(rows) > 1:
+            raise Error(f"{image} is more than one image with a heat map by configuration "
+                        f"{configuration}: pass its path and the run (run=N)")
+        return _map(*rows[0])
 
     def heat_maps(self, run, configuration):
         """(maps, images): maps [n, side, side], float32 where one of them is, else float16; images, a

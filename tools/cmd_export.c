@@ -21,7 +21,7 @@ typedef struct job {
     form form;
     bool force;
     unsigned without;
-    size_t wanted; /* RUN; 0: the only one */
+    uint64_t wanted; /* RUN; 0: the only one */
     pm_query *query;
     int64_t run, items, items_done;
     char name[256], state[32];
@@ -62,11 +62,7 @@ static pm_status check(const pm_options *options, const job *j) {
 
 static pm_status read_options(const pm_options *options, job *j) {
     pm_status status = pm_options_operands(options, "[RUN]", 0, 1);
-    if (!status && pm_options_operand_count(options)) {
-        status = pm_parse_size("RUN", pm_options_operand(options, 0), &j->wanted);
-        if (!status && (j->wanted == 0 || j->wanted > INT64_MAX))
-            status = pm_fail(PM_E_USAGE, "runs are numbered from 1");
-    }
+    if (!status) status = pm_options_run(options, 0, &j->wanted);
     if (!status) status = pm_options_need(options, PM_OPT_EXPORT_FORMAT);
     if (!status) status = pm_options_need(options, PM_OPT_EXPORT_OUT);
     if (!status) status = parse_form(pm_options_text(options, PM_OPT_EXPORT_FORMAT), &j->form);
@@ -119,7 +115,8 @@ static pm_status choose_run(job *j) {
                                     " WHERE ?1 = 0 OR run = ?1 ORDER BY run",
                                     &id, 1, &sink, NULL);
     if (!status && c.count == 0)
-        status = j->wanted ? pm_fail(PM_E_NOT_FOUND, "there is no run %zu in %s", j->wanted, j->db)
+        status = j->wanted ? pm_fail(PM_E_NOT_FOUND, "there is no run %" PRIu64 " in %s", j->wanted,
+                                     j->db)
                            : pm_fail(PM_E_NOT_FOUND, "there is no run in %s", j->db);
     if (!status && c.count > 1)
         status =

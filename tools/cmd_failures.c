@@ -70,7 +70,7 @@ static pm_value text_or_null(const char *text) {
     return (pm_value){.kind = PM_VALUE_TEXT, .text = text, .size = strlen(text)};
 }
 
-static pm_status find(const pm_options *options, size_t run, listing *list) {
+static pm_status find(const pm_options *options, uint64_t run, listing *list) {
     pm_source *source = NULL;
     const pm_query_sink sink = {.user = list, .row = take_row};
     const pm_value values[] = {{.kind = PM_VALUE_INTEGER, .integer = (int64_t)run},
@@ -86,11 +86,10 @@ static pm_status find(const pm_options *options, size_t run, listing *list) {
 }
 
 int pm_cmd_failures(const pm_options *options) {
-    size_t run = 0;
+    uint64_t run = 0;
     listing list = {0};
     pm_status status = pm_options_operands(options, "[RUN]", 0, 1);
-    if (!status && pm_options_operand_count(options))
-        status = pm_parse_size("RUN", pm_options_operand(options, 0), &run);
+    if (!status) status = pm_options_run(options, 0, &run);
     bool json = pm_options_flag(options, PM_OPT_JSON);
     if (!status && json && !(list.json = json_array()))
         status = pm_fail(PM_E_MEMORY, "no memory for a list");

@@ -103,14 +103,6 @@ static int say_list(const char *db, bool as_json) {
 
 /* ---- the deed ---- */
 
-static pm_status read_run(const char *what, const char *text, uint64_t *out) {
-    size_t run = 0;
-    pm_status status = pm_parse_size(what, text, &run);
-    if (!status && !run) status = pm_fail(PM_E_USAGE, "%s 0: runs are counted from 1", what);
-    if (!status) *out = run;
-    return status;
-}
-
 static pm_status read_plan(const pm_options *options, pm_prune_plan *plan) {
     *plan = (pm_prune_plan){
         .activations = pm_options_flag(options, PM_OPT_PRUNE_ACTIVATIONS),
@@ -121,16 +113,14 @@ static pm_status read_plan(const pm_options *options, pm_prune_plan *plan) {
         .dry = pm_options_flag(options, PM_OPT_PRUNE_DRY_RUN),
     };
     pm_status status = pm_options_operands(options, "[RUN]", 0, 1);
-    if (!status && pm_options_operand_count(options)) {
-        status = read_run("RUN", pm_options_operand(options, 0), &plan->of_run);
-        if (!status && !plan->heat_maps && !plan->channel_items)
-            status = pm_fail(PM_E_USAGE,
-                             "what of run %s: --heat-maps, --channel-items? The run "
-                             "itself is --run %s",
-                             pm_options_operand(options, 0), pm_options_operand(options, 0));
-    }
+    if (!status) status = pm_options_run(options, 0, &plan->of_run);
+    if (!status && plan->of_run && !plan->heat_maps && !plan->channel_items)
+        status = pm_fail(PM_E_USAGE,
+                         "what of run %s: --heat-maps, --channel-items? The run "
+                         "itself is --run %s",
+                         pm_options_operand(options, 0), pm_options_operand(options, 0));
     if (!status && pm_options_given(options, PM_OPT_PRUNE_RUN))
-        status = read_run("--run", pm_options_text(options, PM_OPT_PRUNE_RUN), &plan->run);
+        status = pm_run_parse("--run", pm_options_text(options, PM_OPT_PRUNE_RUN), &plan->run);
     return status;
 }
 

@@ -29,6 +29,7 @@ static pm_status ask(const pm_options *options, const pm_ready *ready, pm_table 
     const pm_query_sink sink = pm_table_sink(table);
     for (size_t i = 0; i < count; i++) words[i] = pm_options_operand(options, i + 1);
     pm_status status = pm_source_open(options, &source);
+    if (!status) status = pm_source_current(source);
     if (!status) {
         const pm_asker asker = pm_source_asker(source);
         status = pm_ready_values(ready, &asker, words, count, name, values);

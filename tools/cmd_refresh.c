@@ -1,5 +1,6 @@
 /* parchmill refresh: write the plain channel_gradient rows of runs that are not at their end, and
  * the summaries of those that are; where a broker has the database, the broker does it. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -27,7 +28,7 @@ static pm_status take_id(void *user, size_t count, const pm_value *values) {
     return PM_OK;
 }
 
-static pm_status list_runs(const pm_options *options, size_t run, run_ids *out) {
+static pm_status list_runs(const pm_options *options, uint64_t run, run_ids *out) {
     pm_source *source = NULL;
     const pm_value id = {.kind = PM_VALUE_INTEGER, .integer = (int64_t)run};
     const pm_query_sink sink = {.user = out, .row = take_id};
@@ -36,7 +37,8 @@ static pm_status list_runs(const pm_options *options, size_t run, run_ids *out) 
         status = pm_source_ask(source, "SELECT run_id FROM run WHERE ?1 = 0 OR run_id = ?1", &id, 1,
                                &sink, NULL);
     if (!status && run && !out->count)
-        status = pm_fail(PM_E_NOT_FOUND, "there is no run %zu in %s", run, pm_source_name(source));
+        status = pm_fail(PM_E_NOT_FOUND, "there is no run %" PRIu64 " in %s", run,
+                         pm_source_name(source));
     pm_source_close(&source);
     return status;
 }
@@ -63,11 +65,11 @@ static pm_status refresh_at_broker(const pm_options *options, const run_ids *all
 }
 
 int pm_cmd_refresh(const pm_options *options) {
-    size_t run = 0, done = 0;
+    uint64_t run = 0;
+    size_t done = 0;
     run_ids all = {0};
     pm_status status = pm_options_operands(options, "[RUN]", 0, 1);
-    if (!status && pm_options_operand_count(options))
-        status = pm_parse_size("RUN", pm_options_operand(options, 0), &run);
+    if (!status) status = pm_options_run(options, 0, &run);
     if (!status) status = list_runs(options, run, &all);
     if (!status)
         status = pm_options_given(options, PM_OPT_BROKER)

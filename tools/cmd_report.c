@@ -8,7 +8,7 @@
 #include "tools/report/report.h"
 
 int pm_cmd_report(const pm_options *options) {
-    size_t run = 0;
+    uint64_t run = 0;
     pm_report_order order = {0};
     pm_report_made made;
     int64_t start_us = pm_clock_us();
@@ -16,8 +16,7 @@ int pm_cmd_report(const pm_options *options) {
     if (!status && pm_options_given(options, PM_OPT_BROKER))
         status = pm_fail(PM_E_USAGE, "reports are made from the database's file: use --db FILE, on "
                                      "the broker's machine also while it runs");
-    if (!status && pm_options_operand_count(options))
-        status = pm_parse_size("RUN", pm_options_operand(options, 0), &run);
+    if (!status) status = pm_options_run(options, 0, &run);
     if (!status) status = pm_options_size(options, PM_OPT_ITEMS, 1, 100000, &order.items_max);
     if (!status) status = pm_options_need(options, PM_OPT_REPORT_OUT);
     if (!status) status = pm_image_setup("parchmill");

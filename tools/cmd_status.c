@@ -201,12 +201,11 @@ static pm_status watch(const pm_options *options, pm_place *place, uint64_t run)
 }
 
 int pm_cmd_status(const pm_options *options) {
-    size_t run = 0;
+    uint64_t run = 0;
     pm_place place = {0};
     run_list list = {0};
     pm_status status = pm_options_operands(options, "[RUN]", 0, 1);
-    if (!status && pm_options_operand_count(options))
-        status = pm_parse_size("RUN", pm_options_operand(options, 0), &run);
+    if (!status) status = pm_options_run(options, 0, &run);
     if (!status && pm_options_given(options, PM_OPT_BROKER))
         status = pm_place_open(options, 0, 1, NULL, &place);
     if (!status && pm_options_flag(options, PM_OPT_WATCH)) {

@@ -21,11 +21,8 @@ typedef struct request {
 
 static pm_status read_run(const pm_options *options, const char *operands, size_t count,
                           request *r) {
-    size_t run = 0;
     pm_status status = pm_options_operands(options, operands, count, count);
-    if (!status) status = pm_parse_size("RUN", pm_options_operand(options, 0), &run);
-    r->run = run;
-    return status;
+    return status ? status : pm_options_run(options, 0, &r->run);
 }
 
 /* `status`: of reading the command line. */

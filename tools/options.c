@@ -438,6 +438,23 @@ pm_status pm_options_operands(const pm_options *options, const char *what, size_
     return PM_OK;
 }
 
+pm_status pm_run_parse(const char *what, const char *text, uint64_t *out) {
+    size_t run = 0;
+    pm_status status = pm_parse_size(what, text, &run);
+    if (status) return status;
+    if (run == 0) return pm_fail(PM_E_USAGE, "%s: runs are numbered from 1, not 0", what);
+    if (run > INT64_MAX) return pm_fail(PM_E_USAGE, "%s: there is no run %zu", what, run);
+    *out = run;
+    return PM_OK;
+}
+
+pm_status pm_options_run(const pm_options *options, size_t index, uint64_t *out) {
+    const char *text = pm_options_operand(options, index);
+    if (text) return pm_run_parse("RUN", text, out);
+    *out = 0;
+    return PM_OK;
+}
+
 /* ---- help ---- */
 
 static void print_wrapped(FILE *out, const char *text, size_t indent, size_t width) {

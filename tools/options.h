@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "lib/base/status.h"
@@ -194,6 +195,10 @@ const char *pm_options_operand(const pm_options *options, size_t index);
 /* PM_E_USAGE unless there are least .. most operands; `what` names them: "PHOTO". */
 pm_status pm_options_operands(const pm_options *options, const char *what, size_t least,
                               size_t most);
+/* The number of a run; `what` names it in texts: "RUN". PM_E_USAGE: none, or 0. */
+pm_status pm_run_parse(const char *what, const char *text, uint64_t *out);
+/* The operand `index` as a run's number; 0 where it is not given. */
+pm_status pm_options_run(const pm_options *options, size_t index, uint64_t *out);
 
 /* The options of a command by group, wrapped to `width` columns. */
 void pm_options_print_help(unsigned command, FILE *out, size_t width);

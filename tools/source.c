@@ -46,6 +46,10 @@ void pm_source_interrupt(pm_source *source) {
 
 const char *pm_source_name(const pm_source *source) { return source->name; }
 
+pm_status pm_source_current(const pm_source *source) {
+    return source->query ? pm_query_current(source->query, source->name) : PM_OK;
+}
+
 static pm_status ask(pm_source *source, const pm_client_question *question,
                      const pm_query_sink *sink, bool *cut) {
     return source->query ? pm_query_run(source->query, question->sql, question->parameters,

@@ -24,6 +24,10 @@ pm_status pm_source_open_within(const pm_options *options, const pm_query_limits
                                 pm_source **out);
 void pm_source_close(pm_source **source);
 
+/* PM_E_MISMATCH, with what to do: a file of an older schema. A broker's is of its own schema, and
+ * it says so itself. */
+pm_status pm_source_current(const pm_source *source);
+
 /* SQL that belongs to the command: a broker whose database has another schema refuses it
  * (PM_E_MISMATCH). Parameters [count] are bound to ?1, ?2 ...; `cut` may be NULL. Errors as
  * pm_query_run and pm_client_query. */

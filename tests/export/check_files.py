@@ -202,7 +202,10 @@ def check_module(run, told, index):
             maps, images = p.heat_maps(run, c)
             stored = numpy.load(f"{folder}/{run}.npy/configuration_{c}.heat_map.npy")
             assert images == names and maps.dtype == stored.dtype and (maps == stored).all()
-            assert (p.heat_map(c, next(r["sha256"] for r in index if r["image"] == names[0])) == stored[0]).all()
+            assert (p.heat_map(c, names[0], run) == stored[0]).all()
+            sums = [next(r["sha256"] for r in index if r["image"] == name) for name in names]
+            alone = next(i for i, sha256 in enumerate(sums) if sums.count(sha256) == 1)
+            assert (p.heat_map(c, sums[alone], run) == stored[alone]).all()
             for e in told["arrays"]:
                 if e["configuration"] != c or e["array"] != "variance":
                     continue
@@ -223,6 +226,44 @@ def check_module(run, told, index):
             assert "--heatmaps" in str(error)
         else:
             raise AssertionError("a heat map of nothing")
+
+
+def check_same_path_twice():
+    """One path in two data sets, with other pixels, both with a heat map of one configuration: the run says
+    which is meant, and without it nothing is guessed."""
+    path = f"{folder}/twice.db"
+    with sqlite3.connect(path) as copy:
+        db.backup(copy)
+        kept = "SELECT r.run_id, i.item, i.image_id, i.path, h.configuration_id FROM run r JOIN data_set_item i USING (data_set_id)" \
+               " JOIN run_configuration c USING (run_id) JOIN heat_map h USING (configuration_id, image_id) WHERE r.run_id = ? LIMIT 1"
+        _, _, first, name, configuration = copy.execute(kept, (1,)).fetchone()
+        _, item, second, _, other = copy.execute(kept, (2,)).fetchone()
+        assert first != second
+        copy.execute("PRAGMA foreign_keys = OFF")
+        copy.execute("UPDATE data_set_item SET path = ? WHERE item = ? AND data_set_id ="
+                     " (SELECT data_set_id FROM run WHERE run_id = 2)", (name, item))
+        copy.execute("UPDATE heat_map SET configuration_id = ? WHERE configuration_id = ? AND image_id = ?",
+                     (configuration, other, second))
+        sides = [copy.execute("SELECT side, format, zstd FROM heat_map WHERE configuration_id = ? AND image_id = ?",
+                              (configuration, image)).fetchone() for image in (first, second)]
+    copy.close()
+    with parchmill.open(path) as p:
+        for run, (side, form, zstd) in zip((1, 2), sides):
+            raw = subprocess.run(["zstd", "-dc"], input=zstd, capture_output=True, check=True).stdout
+            want = numpy.frombuffer(raw, {"f16": "<f2", "f32": "<f4"}[form]).reshape(side, side)
+            assert (p.heat_map(configuration, name, run=run) == want).all()
+        try:
+            p.heat_map(configuration, name)
+        except parchmill.Error as error:
+            assert "run=" in str(error)
+        else:
+            raise AssertionError("one of two images was taken")
+        try:
+            p.heat_map(configuration, name, run=99)
+        except parchmill.Error as error:
+            assert "run 99" in str(error)
+        else:
+            raise AssertionError("a heat map of no run")
 
 
 def check_without_zstd():
@@ -247,4 +288,5 @@ for number in 1, 2, 3:
     assert (counted[1] > 0) == (number == 2)
 for number in 1, 2:
     check_module(number, *check_arrays(number))
+check_same_path_twice()
 check_without_zstd()

@@ -203,12 +203,33 @@ static void broker_refreshes_its_file_and_the_others_stay_away(void **state) {
     assert_int_equal(broker.code, 0);
 }
 
+static void run_0_is_no_run(void **state) {
+    (void)state;
+    static const char *const lines[] = {
+        "queries scores 0 --db",
+        "report 0 --out /nonexistent --db",
+        "refresh 0 --db",
+        "export 0 --format csv --out /nonexistent --db",
+        "prune 0 --heat-maps --db",
+        "prune --run 0 --db",
+        "status 0 --db",
+        "failures 0 --db",
+        "cancel 0 --broker",
+        "retry 0 --broker",
+        "pause 0 --broker",
+        "priority 0 1 --broker",
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        expect_on(2, "runs are numbered from 1, not 0", lines[i], one, "");
+}
+
 int main(void) {
     setenv("XDG_CONFIG_HOME", "/nonexistent", 1); /* no keys of whoever runs the tests */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(merged_shards_are_one_study_and_nothing_is_computed_again),
         cmocka_unit_test(imported_results_are_not_computed_again),
         cmocka_unit_test(what_is_pruned_can_be_had_again),
+        cmocka_unit_test(run_0_is_no_run),
         cmocka_unit_test(broker_refreshes_its_file_and_the_others_stay_away),
     };
     return cmocka_run_group_tests(tests, make_all, remove_all);

@@ -307,6 +307,7 @@ static void what_cannot_be_is_refused_in_one_line(void **state) {
         {"report 7 --db %s --out %s/x", "no run 7", 1},
         {"report 1 --db %s", "--out", 2},
         {"report 1 --db %s --out %s/x --broker ipc:///tmp/none", "use --db FILE", 2},
+        {"report 0 --db %s --out %s/x", "runs are numbered from 1", 2},
         {"report one --db %s --out %s/x", "RUN", 2},
         {"report 1 --db %s.none --out %s/x", "r.db.none", 1},
     };
@@ -317,6 +318,20 @@ static void what_cannot_be_is_refused_in_one_line(void **state) {
         snprintf(line, sizeof line, cases[i].line, run.db, run.fixture.folder);
         assert_int_equal(pm_program_run(&program, line), cases[i].code);
         if (!strstr(program.err, cases[i].says)) fail_msg("%s: %s", line, program.err);
+    }
+}
+
+static void a_file_of_an_older_schema_is_told_how_to_become_new(void **state) {
+    char db[PM_FIXTURE_PATH], line[3 * PM_FIXTURE_PATH];
+    const char *const commands[] = {"report", "queries scores"};
+    (void)state;
+    pm_run_copy(&run, "older", "DROP VIEW score; PRAGMA user_version = 7", db);
+    for (size_t i = 0; i < 2; i++) {
+        pm_program program;
+        snprintf(line, sizeof line, "%s --db %s", commands[i], db);
+        if (i == 0) snprintf(line, sizeof line, "report --db %s --out %s.d", db, db);
+        assert_int_equal(pm_program_run(&program, line), 1);
+        if (!strstr(program.err, "parchmill refresh --db")) fail_msg("%s: %s", line, program.err);
     }
 }
 
@@ -345,6 +360,7 @@ int main(void) {
         cmocka_unit_test(more_images_than_asked_for_are_sampled),
         cmocka_unit_test(a_report_is_replaced_and_nothing_else_is),
         cmocka_unit_test(what_cannot_be_is_refused_in_one_line),
+        cmocka_unit_test(a_file_of_an_older_schema_is_told_how_to_become_new),
     };
     return cmocka_run_group_tests_name("report", tests, make, unmake);
 }

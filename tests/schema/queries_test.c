@@ -210,9 +210,10 @@ static void what_is_wrong_is_said(void **state) {
     make_runs(s);
     query = open_query(s);
     const pm_asker again = {.user = query, .ask = ask_query};
-    const char *const run[] = {"9"}, *const letters[] = {"x"}, *const other[] = {"1", "77"},
-                      *const many[] = {"1", "1", "2", "3"};
+    const char *const run[] = {"9"}, *const zero[] = {"0"}, *const letters[] = {"x"},
+                      *const other[] = {"1", "77"}, *const many[] = {"1", "1", "2", "3"};
     assert_int_equal(pm_ready_values(&ready, &again, run, 1, name, values), PM_E_NOT_FOUND);
+    assert_int_equal(pm_ready_values(&ready, &again, zero, 1, name, values), PM_E_USAGE);
     assert_int_equal(pm_ready_values(&ready, &again, letters, 1, name, values), PM_E_USAGE);
     assert_int_equal(pm_ready_values(&ready, &again, other, 2, name, values), PM_E_USAGE);
     assert_non_null(strstr(pm_error_text(), "77"));

@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "lib/base/clock.h"
@@ -239,6 +240,70 @@ static void history_is_kept_for_its_owner_alone(void **state) {
     await_end(&t);
 }
 
+/* The line that is being typed has the terminal: neither echo nor whole lines. */
+static void await_keys(const terminal *t) {
+    struct termios now;
+    const int64_t deadline_ms = pm_clock_ms() + WAIT_MS;
+    do {
+        assert_true(pm_clock_ms() < deadline_ms);
+        assert_int_equal(poll(NULL, 0, 10), 0);
+        assert_int_equal(tcgetattr(t->fd, &now), 0);
+    } while (now.c_lflag & (ECHO | ICANON));
+}
+
+static void a_signal_leaves_the_terminal_as_it_was(void **state) {
+    static const int signals[] = {SIGTERM, SIGHUP};
+    scratch *s = *state;
+    prepare(s);
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        terminal t;
+        struct termios after;
+        int status = 0;
+        start(s, &t);
+        expect(&t, "sql> ");
+        await_keys(&t);
+        assert_int_equal(kill(t.pid, signals[i]), 0);
+        assert_int_equal(waitpid(t.pid, &status, 0), t.pid);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == signals[i]);
+        assert_int_equal(tcgetattr(t.fd, &after), 0);
+        assert_int_equal(after.c_lflag & (ECHO | ICANON), ECHO | ICANON);
+        close(t.fd);
+    }
+}
+
+static void a_history_that_cannot_be_read_is_told_and_left_alone(void **state) {
+    enum { TOO_MANY_BYTES = 5 << 20 };
+    scratch *s = *state;
+    char folder[160], path[200];
+    struct stat info;
+    prepare(s);
+    snprintf(folder, sizeof folder, "%s/.state/parchmill", s->folder);
+    snprintf(path, sizeof path, "%s/history", folder);
+    assert_int_equal(pm_dir_make_as(folder, 0700), PM_OK);
+    for (int is_folder = 0; is_folder < 2; is_folder++) {
+        terminal t;
+        if (is_folder) {
+            assert_int_equal(unlink(path), 0);
+            assert_int_equal(mkdir(path, 0700), 0);
+        } else {
+            FILE *file = fopen(path, "w");
+            assert_non_null(file);
+            assert_int_equal(ftruncate(fileno(file), TOO_MANY_BYTES), 0);
+            fclose(file);
+        }
+        start(s, &t);
+        expect(&t, "the history is left alone");
+        expect(&t, "sql> ");
+        type(&t, "SELECT 'go' || 'es';\n");
+        expect(&t, "goes\r\n");
+        expect(&t, "sql> ");
+        type(&t, ".quit\n");
+        await_end(&t);
+        assert_int_equal(stat(path, &info), 0);
+        assert_true(S_ISDIR(info.st_mode) || info.st_size == TOO_MANY_BYTES);
+    }
+}
+
 static int tear_down(void **state) {
     char command[256];
     snprintf(command, sizeof command, "rm -rf %s/.state", ((scratch *)*state)->folder);
@@ -253,6 +318,8 @@ int main(void) {
         PROMPT_TEST(dots_tell_and_statements_take_several_lines),
         PROMPT_TEST(interrupt_stops_the_question_and_drops_the_line),
         PROMPT_TEST(history_is_kept_for_its_owner_alone),
+        PROMPT_TEST(a_signal_leaves_the_terminal_as_it_was),
+        PROMPT_TEST(a_history_that_cannot_be_read_is_told_and_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

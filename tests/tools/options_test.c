@@ -249,6 +249,23 @@ static void another_command_takes_what_both_take(void **state) {
     pm_options_free(&options);
 }
 
+static void runs_are_numbered_from_1(void **state) {
+    (void)state;
+    static const char *const none[] = {"0", "00", "-1", "x", "9223372036854775808"};
+    pm_options *options = NULL;
+    uint64_t run = 7;
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        assert_int_equal(pm_run_parse("RUN", none[i], &run), PM_E_USAGE);
+        assert_int_equal(run, 7);
+    }
+    assert_int_equal(parse(PM_CMD_REPORT, "3", &options), PM_OK);
+    assert_int_equal(pm_options_run(options, 0, &run), PM_OK);
+    assert_int_equal(run, 3);
+    assert_int_equal(pm_options_run(options, 1, &run), PM_OK);
+    assert_int_equal(run, 0);
+    pm_options_free(&options);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(comma_list_and_repetition_make_the_same_grid),
@@ -262,6 +279,7 @@ int main(void) {
         cmocka_unit_test(bad_spec_files_are_one_line_each),
         cmocka_unit_test(near_names_are_near),
         cmocka_unit_test(another_command_takes_what_both_take),
+        cmocka_unit_test(runs_are_numbered_from_1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Owns the heads of the ready-made queries, and where values that are not given come from. */
 #include "tools/queries/catalogue.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,23 +89,34 @@ static pm_value integer(int64_t value) {
     return (pm_value){.kind = PM_VALUE_INTEGER, .integer = value};
 }
 
-static pm_status find_run(const pm_asker *asker, const char *word, pm_value *out) {
-    size_t run = 0;
+pm_status pm_newest_run(const pm_asker *asker, int64_t *out) {
     finding f = {0};
-    pm_status status = word ? pm_parse_size("RUN", word, &run) : PM_OK;
+    pm_status status =
+        look(asker,
+             "SELECT max(run_id) FROM run WHERE NOT EXISTS (SELECT 1 FROM run_configuration AS rc"
+             " JOIN configuration AS c USING (configuration_id)"
+             " WHERE rc.run_id = run.run_id AND c.method = 'gather')",
+             NULL, 0, &f);
+    if (!status && !f.found) status = pm_fail(PM_E_NOT_FOUND, "there is no run yet");
+    if (!status) *out = f.integer;
+    return status;
+}
+
+static pm_status find_run(const pm_asker *asker, const char *word, pm_value *out) {
+    uint64_t run = 0;
+    int64_t newest = 0;
+    finding f = {0};
+    if (!word) {
+        pm_status status = pm_newest_run(asker, &newest);
+        if (!status) *out = integer(newest);
+        return status;
+    }
+    pm_status status = pm_run_parse("RUN", word, &run);
     const pm_value wanted = integer((int64_t)run);
-    if (!status)
-        status =
-            look(asker,
-                 "SELECT max(run_id) FROM run WHERE run_id = ?1 OR (?1 = 0 AND NOT EXISTS (SELECT 1"
-                 " FROM run_configuration AS rc JOIN configuration AS c"
-                 " USING (configuration_id) WHERE rc.run_id = run.run_id"
-                 " AND c.method = 'gather'))",
-                 &wanted, 1, &f);
+    if (!status) status = look(asker, "SELECT run_id FROM run WHERE run_id = ?1", &wanted, 1, &f);
     if (status) return status;
-    if (!f.found && word) return pm_fail(PM_E_NOT_FOUND, "there is no run %zu", run);
-    if (!f.found) return pm_fail(PM_E_NOT_FOUND, "there is no run yet");
-    *out = integer(f.integer);
+    if (!f.found) return pm_fail(PM_E_NOT_FOUND, "there is no run %" PRIu64, run);
+    *out = wanted;
     return PM_OK;
 }
 

@@ -40,4 +40,7 @@ pm_status pm_ready_find(const char *name, pm_ready *out);
 pm_status pm_ready_values(const pm_ready *query, const pm_asker *asker, const char *const *words,
                           size_t count, char name[PM_READY_LINE], pm_value *values);
 
+/* The newest run that attributes, which is meant where none is named. PM_E_NOT_FOUND: none. */
+pm_status pm_newest_run(const pm_asker *asker, int64_t *out);
+
 #endif

@@ -5,6 +5,7 @@
 #include "lib/base/file.h"
 #include "lib/base/hash.h"
 #include "lib/chart/chart.h"
+#include "tools/queries/catalogue.h"
 #include "tools/report/pictures.h"
 #include "tools/report/report.h"
 #include "tools/report/sections.h"
@@ -160,22 +161,9 @@ done:
     return status;
 }
 
-static pm_status take_number(void *user, size_t count, const pm_value *v) {
-    (void)count;
-    if (v[0].kind == PM_VALUE_INTEGER) *(int64_t *)user = v[0].integer;
-    return PM_OK;
-}
-
-static pm_status newest(pm_query *query, int64_t *run) {
-    const pm_query_sink sink = {.user = run, .row = take_number};
-    pm_status status =
-        pm_query_run(query,
-                     "SELECT max(run_id) FROM run WHERE NOT EXISTS (SELECT 1 FROM"
-                     " run_configuration AS rc JOIN configuration AS c USING (configuration_id)"
-                     " WHERE rc.run_id = run.run_id AND c.method = 'gather')",
-                     NULL, 0, &sink, NULL);
-    if (!status && *run == 0) status = pm_fail(PM_E_NOT_FOUND, "the database has no run");
-    return status;
+static pm_status ask_query(void *user, const char *sql, const pm_value *parameters, size_t count,
+                           const pm_query_sink *sink) {
+    return pm_query_run(user, sql, parameters, count, sink, NULL);
 }
 
 pm_status pm_report_write(const pm_report_order *order, pm_report_made *out) {
@@ -184,7 +172,11 @@ pm_status pm_report_write(const pm_report_order *order, pm_report_made *out) {
     pm_report_folder folder;
     pm_report_made made = {.run = order->run};
     pm_status status = pm_query_open(order->db, &limits, &query);
-    if (!status && made.run == 0) status = newest(query, &made.run);
+    const pm_asker asker = {.user = query, .ask = ask_query};
+    if (!status) status = pm_query_current(query, order->db);
+    /* Counts, curves and gallery of one moment, also where the run goes on. */
+    if (!status) status = pm_query_hold(query);
+    if (!status && made.run == 0) status = pm_newest_run(&asker, &made.run);
     if (!status) status = pm_report_load(query, made.run, &report);
     if (!status) status = pm_report_folder_begin(order->dir, &folder);
     if (!status) {

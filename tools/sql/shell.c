@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -23,7 +24,7 @@ typedef struct shell {
     pm_history *history;
     pm_words words;
     pm_buffer statement; /* lines so far; NUL behind */
-    bool leave;
+    bool without_history, leave;
 } shell;
 
 /* What Ctrl-C ends: a question, or the line that is being typed. */
@@ -43,6 +44,27 @@ static void hear_interrupt(bool hear) {
     sigemptyset(&set);
     sigaddset(&set, SIGINT);
     sigprocmask(hear ? SIG_UNBLOCK : SIG_BLOCK, &set, NULL);
+}
+
+/* The terminal before the prompt had it. */
+static struct termios terminal_before;
+
+/* libedit would leave it without echo. Only what is safe in a handler. */
+static void on_end(int signal_number) {
+    if (tcgetpgrp(STDIN_FILENO) == getpgrp()) tcsetattr(STDIN_FILENO, TCSANOW, &terminal_before);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number); /* heard behind this handler */
+}
+
+static void keep_terminal(void) {
+    static const int ends[] = {SIGTERM, SIGHUP, SIGQUIT};
+    struct sigaction before, action = {0};
+    action.sa_handler = on_end;
+    sigemptyset(&action.sa_mask);
+    if (tcgetattr(STDIN_FILENO, &terminal_before)) return;
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (sigaction(ends[i], NULL, &before) == 0 && before.sa_handler == SIG_DFL)
+            sigaction(ends[i], &action, NULL);
 }
 
 pm_status pm_shell_answer(pm_source *source, const char *sql, pm_table_format format,
@@ -251,9 +273,11 @@ static pm_status set_up(shell *s) {
     el_set(s->line, EL_BIND, "^I", "complete", NULL);
     el_set(s->line, EL_BIND, "^R", "em-inc-search-prev", NULL);
     const pm_asker asker = pm_source_asker(s->source);
-    status = pm_history_load(s->history);
-    if (!status) status = pm_words_load(&s->words, &asker);
-    return status;
+    if (pm_history_load(s->history)) {
+        fprintf(stderr, "parchmill sql: the history is left alone: %s\n", pm_error_text());
+        s->without_history = true; /* what was not read must not be written over */
+    }
+    return pm_words_load(&s->words, &asker);
 }
 
 static pm_status take_line(shell *s, const char *text) {
@@ -294,6 +318,7 @@ pm_status pm_shell_run(pm_source *source, pm_table_format format, size_t rows_ma
     shell s = {.source = source, .format = format, .rows_max = rows_max};
     struct sigaction before, action = {.sa_flags = SA_RESTART};
     action.sa_handler = on_interrupt;
+    keep_terminal();
     pm_status status = set_up(&s);
     if (!status) {
         sigemptyset(&action.sa_mask);
@@ -304,7 +329,7 @@ pm_status pm_shell_run(pm_source *source, pm_table_format format, size_t rows_ma
         sigaction(SIGINT, &before, NULL);
         hear_interrupt(true);
         /* A home that cannot be written is no reason to fail at the end. */
-        if (pm_history_save(s.history)) complain();
+        if (!s.without_history && pm_history_save(s.history)) complain();
     }
     if (s.line) el_end(s.line);
     pm_history_free(&s.history);
