@@ -392,3 +392,86 @@ JOIN run ON run.run_id = f.run_id
 JOIN data_set_item AS i ON i.data_set_id = run.data_set_id AND i.item = f.item
 LEFT JOIN configuration AS c ON c.configuration_id = f.configuration_id
 LEFT JOIN worker ON worker.worker_id = f.worker_id;
+
+-- The wide views again, read in this order: without statistics of its tables SQLite may look through
+-- a whole data set for each result.
+DROP VIEW result_wide;
+DROP VIEW result_named;
+DROP VIEW layer_gradient_wide;
+DROP VIEW dead_letter;
+
+-- One row for each item and configuration of each run, joined to everything that names it.
+CREATE VIEW result_wide AS
+SELECT run.run_id AS run, model.arch AS model, data_set.name AS data_set, i.path AS image,
+       image.label, c.configuration_id AS configuration, c.method, c.mask, c.quantile, c.alpha,
+       c.layers, c.gamma, c.variance_conservation, r.target, r.predicted, r.p_target,
+       r.p_predicted, r.mu_in, r.mu_in_w, r.mu_out, r.mu_out_w, r.compute_ms AS ms,
+       worker.name AS worker, r.error, r.mu_in AS energy_in, r.pointing, r.box_reason,
+       r.evaluation, r.deletion_auc, r.insertion_auc, r.completeness_gap, c.steps, c.baseline,
+       c.samples, c.sigma, c.seed, c.guided, c.cam_layer, c.boxes, c.input,
+       c.transform_input, r.stage, r.reason, r.hint
+FROM run
+CROSS JOIN model ON model.model_id = run.model_id
+CROSS JOIN data_set ON data_set.data_set_id = run.data_set_id
+CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id
+CROSS JOIN configuration AS c ON c.configuration_id = rc.configuration_id
+CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id
+CROSS JOIN image ON image.image_id = i.image_id
+CROSS JOIN result AS r ON r.configuration_id = c.configuration_id AND r.image_id = i.image_id
+LEFT JOIN worker ON worker.worker_id = r.worker_id;
+
+-- Classes by name: of label, target and predicted, for the results that are no errors.
+CREATE VIEW result_named AS
+SELECT run.run_id AS run, i.path AS image, c.configuration_id AS configuration,
+       c.label AS configuration_label, r.p_target, r.p_predicted,
+       (SELECT name FROM class_name AS n
+        WHERE n.data_set_id = run.data_set_id AND n.class = image.label) AS label_name,
+       (SELECT name FROM class_name AS n
+        WHERE n.data_set_id = run.data_set_id AND n.class = r.target) AS target_name,
+       (SELECT name FROM class_name AS n
+        WHERE n.data_set_id = run.data_set_id AND n.class = r.predicted) AS predicted_name
+FROM run
+CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id
+CROSS JOIN configuration AS c ON c.configuration_id = rc.configuration_id
+CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id
+CROSS JOIN image ON image.image_id = i.image_id
+CROSS JOIN result AS r ON r.configuration_id = c.configuration_id AND r.image_id = i.image_id
+WHERE r.error IS NULL;
+
+-- The gradients at the hooked layers, by names.
+CREATE VIEW layer_gradient_wide AS
+SELECT run.run_id AS run, model.arch AS model, data_set.name AS data_set, i.path AS image,
+       image.label, c.configuration_id AS configuration, c.method, c.mask, c.quantile, c.alpha,
+       c.layers, c.gamma, c.variance_conservation, r.target, layer.conv, layer.name AS layer,
+       layer.channels, g.selected, g.m, g.n, g.beta, g.scale_h, g.scale_l, g.variance_before,
+       g.variance_after
+FROM run
+CROSS JOIN model ON model.model_id = run.model_id
+CROSS JOIN data_set ON data_set.data_set_id = run.data_set_id
+CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id
+CROSS JOIN configuration AS c ON c.configuration_id = rc.configuration_id
+CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id
+CROSS JOIN image ON image.image_id = i.image_id
+CROSS JOIN result AS r ON r.configuration_id = c.configuration_id AND r.image_id = i.image_id
+CROSS JOIN layer_gradient AS g ON g.configuration_id = r.configuration_id AND g.image_id = r.image_id
+CROSS JOIN layer ON layer.layer_id = g.layer_id;
+
+-- Dead letters: what ended as error rows and waits for a retry. One row for each item and way to
+-- fail; configurations is a list of their ids, or 'all' where every one of the run failed that way.
+CREATE VIEW dead_letter AS
+SELECT run.run_id AS run, i.item, i.path AS image,
+       CASE WHEN count(*) = (SELECT count(*) FROM run_configuration AS n
+                             WHERE n.run_id = run.run_id) THEN 'all'
+            ELSE group_concat(r.configuration_id) END AS configurations,
+       r.stage, r.reason, r.error AS text, r.hint, worker.name AS worker, max(r.recorded_ms) AS at_ms
+FROM run
+CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id
+CROSS JOIN result AS r INDEXED BY result_error
+    ON r.configuration_id = rc.configuration_id AND r.error IS NOT NULL
+CROSS JOIN data_set_item AS i INDEXED BY data_set_item_image
+    ON i.image_id = r.image_id AND i.data_set_id = run.data_set_id
+LEFT JOIN worker ON worker.worker_id = r.worker_id
+WHERE i.item >= coalesce((SELECT t.end_item FROM task AS t -- no task holds it
+                          WHERE t.run_id = run.run_id AND t.next_item <= i.item
+                          ORDER BY t.next_item DESC LIMIT 1), 0)
+GROUP BY run.run_id, i.item, i.path, r.stage, r.reason, r.error, r.hint;

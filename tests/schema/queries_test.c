@@ -54,12 +54,23 @@ static bool may_scan(const char *detail) {
 typedef struct plan_steps {
     const char *query;
     size_t count;
+    bool per_result; /* we are inside the loop over results or gradients */
 } plan_steps;
+
+/* A whole data set for each result would be as bad as a scan. */
+static void check_items(plan_steps *steps, const char *detail) {
+    if (strncmp(detail, "SEARCH run ", 11) == 0) steps->per_result = false;
+    if (strncmp(detail, "SEARCH r ", 9) == 0 || strncmp(detail, "SEARCH g ", 9) == 0)
+        steps->per_result = true;
+    if (steps->per_result && strcmp(detail, "SEARCH i USING PRIMARY KEY (data_set_id=?)") == 0)
+        fail_msg("%s: all items for each result", steps->query);
+}
 
 static pm_status take_step(void *user, size_t count, const pm_value *values) {
     plan_steps *steps = user;
     assert_int_equal(count, 4);
     steps->count++;
+    check_items(steps, values[3].text);
     if (!may_scan(values[3].text)) fail_msg("%s: %s", steps->query, values[3].text);
     return PM_OK;
 }

@@ -314,8 +314,11 @@ static pm_status add_views(script *s) {
     pm_status status = PM_OK;
     for (size_t i = 0; i < sizeof names / sizeof *names && !status; i++) {
         fputc('\n', s->out);
-        status = ask(s, "SELECT sql FROM sqlite_schema WHERE type = 'view' AND name = ?1", names[i],
-                     take_statement);
+        /* CROSS JOIN ... ON tells SQLite an order; PostgreSQL finds its own. */
+        status = ask(s,
+                     "SELECT replace(sql, 'CROSS JOIN', 'JOIN') FROM sqlite_schema"
+                     " WHERE type = 'view' AND name = ?1",
+                     names[i], take_statement);
     }
     return status;
 }
