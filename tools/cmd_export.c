@@ -13,6 +13,7 @@
 #include "tools/export/out.h"
 #include "tools/export/postgres.h"
 #include "tools/export/tables.h"
+#include "tools/place.h"
 
 typedef enum form { CSV, JSONL, NPY, SQLITE, POSTGRES } form;
 
@@ -203,49 +204,61 @@ static pm_status write_database(const job *j) {
     pm_out *out = NULL;
     pm_status status = pm_out_open(j->path, PM_OUT_FILE, j->force, &out);
     if (!status)
-        status = pm_store_extract(j->db, (uint64_t)j->run, j->without, pm_out_temporary(out));
+        status = pm_store_extract(j->db, (uint64_t)j->run, j->without, &pm_stop_asked,
+                                  pm_out_temporary(out));
     status = pm_out_end(&out, status);
     if (!status) printf("run %" PRId64 " is in %s\n", j->run, j->path);
     return status;
 }
 
 /* The run alone, in a database that is there while the script is written: beside the script, or
- * where temporary files go. */
-static pm_status make_scratch(const job *j, char **scratch) {
-    const char *folder = getenv("TMPDIR");
+ * where temporary files go; in a folder that nobody else may enter. */
+typedef struct scratch {
+    char *folder, *path; /* NULL before they are there */
+} scratch;
+
+static pm_status make_scratch(const job *j, scratch *s) {
+    const char *temporary = getenv("TMPDIR");
     bool piped = strcmp(j->path, "-") == 0;
-    char *path = NULL;
-    int n = piped ? asprintf(&path, "%s/parchmill-export-XXXXXX", folder ? folder : "/tmp")
-                  : asprintf(&path, "%s.db.tmp-XXXXXX", j->path);
+    char *folder = NULL;
+    int n = piped ? asprintf(&folder, "%s/parchmill-export-XXXXXX", temporary ? temporary : "/tmp")
+                  : asprintf(&folder, "%s.db.tmp-XXXXXX", j->path);
     if (n < 0) return pm_fail(PM_E_MEMORY, "no memory for a name");
-    int fd = mkstemp(path);
-    pm_status status = fd < 0 ? pm_fail(PM_E_IO, "%s: cannot make a temporary file", path) : PM_OK;
-    if (fd >= 0) close(fd);
-    if (fd >= 0) unlink(path);
-    if (!status) status = pm_store_extract(j->db, (uint64_t)j->run, j->without, path);
-    if (status)
-        free(path);
-    else
-        *scratch = path;
-    return status;
+    if (!mkdtemp(folder)) {
+        pm_status status = pm_fail(PM_E_IO, "%s: cannot make a temporary folder", folder);
+        free(folder);
+        return status;
+    }
+    s->folder = folder;
+    if (asprintf(&s->path, "%s/run.db", folder) < 0) {
+        s->path = NULL;
+        return pm_fail(PM_E_MEMORY, "no memory for a name");
+    }
+    return pm_store_extract(j->db, (uint64_t)j->run, j->without, &pm_stop_asked, s->path);
+}
+
+static void remove_scratch(scratch *s) {
+    if (s->path) unlink(s->path);
+    if (s->folder) rmdir(s->folder);
+    free(s->path);
+    free(s->folder);
 }
 
 static pm_status write_script(const job *j) {
     pm_out *out = NULL;
     FILE *stream = NULL;
-    char *scratch = NULL;
+    scratch s = {0};
     pm_query *query = NULL;
-    const pm_query_limits none = {0};
+    const pm_query_limits limits = {.stop = &pm_stop_asked};
     pm_status status = pm_out_open(j->path, PM_OUT_FILE, j->force, &out);
-    if (!status) status = make_scratch(j, &scratch);
-    if (!status) status = pm_query_open(scratch, &none, &query);
+    if (!status) status = make_scratch(j, &s);
+    if (!status) status = pm_query_open(s.path, &limits, &query);
     if (!status) status = pm_out_stream(out, NULL, &stream);
     if (!status) status = pm_export_postgres(query, j->run, stream);
     if (out) status = pm_out_close(out, &stream, status);
     status = pm_out_end(&out, status);
     pm_query_close(&query);
-    if (scratch) unlink(scratch);
-    free(scratch);
+    remove_scratch(&s);
     if (!status && strcmp(j->path, "-") != 0)
         printf("run %" PRId64 " is in %s: psql -1 -f %s\n", j->run, j->path, j->path);
     return status;
@@ -264,8 +277,8 @@ static pm_status write_form(const job *j) {
 }
 
 static pm_status work(job *j) {
-    const pm_query_limits none = {0};
-    pm_status status = pm_query_open(j->db, &none, &j->query);
+    const pm_query_limits limits = {.stop = &pm_stop_asked};
+    pm_status status = pm_query_open(j->db, &limits, &j->query);
     if (!status) status = pm_query_current(j->query, j->db);
     if (!status) status = pm_query_hold(j->query);
     if (!status) status = choose_run(j);
@@ -276,7 +289,12 @@ static pm_status work(job *j) {
 int pm_cmd_export(const pm_options *options) {
     job j = {0};
     pm_status status = read_options(options, &j);
+    pm_stop_catch();
     if (!status) status = work(&j);
     pm_query_close(&j.query);
+    if (status && pm_stop_asked) {
+        fputs("parchmill export: stopped\n", stderr);
+        return PM_EXIT_INTERRUPTED;
+    }
     return status ? pm_command_failed("export", status) : PM_EXIT_OK;
 }

@@ -152,3 +152,42 @@ pm_status pm_dir_make_as(const char *path, mode_t mode) {
     free(copy);
     return PM_OK;
 }
+
+static pm_status place_failure(const char *path, int error) {
+    if (error == EEXIST || error == ENOTEMPTY || error == ENOTDIR)
+        return pm_fail(PM_E_USAGE, "%s came into being meanwhile", path);
+    return os_failure(path, error);
+}
+
+/* The old folder stands aside while the new one takes its name. */
+static pm_status change_by_steps(const char *temporary, const char *path) {
+    char *aside = NULL;
+    if (asprintf(&aside, "%s.old-XXXXXX", path) < 0)
+        return pm_fail(PM_E_MEMORY, "%s: no memory", path);
+    pm_status status = mkdtemp(aside) ? PM_OK : os_failure(aside, errno);
+    if (!status && rename(path, aside) != 0) {
+        status = os_failure(path, errno);
+        rmdir(aside);
+    } else if (!status && rename(temporary, path) != 0) {
+        status = place_failure(path, errno);
+        (void)!rename(aside, path);
+    } else if (!status && rename(aside, temporary) != 0)
+        status = os_failure(aside, errno);
+    free(aside);
+    return status;
+}
+
+pm_status pm_dir_put_in_place(const char *temporary, const char *path, bool replace) {
+    const unsigned flags = replace ? RENAME_EXCHANGE : RENAME_NOREPLACE;
+    pm_status status = PM_OK;
+    if (renameat2(AT_FDCWD, temporary, AT_FDCWD, path, flags) != 0) {
+        if (errno != EINVAL && errno != ENOSYS)
+            status = place_failure(path, errno);
+        else if (replace)
+            status = change_by_steps(temporary, path);
+        else if (rename(temporary, path) != 0) /* takes the place of an empty folder at most */
+            status = place_failure(path, errno);
+    }
+    if (!status) sync_folder_of(path);
+    return status;
+}

@@ -26,4 +26,10 @@ pm_status pm_dir_make(const char *path);
 /* The same with `mode`, less the umask, for the last folder where it is made. */
 pm_status pm_dir_make_as(const char *path, mode_t mode);
 
+/* Put the folder `temporary` where `path` is; both in one folder. With `replace` the folder that is
+ * there is at `temporary` afterwards, for the caller to remove; without, only where nothing is:
+ * PM_E_USAGE. Where the file system cannot exchange two names, `path` is absent for a moment. On
+ * failure both are where they were. PM_E_IO, PM_E_FULL, PM_E_MEMORY. */
+pm_status pm_dir_put_in_place(const char *temporary, const char *path, bool replace);
+
 #endif

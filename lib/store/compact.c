@@ -67,14 +67,18 @@ static pm_status rewrite(pm_store *store, const char *copy, uint64_t *before, ui
     if (stat(store->path, &info) != 0)
         return pm_fail(PM_E_IO, "%s: %s", store->path, strerror(errno));
     *before = (uint64_t)info.st_size;
-    pm_database_unlink(copy); /* of one that was killed: whoever holds the lock is alone */
-    pm_status status = make_empty(copy, &info);
-    if (!status) status = pm_db_run(store, "VACUUM INTO ?1", PM_BINDS(pm_text(copy)));
+    /* Of one that was killed: whoever holds the lock is alone. */
+    pm_status status = pm_database_clear(copy);
+    if (!status) status = make_empty(copy, &info);
+    if (status) return status;
+    status = pm_db_run(store, "VACUUM INTO ?1", PM_BINDS(pm_text(copy)));
     if (!status) status = finish_copy(copy);
     if (!status && stat(copy, &info) != 0)
         status = pm_fail(PM_E_IO, "%s: %s", copy, strerror(errno));
     *after = (uint64_t)info.st_size;
-    return status ? status : take_place(store, copy);
+    if (!status) status = take_place(store, copy);
+    if (status) pm_database_unlink(copy);
+    return status;
 }
 
 pm_status pm_store_compact(const char *path, uint64_t *before_bytes, uint64_t *after_bytes) {
@@ -91,7 +95,6 @@ pm_status pm_store_compact(const char *path, uint64_t *before_bytes, uint64_t *a
     }
     if (!status) status = rewrite(store, copy, &before, &after);
     snprintf(text, sizeof text, "%s", pm_error_text());
-    if (status && copy) pm_database_unlink(copy);
     if (!sqlite3_get_autocommit(store->db)) sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     free(copy);
     pm_status closed = pm_store_close(&store);

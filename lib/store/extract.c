@@ -189,8 +189,14 @@ static pm_status check_source(const char *source) {
     return status;
 }
 
+static int look(void *user) {
+    const volatile sig_atomic_t *const *stop = user;
+    return *stop && **stop;
+}
+
 pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without,
-                           const char *target) {
+                           const volatile sig_atomic_t *stop, const char *target) {
+    enum { STEPS_BETWEEN_LOOKS = 1000 };
     sqlite3 *db = NULL;
     pm_status status = check_source(source);
     if (status) return status;
@@ -206,12 +212,14 @@ pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without
     if (!status) {
         sqlite3_busy_timeout(db, 5000);
         sqlite3_db_config(db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+        sqlite3_progress_handler(db, STEPS_BETWEEN_LOOKS, look, &stop);
         status = make_empty(db);
     }
     if (!status) status = attach(db, source);
     if (!status) status = copy(db, source, run_id, without);
     sqlite3_close(db);
     if (!status) status = sync_file(target);
+    if (look(&stop)) status = pm_fail(PM_E_CANCELLED, "copy of a run: stopped");
     if (status) unlink(target);
     return status;
 }

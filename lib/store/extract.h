@@ -9,6 +9,7 @@
 #ifndef PM_STORE_EXTRACT_H
 #define PM_STORE_EXTRACT_H
 
+#include <signal.h>
 #include <stdint.h>
 
 #include "lib/base/status.h"
@@ -30,8 +31,9 @@ pm_status pm_extract_part_parse(const char *name, unsigned *bit);
 
 /* Make `target`, which must not be there. `without`: bits. What a result says of its having rows in
  * a table that stays behind is put right. PM_E_NOT_FOUND: no such run; PM_E_MISMATCH: not our
- * schema's version; PM_E_FULL, PM_E_IO ... On failure there is no target. */
+ * schema's version; PM_E_FULL, PM_E_IO ... *stop (may be NULL)
+ * set meanwhile: PM_E_CANCELLED. On failure there is no target. */
 pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without,
-                           const char *target);
+                           const volatile sig_atomic_t *stop, const char *target);
 
 #endif

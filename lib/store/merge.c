@@ -154,13 +154,25 @@ static pm_status merge_into(const pm_merge_plan *plan, pm_merge_counts *counts) 
     return close_store(&store, status);
 }
 
-/* What a merge that was killed left behind goes first. */
+static bool is_there(const char *path, bool *regular) {
+    struct stat info;
+    if (lstat(path, &info) != 0) return false;
+    *regular = S_ISREG(info.st_mode);
+    return true;
+}
+
+/* What a merge that was killed left behind goes first; what it is may stand in its -wal only. */
 static pm_status open_new(const char *path, pm_store **store) {
-    pm_status status = PM_OK;
-    if (access(path, F_OK) == 0) {
-        status = pm_store_open(path, store);
-        if (status == PM_E_BUSY) return status;
-        if (!status) pm_store_close(store);
+    bool regular = false;
+    if (is_there(path, &regular)) {
+        pm_status status = regular ? pm_store_open(path, store) : PM_E_MISMATCH;
+        if (status == PM_E_FORMAT || status == PM_E_MISMATCH)
+            return pm_fail(PM_E_MISMATCH,
+                           "%s is in the way and no database of this parchmill; move it, or give "
+                           "another --out",
+                           path);
+        if (status) return status;
+        pm_store_close(store);
         pm_database_unlink(path);
     }
     return pm_store_open(path, store);

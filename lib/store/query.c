@@ -84,6 +84,10 @@ static uint64_t temporary_bytes(void) {
     return bytes;
 }
 
+static bool is_stopped(const pm_query *query) {
+    return query->stopped || (query->limits.stop && *query->limits.stop);
+}
+
 static int look(void *user) {
     pm_query *query = user;
     const int64_t now_ms = pm_clock_ms();
@@ -91,14 +95,15 @@ static int look(void *user) {
         query->files_ms = now_ms;
         query->spilled = temporary_bytes() > query->limits.temporary_bytes;
     }
-    return query->spilled || query->stopped || (query->deadline_ms && now_ms > query->deadline_ms);
+    return query->spilled || is_stopped(query) ||
+           (query->deadline_ms && now_ms > query->deadline_ms);
 }
 
 static pm_status fail(pm_query *query, int code, const char *what) {
     const char *text = sqlite3_errmsg(query->db);
     switch (code & 0xff) {
     case SQLITE_INTERRUPT:
-        if (query->stopped) return pm_fail(PM_E_CANCELLED, "%s: stopped", what);
+        if (is_stopped(query)) return pm_fail(PM_E_CANCELLED, "%s: stopped", what);
         if (query->spilled)
             return pm_fail(PM_E_LIMIT, "%s: it needs more than %zu MiB of temporary files", what,
                            query->limits.temporary_bytes >> 20);
@@ -303,6 +308,9 @@ static pm_status give_rows(pm_query *query, sqlite3_stmt *statement, const pm_qu
         for (size_t c = 0; c < count && !status; c++)
             status = read_value(statement, (int)c, &values[c]);
         if (!status) status = sink->row(sink->user, count, values);
+        /* A row may be too few steps for a look. */
+        if (query->limits.stop && *query->limits.stop)
+            status = pm_fail(PM_E_CANCELLED, "SQL: stopped");
     }
     if (!status && code != SQLITE_DONE && code != SQLITE_ROW) status = fail(query, code, "SQL");
     free(values);

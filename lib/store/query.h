@@ -6,6 +6,7 @@
 #ifndef PM_QUERY_H
 #define PM_QUERY_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@ typedef struct pm_query_limits {
     size_t memory_bytes; /* of SQLite in the whole process, so not for a broker; 0: no limit */
     /* Of all files that sorting spills into, in the whole process; then PM_E_LIMIT; 0: no limit. */
     size_t temporary_bytes;
+    const volatile sig_atomic_t *stop; /* may be NULL; once set: PM_E_CANCELLED */
 } pm_query_limits;
 extern const pm_query_limits pm_query_default_limits; /* 60 s, 64 MiB of a value, else none */
 

@@ -1,4 +1,5 @@
 /* lib/base: hashes and random streams against published values, files written whole. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -76,6 +78,61 @@ static void file_is_written_whole_or_not_at_all(void **state) {
     assert_int_equal(rmdir(folder), 0);
 }
 
+static int refuse_with; /* 0: as the file system does */
+
+int __real_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags);
+int __wrap_renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags) {
+    if (!refuse_with) return __real_renameat2(from_fd, from, to_fd, to, flags);
+    errno = refuse_with;
+    return -1;
+}
+
+static void make_folder(const char *folder, const char *file) {
+    char path[128];
+    assert_int_equal(mkdir(folder, 0777), 0);
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_int_equal(pm_file_write(path, file, 1), PM_OK);
+}
+
+static bool holds(const char *folder, const char *file) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    return access(path, F_OK) == 0;
+}
+
+static void remove_folder(const char *folder, const char *file) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, file);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(folder), 0);
+}
+
+/* Also on file systems that know no flags of renameat2 (NFS). */
+static void folder_takes_its_place_on_any_file_system(void **state) {
+    static const int refusals[] = {0, EINVAL, ENOSYS};
+    (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+        char root[] = "/tmp/pm-base-XXXXXX", made[64], place[64];
+        assert_non_null(mkdtemp(root));
+        snprintf(made, sizeof made, "%s/made", root);
+        snprintf(place, sizeof place, "%s/place", root);
+        refuse_with = refusals[i];
+        make_folder(made, "a");
+        assert_int_equal(pm_dir_put_in_place(made, place, false), PM_OK);
+        assert_true(holds(place, "a"));
+        make_folder(made, "b");
+        assert_int_equal(pm_dir_put_in_place(made, place, false), PM_E_USAGE);
+        assert_true(holds(place, "a") && holds(made, "b"));
+        assert_int_equal(pm_dir_put_in_place(made, place, true), PM_OK);
+        assert_true(holds(place, "b") && holds(made, "a"));
+        refuse_with = 0;
+        remove_folder(made, "a");
+        remove_folder(place, "b");
+        assert_int_equal(rmdir(root), 0); /* nothing else is left */
+    }
+}
+
 static void error_lines_take_context(void **state) {
     (void)state;
     assert_int_equal(pm_fail(PM_E_FORMAT, "tensor %d is cut", 3), PM_E_FORMAT);
@@ -98,6 +155,7 @@ int main(void) {
         cmocka_unit_test(counter_hash_is_the_published_one),
         cmocka_unit_test(numbers_are_parsed_whole_or_refused),
         cmocka_unit_test(file_is_written_whole_or_not_at_all),
+        cmocka_unit_test(folder_takes_its_place_on_any_file_system),
         cmocka_unit_test(error_lines_take_context),
         cmocka_unit_test(unknown_names_list_the_known),
     };

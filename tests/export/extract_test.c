@@ -41,7 +41,7 @@ static int64_t number_in(const char *path, const char *sql) {
 }
 
 static void extract(const scratch *s, uint64_t run, unsigned without, const char *target) {
-    if (pm_store_extract(s->path, run, without, target)) fail_msg("%s", pm_error_text());
+    if (pm_store_extract(s->path, run, without, NULL, target)) fail_msg("%s", pm_error_text());
 }
 
 static void a_copy_is_what_a_database_of_that_run_alone_would_be(void **state) {
@@ -185,9 +185,10 @@ static void a_run_that_is_not_there_leaves_no_file(void **state) {
     pm_store *store = open_store(s);
     whole_run(store, &first);
     close_store(&store);
-    assert_int_equal(pm_store_extract(s->path, 7, 0, target), PM_E_NOT_FOUND);
+    assert_int_equal(pm_store_extract(s->path, 7, 0, NULL, target), PM_E_NOT_FOUND);
     assert_int_not_equal(access(target, F_OK), 0);
-    assert_int_equal(pm_store_extract(s->path, 1, 0, s->path), PM_E_IO); /* never over a file */
+    assert_int_equal(pm_store_extract(s->path, 1, 0, NULL, s->path),
+                     PM_E_IO); /* never over a file */
     assert_int_equal(ask(s, "SELECT count(*) FROM result"), 12);
 }
 
@@ -201,7 +202,7 @@ static void an_older_schema_is_told_and_not_guessed(void **state) {
     assert_int_equal(sqlite3_open(s->path, &db), SQLITE_OK);
     assert_int_equal(sqlite3_exec(db, "PRAGMA user_version = 3", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(db);
-    assert_int_equal(pm_store_extract(s->path, 1, 0, target), PM_E_MISMATCH);
+    assert_int_equal(pm_store_extract(s->path, 1, 0, NULL, target), PM_E_MISMATCH);
     assert_non_null(strstr(pm_error_text(), "schema 3"));
 }
 

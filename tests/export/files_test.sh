@@ -72,6 +72,37 @@ export_ 3 --format sqlite --force --out "$dir/2.db" >/dev/null 2>&1
 export_ 3 --format sqlite --without heat_map,channel_gradient_item --force --out "$dir/bare.db" >/dev/null 2>&1
 fails 1 'again with --heatmaps f16' "$parchmill" export --db "$dir/bare.db" --format npy --out "$dir/no"
 [ ! -e "$dir/no" ]
+
+# Stopped: 130, and nothing left; what is there meanwhile is for nobody else.
+mkdir "$dir/temporary"
+mkfifo "$dir/pipe"
+exec 9<>"$dir/pipe"
+TMPDIR=$dir/temporary "$parchmill" export 1 --db "$db" --format postgres --out - >"$dir/pipe" 2>"$dir/err" &
+pid=$!
+read -r line <&9 # it writes, and waits for its reader
+[ -n "$(ls -A "$dir/temporary")" ] || { echo "no scratch database"; exit 1; }
+if find "$dir/temporary" -mindepth 1 -maxdepth 1 -perm /077 | grep .; then echo "others may read it"; exit 1; fi
+kill -TERM $pid
+cat <&9 >/dev/null &
+reader=$!
+code=0; wait $pid || code=$?
+kill $reader
+exec 9>&-
+[ "$code" = 130 ] || { echo "exit status $code, not 130"; exit 1; }
+grep -qx 'parchmill export: stopped' "$dir/err"
+[ -z "$(ls -A "$dir/temporary")" ] || { echo "left over: $(ls -A "$dir/temporary")"; exit 1; }
+for format in csv sqlite; do
+    for ((try = 0, code = 0; try < 50 && code != 130; try++)); do
+        rm -rf "$dir/stopped"
+        "$parchmill" export 1 --db "$db" --format $format --out "$dir/stopped" >/dev/null 2>"$dir/err" &
+        pid=$!
+        while kill -0 $pid 2>/dev/null && ! compgen -G "$dir/stopped.tmp-*" >/dev/null; do :; done
+        kill -TERM $pid 2>/dev/null || true
+        code=0; wait $pid || code=$?
+    done
+    [ "$code" = 130 ] || { echo "$format: exit status $code, not 130"; cat "$dir/err"; exit 1; }
+    [ ! -e "$dir/stopped" ]
+done
 if compgen -G "$dir/*.tmp-*" >/dev/null; then echo "a temporary is left"; exit 1; fi
 [ "$(sha256sum <"$db")" = "$before" ] || { echo "the database was changed"; exit 1; }
 

@@ -191,6 +191,28 @@ static void the_same_command_again_computes_nothing_and_writes_the_same(void **s
     free(ratios);
 }
 
+static size_t count_of(const char *text, const char *word) {
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, word)); at += strlen(word)) count++;
+    return count;
+}
+
+static void what_a_figure_has_no_room_for_is_said(void **state) {
+    (void)state;
+    char more[PM_FIXTURE_PATH + 128];
+    pm_program program;
+    snprintf(more, sizeof more,
+             "--stats %s --limit 4 --layers ratio:0.1,ratio:0.5 --quantile 0.1,0.2,0.3,0.4,0.5",
+             stats);
+    if (experiment("variance-conservation", "wide", more, &program)) fail_msg("%s", program.err);
+    char *ratios = read_text("wide", "ratios-cls.svg");
+    char *reading = read_text("wide", "variance-conservation.md");
+    assert_int_equal(count_of(ratios, "class=\"mark"), 4 * 2 * 2);
+    assert_non_null(strstr(reading, "Not drawn in ratios, for want of room: q 0.5.\n"));
+    free(ratios);
+    free(reading);
+}
+
 /* The first nine pictures have nine of the ten classes. */
 static void a_class_without_statistics_is_null_with_its_reason(void **state) {
     (void)state;
@@ -306,7 +328,7 @@ static void an_animation_is_a_gif_and_a_webp_of_each_image(void **state) {
     pm_program program;
     snprintf(more, sizeof more, "--stats %s --limit 1", stats);
     if (experiment("sweep-animation", "an", more, &program)) fail_msg("%s", program.err);
-    char *gif = read_text("an", "00000.gif"), *webp = read_text("an", "00000.webp");
+    char *gif = read_text("an", "00000-00000.gif"), *webp = read_text("an", "00000-00000.webp");
     assert_memory_equal(gif, "GIF89a", 6);
     assert_memory_equal(webp + 8, "WEBPVP8X", 8);
     char *csv = read_text("an", "sweep-animation.csv");
@@ -314,6 +336,38 @@ static void an_animation_is_a_gif_and_a_webp_of_each_image(void **state) {
     free(gif);
     free(webp);
     free(csv);
+}
+
+static void link_picture(const char *folder, const char *name, size_t index) {
+    char from[PM_FIXTURE_PATH + 16], to[2 * PM_FIXTURE_PATH];
+    snprintf(from, sizeof from, "%s/%05zu.png", images, index);
+    snprintf(to, sizeof to, "%s/%s", folder, name);
+    assert_int_equal(link(from, to), 0);
+}
+
+/* Also of paths that differ only in what a file's name cannot have; and from where they are now,
+ * not where the data set was when the database first heard of it. */
+static void an_animation_is_of_its_own_image_where_that_is_now(void **state) {
+    (void)state;
+    char folder[PM_FIXTURE_PATH], moved[PM_FIXTURE_PATH], line[LINE_BYTES], out[PM_FIXTURE_PATH];
+    pm_program program;
+    pm_fixture_path(&fixture, "first", folder);
+    pm_fixture_path(&fixture, "moved", moved);
+    pm_fixture_path(&fixture, "an2", out);
+    assert_int_equal(pm_dir_make(folder), PM_OK);
+    link_picture(folder, "a b.png", 0);
+    link_picture(folder, "a_b.png", 1);
+    for (int i = 0; i < 2; i++) {
+        snprintf(
+            line, sizeof line,
+            "experiment sweep-animation --model cifar_resnet20 --weights %s --images %s --crop "
+            "64 --threads 1 --stats %s --target top --quantile %s --out %s",
+            weights, i ? moved : folder, stats, i ? "0.5" : "0.8", out);
+        if (pm_program_run(&program, line)) fail_msg("%s", program.err);
+        free(read_text("an2", "00000-a_b.gif"));
+        free(read_text("an2", "00001-a_b.gif"));
+        if (!i) assert_int_equal(rename(folder, moved), 0);
+    }
 }
 
 /* ---- photographs, where env PARCHMILL_DATA points at them ---- */
@@ -381,10 +435,12 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(means_and_paired_differences_are_those_of_the_database),
         cmocka_unit_test(the_same_command_again_computes_nothing_and_writes_the_same),
+        cmocka_unit_test(what_a_figure_has_no_room_for_is_said),
         cmocka_unit_test(a_class_without_statistics_is_null_with_its_reason),
         cmocka_unit_test(shares_of_p_values_are_those_of_the_statistics),
         cmocka_unit_test(a_sweep_is_a_row_an_image_and_a_panel_a_value),
         cmocka_unit_test(an_animation_is_a_gif_and_a_webp_of_each_image),
+        cmocka_unit_test(an_animation_is_of_its_own_image_where_that_is_now),
         cmocka_unit_test(photographs_have_the_means_of_the_reference),
     };
     return cmocka_run_group_tests_name("experiment", tests, setup, teardown);

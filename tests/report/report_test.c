@@ -299,6 +299,35 @@ static void a_report_is_replaced_and_nothing_else_is(void **state) {
     assert_int_equal(access(file, F_OK), 0);
 }
 
+static void expect_refused(const char *dir) {
+    char line[1024];
+    pm_program program;
+    snprintf(line, sizeof line, "report 1 --db %s --out %s", run.db, dir);
+    assert_int_equal(pm_program_run(&program, line), 2);
+    assert_non_null(strstr(program.err, "something else than a report"));
+}
+
+static void a_file_among_the_pictures_is_kept(void **state) {
+    char dir[PM_FIXTURE_PATH], elsewhere[PM_FIXTURE_PATH], path[PM_FIXTURE_PATH + 32],
+        file[PM_FIXTURE_PATH + 32];
+    (void)state;
+    pm_run_report(&run, run.db, "noted", "--items 3", dir);
+    snprintf(file, sizeof file, "%s/pictures/note.txt", dir);
+    assert_int_equal(pm_file_write(file, "mine", 4), PM_OK);
+    expect_refused(dir);
+    assert_int_equal(access(file, F_OK), 0);
+    /* A folder of the user's, by way of a link. */
+    assert_int_equal(unlink(file), 0);
+    pm_fixture_path(&run.fixture, "elsewhere", elsewhere);
+    snprintf(path, sizeof path, "%s/pictures", dir);
+    assert_int_equal(rename(path, elsewhere), 0);
+    assert_int_equal(symlink(elsewhere, path), 0);
+    snprintf(file, sizeof file, "%s/00007.jpg", elsewhere);
+    assert_int_equal(pm_file_write(file, "mine", 4), PM_OK);
+    expect_refused(dir);
+    assert_int_equal(access(file, F_OK), 0);
+}
+
 static void what_cannot_be_is_refused_in_one_line(void **state) {
     static const struct {
         const char *line, *says;
@@ -359,6 +388,7 @@ int main(void) {
         cmocka_unit_test(a_photograph_that_is_gone_or_changed_is_a_tile),
         cmocka_unit_test(more_images_than_asked_for_are_sampled),
         cmocka_unit_test(a_report_is_replaced_and_nothing_else_is),
+        cmocka_unit_test(a_file_among_the_pictures_is_kept),
         cmocka_unit_test(what_cannot_be_is_refused_in_one_line),
         cmocka_unit_test(a_file_of_an_older_schema_is_told_how_to_become_new),
     };

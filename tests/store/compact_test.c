@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "tests/store/keep_support.h"
 
 static const plan large = {.items = 120,
@@ -70,6 +71,44 @@ static void file_that_others_have_is_let_be(void **state) {
     assert_int_not_equal(access(copy, F_OK), 0);
 }
 
+/* What is not a compaction's own stays, and says so; what one left behind goes. */
+static void file_in_the_way_is_let_be(void **state) {
+    static const char header[100] = "SQLite format 3";
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } foreign[] = {{"x\n", 2}, {header, sizeof header}}, left_over[] = {{"", 0}, {&header[20], 80}};
+    scratch *s = *state;
+    scratch copy = beside(s, "x"), whole = beside(s, "whole.db");
+    uint64_t a, b;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    make_db(s, (const plan *const[]){&other}, 1);
+    copy_db(s, &whole);
+    assert_true((size_t)snprintf(copy.path, sizeof copy.path, "%s.compact", s->path) <
+                sizeof copy.path);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pm_file_write(copy.path, foreign[i].bytes, foreign[i].size), PM_OK);
+        assert_int_equal(pm_store_compact(s->path, &a, &b), PM_E_MISMATCH);
+        assert_non_null(strstr(pm_error_text(), copy.path));
+        assert_non_null(strstr(pm_error_text(), "move it"));
+        assert_int_equal(pm_file_read(copy.path, 1000, &bytes, &size), PM_OK);
+        assert_int_equal(size, foreign[i].size);
+        assert_memory_equal(bytes, foreign[i].bytes, size);
+        free(bytes);
+    }
+    for (size_t i = 0; i < 3; i++) {
+        if (i < 2)
+            assert_int_equal(pm_file_write(copy.path, left_over[i].bytes, left_over[i].size),
+                             PM_OK);
+        else
+            copy_db(&whole, &copy);
+        if (pm_store_compact(s->path, &a, &b)) fail_msg("%zu: %s", i, pm_error_text());
+        assert_int_not_equal(access(copy.path, F_OK), 0);
+    }
+    assert_same_dump(s, &whole);
+}
+
 /* ---- kill -9 ---- */
 
 typedef pm_status (*deed)(const scratch *s, const scratch *more);
@@ -112,9 +151,21 @@ static bool killed_after(deed what, const scratch *s, const scratch *more, int64
     if (child == 0) _exit(what(s, more) == PM_OK ? 0 : 1);
     const int64_t end = now_us() + us;
     while (now_us() < end)
-        if (waitpid(child, &how, WNOHANG) == child) break;
-    if (kill(child, SIGKILL) == 0) waitpid(child, &how, 0);
+        if (waitpid(child, &how, WNOHANG) == child) return false; /* the number is free again */
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &how, 0), child);
     return WIFSIGNALED(how);
+}
+
+/* It can be done (again), whatever the killed one left lying; what was done already may be refused,
+ * but stays. */
+static void is_done_then(deed what, const scratch *s, const scratch *more, bool done,
+                         const char *after) {
+    if (what(s, more) && !done) fail_msg("not done after a kill: %s", pm_error_text());
+    assert_whole(s);
+    char *text = dump_of(s->path);
+    if (strcmp(text, after) != 0) fail_msg("after a kill it is not done as without one");
+    free(text);
 }
 
 static void is_before_or_after(deed what, scratch *s, const scratch *whole, const scratch *more) {
@@ -124,23 +175,25 @@ static void is_before_or_after(deed what, scratch *s, const scratch *whole, cons
     if (what(s, more)) fail_msg("%s", pm_error_text());
     const int64_t took = now_us() - start;
     char *before = dump_of(whole->path), *after = dump_of(s->path);
-    size_t killed = 0;
+    size_t killed = 0, begun_again = 0;
     srand(5);
     for (int i = 0; i < TIMES; i++) {
         copy_db(whole, s);
-        killed += killed_after(what, s, more, took * (i * 100 + rand() % 100) / (TIMES * 100));
+        const bool ended_so =
+            killed_after(what, s, more, took * (i * 100 + rand() % 100) / (TIMES * 100));
+        killed += ended_so;
         assert_whole(s);
         char *text = dump_of(s->path);
-        if (strcmp(text, before) != 0 && strcmp(text, after) != 0)
+        const bool is_before = strcmp(text, before) == 0;
+        if (!is_before && strcmp(text, after) != 0)
             fail_msg("neither before nor after, on try %d", i);
         free(text);
-        /* And it can be done again, whatever the killed one left lying. */
-        if (i % 5 == 4) {
-            if (what(s, more) && strcmp(before, after) == 0) fail_msg("%s", pm_error_text());
-            assert_whole(s);
-        }
+        if (i % 5 != 4) continue;
+        is_done_then(what, s, more, !is_before, after);
+        begun_again += ended_so && is_before;
     }
     assert_true(killed > TIMES / 3);
+    assert_true(begun_again > 0);
     free(before);
     free(after);
 }
@@ -171,6 +224,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(room_is_given_back, scratch_set_up, scratch_tear_down),
         cmocka_unit_test_setup_teardown(file_that_others_have_is_let_be, scratch_set_up,
+                                        scratch_tear_down),
+        cmocka_unit_test_setup_teardown(file_in_the_way_is_let_be, scratch_set_up,
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(prune_that_is_killed_is_done_or_not, scratch_set_up,
                                         scratch_tear_down),

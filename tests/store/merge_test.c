@@ -2,6 +2,7 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "tests/store/keep_support.h"
 
 static const plan left = {.items = 10,
@@ -416,6 +417,36 @@ static void files_that_do_not_fit_are_refused(void **state) {
     assert_same_dump(&out, &one);
 }
 
+/* What a merge that was killed left goes, anything else stays and is named. */
+static void file_in_the_way_is_let_be(void **state) {
+    static const char *const foreign[] = {"x\n", "a note that is somewhat longer\n"};
+    scratch a = beside(*state, "a.db"), out = beside(*state, "out.db"), other = beside(*state, "x");
+    char way[sizeof out.path + 16];
+    const pm_merge_plan p = {
+        .sources = (const char *[]){a.path}, .source_count = 1, .out = out.path};
+    make_db(&a, (const plan *const[]){&left}, 1);
+    make_db(&other, (const plan *const[]){&right}, 1);
+    snprintf(way, sizeof way, "%s.merging", out.path);
+    for (size_t i = 0; i < 2; i++) {
+        uint8_t *bytes = NULL;
+        size_t size = 0;
+        assert_int_equal(pm_file_write(way, foreign[i], strlen(foreign[i])), PM_OK);
+        merge_as(&p, PM_E_MISMATCH, "out.db.merging is in the way");
+        assert_int_equal(pm_file_read(way, 1000, &bytes, &size), PM_OK);
+        assert_int_equal(size, strlen(foreign[i]));
+        assert_memory_equal(bytes, foreign[i], size);
+        free(bytes);
+    }
+    assert_int_equal(unlink(way), 0);
+    assert_int_equal(symlink(other.path, way), 0);
+    merge_as(&p, PM_E_MISMATCH, "out.db.merging is in the way");
+    assert_int_equal(unlink(way), 0);
+    assert_int_equal(rename(other.path, way), 0);
+    merge_out((const scratch *const[]){&a}, 1, &out);
+    assert_same_dump(&out, &a);
+    assert_int_not_equal(access(way, F_OK), 0);
+}
+
 /* ---- statistics ---- */
 
 static pm_status two_channels(void *user, size_t conv, pm_statistics_layer *out) {
@@ -494,6 +525,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(errors_give_way_to_numbers, scratch_set_up,
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(other_numbers_are_a_conflict, scratch_set_up,
+                                        scratch_tear_down),
+        cmocka_unit_test_setup_teardown(file_in_the_way_is_let_be, scratch_set_up,
                                         scratch_tear_down),
         cmocka_unit_test_setup_teardown(files_that_do_not_fit_are_refused, scratch_set_up,
                                         scratch_tear_down),

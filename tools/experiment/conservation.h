@@ -52,5 +52,8 @@ enum { PM_VALUES_MAX = 32 };
 size_t pm_cells_masks(const pm_cells *cells, const char *out[PM_VALUES_MAX]);
 size_t pm_cells_thresholds(const pm_cells *cells, const char *out[PM_VALUES_MAX]);
 size_t pm_cells_layers(const pm_cells *cells, const char *out[PM_VALUES_MAX]);
+/* Thresholds that the figure by layer ratio has no room for; how many. */
+size_t pm_conservation_left_out(const pm_cells *cells, const char *mask,
+                                const char *out[PM_VALUES_MAX]);
 
 #endif

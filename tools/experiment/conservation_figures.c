@@ -83,28 +83,56 @@ static void take_points(const pm_cells *cells, const char *mask, const char *thr
     }
 }
 
+/* The series of a figure, thresholds in order; those that have no room left go to `left_out`. */
+static size_t choose_points(const pm_cells *cells, const char *mask, points p[SERIES_MAX],
+                            const char *left_out[PM_VALUES_MAX], size_t *left_count) {
+    const char *thresholds[PM_VALUES_MAX];
+    const size_t kinds = pm_cells_thresholds(cells, thresholds);
+    size_t count = 0;
+    *left_count = 0;
+    for (size_t i = 0; i < kinds; i++) {
+        points both[2];
+        const size_t before = count;
+        size_t with_points = 0;
+        for (int conserved = 0; conserved < 2; conserved++) {
+            points *one = &both[with_points];
+            take_points(cells, mask, thresholds[i], conserved,
+                        0.012 * ((double)(before + with_points) - 1.5), one);
+            with_points += one->count > 0;
+        }
+        if (before + with_points > SERIES_MAX) {
+            left_out[(*left_count)++] = thresholds[i];
+            continue;
+        }
+        for (size_t k = 0; k < with_points; k++) p[count++] = both[k];
+    }
+    return count;
+}
+
+size_t pm_conservation_left_out(const pm_cells *cells, const char *mask,
+                                const char *out[PM_VALUES_MAX]) {
+    static points p[SERIES_MAX];
+    size_t count = 0;
+    (void)choose_points(cells, mask, p, out, &count);
+    return count;
+}
+
 static pm_status draw_ratios(const pm_cells *cells, const pm_study *study, const char *mask) {
     static points p[SERIES_MAX];
     pm_series series[SERIES_MAX];
-    const char *thresholds[PM_VALUES_MAX];
-    const size_t kinds = pm_cells_thresholds(cells, thresholds);
+    const char *left_out[PM_VALUES_MAX];
     const pm_cell *plain = pm_cells_plain(cells);
     char title[256], name[64];
-    size_t count = 0;
+    size_t left_count;
     pm_buffer svg = {0};
-    for (size_t i = 0; i < kinds && count + 1 < SERIES_MAX; i++)
-        for (int conserved = 0; conserved < 2; conserved++) {
-            points *one = &p[count];
-            take_points(cells, mask, thresholds[i], conserved, 0.012 * ((double)count - 1.5), one);
-            if (!one->count) continue;
-            series[count] = (pm_series){.name = one->name,
-                                        .x = one->x,
-                                        .y = one->y,
-                                        .half_width = one->half,
-                                        .count = one->count,
-                                        .colour = (unsigned)count};
-            count++;
-        }
+    const size_t count = choose_points(cells, mask, p, left_out, &left_count);
+    for (size_t i = 0; i < count; i++)
+        series[i] = (pm_series){.name = p[i].name,
+                                .x = p[i].x,
+                                .y = p[i].y,
+                                .half_width = p[i].half,
+                                .count = p[i].count,
+                                .colour = (unsigned)i};
     if (!count) return PM_OK;
     snprintf(title, sizeof title, "%s, %s: mask %s, by layer ratio", cells->model, cells->data_set,
              mask);
@@ -112,9 +140,6 @@ static pm_status draw_ratios(const pm_cells *cells, const pm_study *study, const
                                   "mean mu_in_w, 95 % interval");
     chart.reference = mean_of(plain);
     chart.reference_label = "plain gradient";
-    chart.x.fixed = true;
-    chart.x.least = 0.2;
-    chart.x.most = 1.1;
     snprintf(name, sizeof name, "ratios-%s.svg", mask);
     pm_status status = pm_chart_points(&chart, series, count, &svg);
     if (!status) status = pm_study_chart(study, name, &svg);

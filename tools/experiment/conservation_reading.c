@@ -75,6 +75,20 @@ static pm_status say(const pm_cells *cells, pm_buffer *out) {
     return status ? status : say_all(cells, out);
 }
 
+/* The figures of one mask, and what they do not show. */
+static pm_status show(const pm_cells *cells, const char *mask, pm_buffer *out) {
+    const char *left_out[PM_VALUES_MAX];
+    const size_t count = pm_conservation_left_out(cells, mask, left_out);
+    pm_status status = pm_buffer_printf(out,
+                                        "![Bars: mask %s, by threshold](bars-%s.svg)\n"
+                                        "![Points: mask %s, by layer ratio](ratios-%s.svg)\n\n",
+                                        mask, mask, mask, mask);
+    for (size_t i = 0; i < count && !status; i++)
+        status = pm_buffer_printf(
+            out, "%s%s", i ? ", " : "Not drawn in ratios, for want of room: ", left_out[i]);
+    return status || !count ? status : pm_buffer_printf(out, ".\n\n");
+}
+
 pm_status pm_conservation_reading(const pm_cells *cells, const pm_study *study) {
     const char *masks[PM_VALUES_MAX];
     const size_t count = pm_cells_masks(cells, masks);
@@ -83,11 +97,7 @@ pm_status pm_conservation_reading(const pm_cells *cells, const pm_study *study) 
         &text, "# Does conserving variance put more of the gradient on the object?\n\n");
     if (!status) status = say(cells, &text);
     if (!status) status = pm_buffer_printf(&text, "\n\n%s\n\n", method_text);
-    for (size_t i = 0; i < count && !status; i++)
-        status = pm_buffer_printf(&text,
-                                  "![Bars: mask %s, by threshold](bars-%s.svg)\n![Points: mask %s, "
-                                  "by layer ratio](ratios-%s.svg)\n\n",
-                                  masks[i], masks[i], masks[i], masks[i]);
+    for (size_t i = 0; i < count && !status; i++) status = show(cells, masks[i], &text);
     if (!status)
         status = pm_buffer_printf(&text,
                                   "`means.csv`: a row a configuration. `pairs.csv`: the paired "

@@ -31,9 +31,9 @@ typedef struct sweep {
 
 static pm_status animate(void *user, const pm_sweep_image *image) {
     sweep *s = user;
-    char stem[512];
+    char stem[PM_SWEEP_NAME];
     pm_status status = pm_sweep_animate(&s->study, image);
-    pm_sweep_file_name(image->path, stem);
+    pm_sweep_file_name(image->item, image->path, stem);
     if (!status)
         status = pm_buffer_printf(&s->files, "![%s](%s.gif)\n([WebP](%s.webp))\n\n", image->path,
                                   stem, stem);

@@ -11,6 +11,7 @@ enum { PM_SWEEP_VALUES = 12, PM_SWEEP_IMAGES = 100, PM_SWEEP_GAP = 6 };
 
 /* One photograph with a heat map of each configuration, in the run's order. */
 typedef struct pm_sweep_image {
+    uint64_t item;
     char path[512];
     pm_image photograph; /* as cropped, of the panels' size */
     size_t count;
@@ -52,9 +53,11 @@ pm_status pm_panels_draw(void *panels, const pm_sweep_image *image);
 pm_status pm_panels_write(const pm_panels *panels, const pm_study *study, const char *name);
 void pm_panels_fini(pm_panels *panels);
 
-/* DIR/NAME.gif and .webp of one image, NAME made of its path; user: the study. */
+/* DIR/NAME.gif and .webp of one image; user: the study. */
 pm_status pm_sweep_animate(void *study, const pm_sweep_image *image);
-/* The path as a file's name without ending. */
-void pm_sweep_file_name(const char *path, char out[512]);
+/* The number and path of an image as a file's name without ending: "00012-cat_3". Paths that differ
+ * may look alike as names, numbers do not. */
+enum { PM_SWEEP_NAME = 544 };
+void pm_sweep_file_name(uint64_t item, const char *path, char out[PM_SWEEP_NAME]);
 
 #endif

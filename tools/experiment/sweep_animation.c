@@ -1,5 +1,6 @@
 /* Owns a sweep as an animation: photograph, heat map, and below them which value it is. */
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,10 +9,10 @@
 
 enum { FOOT = 24, DELAY_MS = 900, MARK = 8 };
 
-void pm_sweep_file_name(const char *path, char out[512]) {
-    snprintf(out, 512, "%s", path);
+void pm_sweep_file_name(uint64_t item, const char *path, char out[PM_SWEEP_NAME]) {
+    snprintf(out, PM_SWEEP_NAME, "%05" PRIu64 "-%s", item, path);
     char *dot = strrchr(out, '.');
-    if (dot && dot != out) *dot = '\0';
+    if (dot) *dot = '\0';
     for (char *p = out; *p; p++)
         if (!isalnum((unsigned char)*p) && *p != '-' && *p != '_' && *p != '.') *p = '_';
 }
@@ -53,10 +54,10 @@ static pm_status write_as(const pm_study *study, const pm_image *frames, size_t 
 pm_status pm_sweep_animate(void *user, const pm_sweep_image *image) {
     const pm_study *study = user;
     pm_image frames[PM_SWEEP_VALUES] = {0};
-    char stem[512];
+    char stem[PM_SWEEP_NAME];
     size_t count = 0;
     pm_status status = PM_OK;
-    pm_sweep_file_name(image->path, stem);
+    pm_sweep_file_name(image->item, image->path, stem);
     for (size_t i = 0; i < image->count && !status; i++) {
         if (!image->panels[i].rgb) continue;
         status = make_frame(image, i, &frames[count]);

@@ -14,7 +14,8 @@ const char *const pm_sweep_names[PM_SWEEP_COLUMNS] = {
     "image", "threshold", "p_target", "mu_in_w", "share_in_h", "layers_whole", "error"};
 
 static const char sweep_sql[] =
-    "SELECT i.path, data_set.root, b.xmin, b.ymin, b.xmax, b.ymax, c.quantile, c.alpha, h.side,"
+    "SELECT i.path, run.data_root, i.item, b.xmin, b.ymin, b.xmax, b.ymax, c.quantile, c.alpha, "
+    "h.side,"
     " h.format, h.zstd, r.p_target, r.mu_in_w, r.error,"
     " (SELECT avg(CASE WHEN g.selected < layer.channels THEN g.selected * 1.0 / layer.channels END)"
     "  FROM layer_gradient AS g"
@@ -36,6 +37,7 @@ static const char sweep_sql[] =
 enum {
     PATH,
     ROOT,
+    ITEM,
     XMIN,
     YMIN,
     XMAX,
@@ -95,6 +97,7 @@ static pm_status photograph(reading *r, const char *root) {
 /* A photograph that gave error rows has no picture; its rows say why. */
 static pm_status begin_image(reading *r, const pm_value *v) {
     snprintf(r->now.path, sizeof r->now.path, "%s", v[PATH].text);
+    r->now.item = (uint64_t)v[ITEM].integer;
     r->sums->images++;
     if (v[ERROR].kind == PM_VALUE_TEXT) return PM_OK;
     pm_status status = photograph(r, v[ROOT].text);

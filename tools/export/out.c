@@ -236,20 +236,26 @@ static void remove_any(const pm_out *out) {
         unlink(out->temporary);
 }
 
-/* What was there is never gone before the new is: the two change places. */
-static pm_status put_in_place(pm_out *out) {
-    if (out->kind == PM_OUT_FOLDER) sync_folder(out->temporary);
-    unsigned flags = out->there ? RENAME_EXCHANGE : RENAME_NOREPLACE;
-    int code = renameat2(AT_FDCWD, out->temporary, AT_FDCWD, out->path, flags);
-    if (code != 0 && (errno == EINVAL || errno == ENOSYS) && out->kind == PM_OUT_FILE)
-        code = rename(out->temporary, out->path); /* a filesystem that cannot exchange */
-    else if (code == 0 && out->there)
-        remove_any(out);
+/* A file system that cannot keep from replacing does what it can. */
+static pm_status put_file(pm_out *out) {
+    int code = out->there
+                   ? rename(out->temporary, out->path)
+                   : renameat2(AT_FDCWD, out->temporary, AT_FDCWD, out->path, RENAME_NOREPLACE);
+    if (code != 0 && !out->there && (errno == EINVAL || errno == ENOSYS))
+        code = rename(out->temporary, out->path);
     if (code != 0 && errno == EEXIST)
-        return pm_fail(PM_E_USAGE, "--out %s came into being meanwhile", out->path);
+        return pm_fail(PM_E_USAGE, "%s came into being meanwhile", out->path);
     if (code != 0) return os_failure(out->path, errno);
     sync_folder(out->enclosed);
     return PM_OK;
+}
+
+static pm_status put_in_place(pm_out *out) {
+    if (out->kind == PM_OUT_FILE) return put_file(out);
+    sync_folder(out->temporary);
+    pm_status status = pm_dir_put_in_place(out->temporary, out->path, out->there);
+    if (!status && out->there) remove_any(out);
+    return status;
 }
 
 pm_status pm_out_end(pm_out **out, pm_status status) {

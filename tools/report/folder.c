@@ -34,15 +34,49 @@ static bool has_mark(const char *dir) {
     return strstr(head, PM_REPORT_MARK) != NULL;
 }
 
+/* "00012.jpg", "00012.png", "00012-3.png": what tools/report/pictures.c makes. */
+static bool is_picture(const char *name) {
+    enum { ITEM_DIGITS = 5 };
+    static const char digits[] = "0123456789";
+    const size_t item = strspn(name, digits);
+    if (item < ITEM_DIGITS) return false;
+    name += item;
+    if (strcmp(name, ".jpg") == 0 || strcmp(name, ".png") == 0) return true;
+    const size_t configuration = *name == '-' ? strspn(name + 1, digits) : 0;
+    return configuration && strcmp(name + 1 + configuration, ".png") == 0;
+}
+
+static bool is_dots(const char *name) { return strcmp(name, ".") == 0 || strcmp(name, "..") == 0; }
+
+/* A report's own, not a link to a folder elsewhere. NULL: none. */
+static DIR *open_pictures(const char *dir) {
+    char path[PM_REPORT_PATH_BYTES];
+    if (join(path, dir, "/pictures")) return NULL;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *listing = fd >= 0 ? fdopendir(fd) : NULL;
+    if (fd >= 0 && !listing) close(fd);
+    return listing;
+}
+
+static bool holds_pictures_only(const char *dir) {
+    DIR *listing = open_pictures(dir);
+    bool only = listing != NULL;
+    for (struct dirent *e; only && (e = readdir(listing));)
+        only = is_dots(e->d_name) || is_picture(e->d_name);
+    if (listing) closedir(listing);
+    return only;
+}
+
 /* Whether all that a folder holds is what reports hold; *empty: nothing at all. */
 static bool holds_a_report_only(const char *dir, bool *empty) {
     DIR *listing = opendir(dir);
     bool only = listing != NULL;
     *empty = only;
     for (struct dirent *e; only && (e = readdir(listing));) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
+        if (is_dots(e->d_name)) continue;
         *empty = false;
-        only = strcmp(e->d_name, "index.html") == 0 || strcmp(e->d_name, "pictures") == 0;
+        only = strcmp(e->d_name, "index.html") == 0 ||
+               (strcmp(e->d_name, "pictures") == 0 && holds_pictures_only(dir));
     }
     if (listing) closedir(listing);
     return only;
@@ -66,13 +100,11 @@ static pm_status check_place(const char *dir) {
 static void remove_report(const char *dir) {
     char path[PM_REPORT_PATH_BYTES];
     if (!join(path, dir, "/index.html")) unlink(path);
-    if (!join(path, dir, "/pictures")) {
-        DIR *listing = opendir(path);
-        for (struct dirent *e; listing && (e = readdir(listing));)
-            unlinkat(dirfd(listing), e->d_name, 0);
-        if (listing) closedir(listing);
-        rmdir(path);
-    }
+    DIR *listing = open_pictures(dir);
+    for (struct dirent *e; listing && (e = readdir(listing));)
+        if (is_picture(e->d_name)) unlinkat(dirfd(listing), e->d_name, 0);
+    if (listing) closedir(listing);
+    if (!join(path, dir, "/pictures")) rmdir(path);
     rmdir(dir);
 }
 
@@ -129,26 +161,13 @@ static pm_status sync_files(const char *dir) {
 }
 
 pm_status pm_report_folder_put(const pm_report_folder *f) {
-    char old[PM_REPORT_PATH_BYTES];
     pm_status status = sync_files(f->temporary);
     if (!status) status = check_place(f->place);
-    if (!status) status = join(old, f->place, ".old");
     if (status) return status;
-    if (rename(f->temporary, f->place) == 0) return PM_OK; /* nothing there, or an empty folder */
-    if (errno != ENOTEMPTY && errno != EEXIST) return fail_on(f->place);
-    if (renameat2(AT_FDCWD, f->temporary, AT_FDCWD, f->place, RENAME_EXCHANGE) == 0) {
-        remove_report(f->temporary);
-        return PM_OK;
-    }
-    /* A file system that cannot exchange: for a moment there is nothing. */
-    if (rename(f->place, old) != 0) return fail_on(f->place);
-    if (rename(f->temporary, f->place) != 0) {
-        status = fail_on(f->place);
-        (void)!rename(old, f->place);
-        return status;
-    }
-    remove_report(old);
-    return PM_OK;
+    const bool there = exists(f->place);
+    status = pm_dir_put_in_place(f->temporary, f->place, there);
+    if (!status && there) remove_report(f->temporary);
+    return status;
 }
 
 void pm_report_folder_drop(const pm_report_folder *folder) { remove_report(folder->temporary); }
