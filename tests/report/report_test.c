@@ -164,6 +164,32 @@ static void differences_are_of_the_same_images(void **state) {
 #define HOSTILE "\"><script>alert(1)</script>&amp;''x"
 #define HOSTILE_SQL "'\"><script>alert(1)</script>&amp;''''x' || char(1, 27)"
 
+/* The least share of the first and last layer's channels whose variances make half, by SQL. */
+static void how_few_channels_carry_half_is_said(void **state) {
+    static const char sql[] =
+        "WITH ranked AS (SELECT layer_id, sum(mean) OVER (PARTITION BY layer_id ORDER BY mean DESC"
+        " ROWS UNBOUNDED PRECEDING) AS sums, sum(mean) OVER (PARTITION BY layer_id) AS total,"
+        " count(*) OVER (PARTITION BY layer_id) AS c FROM channel_gradient"
+        " WHERE configuration_id = ?1 AND class = -1),"
+        " halves AS (SELECT conv, (1.0 + sum(sums < 0.5 * total)) / max(c) AS share"
+        " FROM ranked JOIN layer USING (layer_id) GROUP BY conv)"
+        " SELECT (SELECT share FROM halves ORDER BY conv LIMIT 1),"
+        " (SELECT share FROM halves ORDER BY conv DESC LIMIT 1), 0";
+    pm_page page;
+    char words[100];
+    (void)state;
+    read_report("shares", NULL, "", &page);
+    const aggregate halves = ask(sql, 1);
+    assert_true(halves.mean > 0 && halves.mean < 0.5 && halves.variance > 0);
+    snprintf(words, sizeof words, "half of the variance lies in %.0f %% of the channels of",
+             100 * halves.mean);
+    assert_true(pm_page_says(&page, words));
+    snprintf(words, sizeof words, "in %.0f %% of those of", 100 * halves.variance);
+    assert_true(pm_page_says(&page, words));
+    assert_true(pm_page_says(&page, "How few channels carry the variance"));
+    pm_page_fini(&page);
+}
+
 static void hostile_names_stay_text(void **state) {
     pm_page page;
     (void)state;
@@ -381,6 +407,7 @@ int main(void) {
         cmocka_unit_test(a_page_is_well_formed_and_all_it_names_is_there),
         cmocka_unit_test(each_score_is_the_mean_of_its_rows),
         cmocka_unit_test(differences_are_of_the_same_images),
+        cmocka_unit_test(how_few_channels_carry_half_is_said),
         cmocka_unit_test(hostile_names_stay_text),
         cmocka_unit_test(a_run_that_is_not_finished_says_so),
         cmocka_unit_test(a_run_without_boxes_and_heat_maps_is_told),

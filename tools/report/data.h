@@ -96,6 +96,13 @@ typedef struct pm_report_channel {
     size_t count, selected;
 } pm_report_channel;
 
+/* All channels of the reference configuration, by layer, the greatest mean variance first. */
+typedef struct pm_report_share {
+    int conv;
+    char layer[96];
+    double mean;
+} pm_report_share;
+
 typedef struct pm_report {
     int64_t run;
     char *name, *state, *arch, *weights_sha256, *weights_path, *data_set, *data_root, *data_sha256,
@@ -122,6 +129,8 @@ typedef struct pm_report {
     size_t layer_count;
     pm_report_channel *channels;
     size_t channel_count;
+    pm_report_share *shares;
+    size_t share_count;
     pm_metric main_metric; /* the gallery's first order */
 } pm_report;
 

@@ -1,5 +1,6 @@
 /* Owns the reading of what stands beside the results: names, failures, curves, layers, channels. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -166,6 +167,28 @@ static pm_status load_channels(pm_query *query, pm_report *r) {
     return status;
 }
 
+static const char shares_sql[] =
+    "SELECT layer.conv, layer.name, g.mean FROM channel_gradient AS g"
+    " JOIN layer ON layer.layer_id = g.layer_id WHERE g.configuration_id = ?1 AND g.class = -1"
+    " ORDER BY layer.conv, g.mean DESC";
+
+static pm_status take_share(void *user, size_t count, const pm_value *v) {
+    pm_report *r = user;
+    (void)count;
+    pm_report_share *s = pm_report_grow(&r->shares, &r->share_count, sizeof *s);
+    if (!s) return pm_report_no_memory();
+    *s = (pm_report_share){.conv = (int)v[0].integer, .mean = v[2].real};
+    snprintf(s->layer, sizeof s->layer, "%s", v[1].text);
+    return PM_OK;
+}
+
+static pm_status load_shares(pm_query *query, pm_report *r) {
+    const pm_query_sink sink = {.user = r, .row = take_share};
+    if (!r->configuration_count) return PM_OK;
+    const pm_value id = {.kind = PM_VALUE_INTEGER, .integer = r->configurations[r->reference].id};
+    return pm_query_run(query, shares_sql, &id, 1, &sink, NULL);
+}
+
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -194,6 +217,7 @@ pm_status pm_report_load_parts(pm_query *query, pm_report *r) {
         status = pm_query_run(query, parts[i].sql, ids, parts[i].parameters, &sink, NULL);
     }
     if (!status) status = load_channels(query, r);
+    if (!status) status = load_shares(query, r);
     if (status) return status;
     for (size_t i = 0; i < r->worker_count; i++)
         qsort(r->workers[i].ms, r->workers[i].results, sizeof(double), compare_doubles);
@@ -226,6 +250,7 @@ static void free_rows(pm_report *r) {
     free(r->curve);
     free(r->layers);
     free(r->channels);
+    free(r->shares);
     free(r->class_names);
 }
 

@@ -13,6 +13,8 @@ void pm_section_scores(pm_html *html, const pm_report *report);
 void pm_section_curves(pm_html *html, const pm_report *report);
 void pm_section_layers(pm_html *html, const pm_report *report);
 void pm_section_channels(pm_html *html, const pm_report *report);
+/* channel_shares.c: how few channels carry the variance, a chart with its reading. */
+void pm_channel_shares(pm_html *html, const pm_report *report);
 void pm_section_timings(pm_html *html, const pm_report *report);
 /* Also writes its pictures; at most `items_max` cards. PM_E_* of those, else html->status. */
 pm_status pm_section_gallery(pm_html *html, const pm_report *report, pm_query *query,

@@ -400,6 +400,7 @@ void pm_section_channels(pm_html *h, const pm_report *r) {
                 "<p>Which channels carry the gradient: the variance over space of each channel’s "
                 "gradient, over all images that its configuration has results of in this "
                 "database.</p>\n");
+    pm_channel_shares(h, r);
     for (size_t c = 0; c < r->configuration_count; c++) {
         pm_html_put(h, c == r->reference ? "<details open=\"open\">" : "<details>");
         pm_html_put(h, "<summary><b class=\"letter\">%s</b> %s</summary><div class=\"tables\">\n",
