@@ -23,6 +23,7 @@ import numpy
 
 __all__ = ["open", "Database", "Rows", "Error"]
 
+ATTACH = 24  # SQLITE_ATTACH
 APPLICATION_ID = 0x504D494C  # "PMIL"
 
 # The images of a run that one of its configurations has results of, in the run's order.
@@ -127,6 +128,8 @@ class Database:
         if found != APPLICATION_ID:
             self._db.close()
             raise Error(f"{path} is not a parchmill database")
+        # mode=ro is of this file alone: ATTACH could make another.
+        self._db.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == ATTACH else sqlite3.SQLITE_OK)
 
     def close(self):
         self._db.close()

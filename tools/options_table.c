@@ -137,9 +137,11 @@ static const pm_option table[PM_OPT_COUNT] = {
                          "Gradient variance of channels: none, summary (merged per "
                          "configuration), full (every image's as well).",
                          SPEC | STUDY, PM_OPTION_ONE, record},
-    [PM_OPT_HEATMAPS] = {"heatmaps", "WHAT", "none",
-                         "Keep heat maps in the database: none, f16, f32.", SPEC | STUDY,
-                         PM_OPTION_ONE, record},
+    [PM_OPT_HEATMAPS] =
+        {"heatmaps", "WHAT", "none",
+         "Keep heat maps in the database: none, f16 (values below 6e-8 become 0: gradients of a "
+         "p(target) near 0 or 1 can be that small), f32.",
+         SPEC | STUDY, PM_OPTION_ONE, record},
     [PM_OPT_EVALUATE] = {"evaluate", NULL, NULL,
                          "Perturbation curves: take the most (morf) and the least (lerf) "
                          "attributed pixels away and see what is left of the answer.",
@@ -297,10 +299,11 @@ static const pm_option table[PM_OPT_COUNT] = {
                                "channel_gradient_item, layer_gradient, perturbation, activation, "
                                "channel_statistics, class_statistics, failure.",
                                PM_CMD_EXPORT, PM_OPTION_GRID, how},
-    [PM_OPT_EXPORT_FORCE] = {"force", NULL, NULL,
-                             "Replace what is at --out, whatever it is; a former export of csv, "
-                             "jsonl, npy or postgres is replaced without.",
-                             PM_CMD_EXPORT, PM_OPTION_FLAG, where},
+    [PM_OPT_EXPORT_FORCE] =
+        {"force", NULL, NULL,
+         "Replace the file at --out, whatever it is; a former export in a folder, or "
+         "of postgres, is replaced without.",
+         PM_CMD_EXPORT, PM_OPTION_FLAG, where},
     [PM_OPT_QUERY_FILE] = {"file", "FILE", NULL, "Read the question from a file; - is stdin.",
                            PM_CMD_SQL, PM_OPTION_ONE, where},
     [PM_OPT_MAX_ROWS] = {"max-rows", "N", "1000000",

@@ -179,6 +179,9 @@ static void set_limits(pm_query *query) {
 pm_status pm_query_open(const char *path, const pm_query_limits *limits, pm_query **out) {
     if (access(path, F_OK) != 0)
         return pm_fail(PM_E_NOT_FOUND, "database %s: %s", path, strerror(errno));
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return pm_fail(PM_E_FORMAT, "database %s: it is a folder; name the file in it", path);
     pm_query *query = calloc(1, sizeof *query);
     if (!query) return pm_fail(PM_E_MEMORY, "no memory to open %s", path);
     query->limits = *limits;

@@ -1,4 +1,4 @@
--- Where does conserving the variance (b less a) gain most?
+-- At which images does b gain most over a?
 -- view result_wide
 -- ?1 run
 -- ?2 a

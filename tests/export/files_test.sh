@@ -66,6 +66,12 @@ fails 2 'there are: results, curves' export_ 3 --format csv --table result --out
 fails 2 '--without goes with' export_ 1 --format csv --without heat_map --out "$dir/no"
 fails 2 'is the database itself' export_ 1 --format sqlite --force --out "$db"
 fails 2 'is there already' export_ 3 --format sqlite --out "$dir/2.db"
+# A folder with anything else in it stays, whatever is said.
+mkdir -p "$dir/mine/a"
+cp "$db" "$dir/mine/a/r.db"
+fails 2 'holds more than an export' "$parchmill" export 1 --db "$dir/mine/a/r.db" --format csv --force --out "$dir/mine"
+fails 2 'holds more than an export' export_ 1 --format npy --force --out "$dir/mine"
+cmp "$db" "$dir/mine/a/r.db"
 export_ 3 --format sqlite --force --out "$dir/2.db" >/dev/null 2>&1
 [ "$("$parchmill" sql --db "$dir/2.db" --format csv 'SELECT run FROM run_progress' | tail -n 1 | tr -d '\r')" = 3 ]
 # Kept nothing at all: one line says how to keep it.

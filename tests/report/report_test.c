@@ -1,5 +1,6 @@
 /* parchmill report: the page is whole, its numbers are those of the database, nothing in a database
  * breaks it, and nothing of others is written over. */
+#include <fcntl.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -17,6 +20,7 @@
 #include "tests/integration/command.h"
 #include "tests/report/page.h"
 #include "tests/report/run.h"
+#include "tools/report/folder.h"
 
 static pm_run run;
 
@@ -354,6 +358,26 @@ static void a_file_among_the_pictures_is_kept(void **state) {
     assert_int_equal(access(file, F_OK), 0);
 }
 
+static void two_reports_to_one_place_do_not_mix(void **state) {
+    char dir[PM_FIXTURE_PATH], temporary[PM_FIXTURE_PATH + 8];
+    (void)state;
+    snprintf(dir, sizeof dir, "%s/twice", run.fixture.folder);
+    snprintf(temporary, sizeof temporary, "%s.tmp", dir);
+    assert_int_equal(mkdir(temporary, 0777), 0);
+    int other = open(temporary, O_RDONLY | O_DIRECTORY);
+    assert_true(other >= 0 && flock(other, LOCK_EX) == 0); /* as one that is at work */
+    pm_report_folder folder;
+    assert_int_equal(pm_report_folder_begin(dir, &folder), PM_E_BUSY);
+    assert_non_null(strstr(pm_error_text(), "another report"));
+    close(other);
+    assert_int_equal(pm_report_folder_begin(dir, &folder), PM_OK);
+    pm_report_folder again;
+    assert_int_equal(pm_report_folder_begin(dir, &again), PM_E_BUSY);
+    pm_report_folder_drop(&folder);
+    assert_int_equal(pm_report_folder_begin(dir, &again), PM_OK);
+    pm_report_folder_drop(&again);
+}
+
 static void what_cannot_be_is_refused_in_one_line(void **state) {
     static const struct {
         const char *line, *says;
@@ -416,6 +440,7 @@ int main(void) {
         cmocka_unit_test(more_images_than_asked_for_are_sampled),
         cmocka_unit_test(a_report_is_replaced_and_nothing_else_is),
         cmocka_unit_test(a_file_among_the_pictures_is_kept),
+        cmocka_unit_test(two_reports_to_one_place_do_not_mix),
         cmocka_unit_test(what_cannot_be_is_refused_in_one_line),
         cmocka_unit_test(a_file_of_an_older_schema_is_told_how_to_become_new),
     };

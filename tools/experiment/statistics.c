@@ -98,7 +98,9 @@ static pm_status work(pm_study *study, pm_p_layers *layers) {
     char path[PM_STATS_PATH_BYTES], title[160];
     if (pm_options_count(study->options, PM_OPT_TEST) > 1)
         return pm_fail(PM_E_USAGE, "--test takes one value here: welch or student");
-    pm_status status = pm_study_statistics(study, false);
+    pm_test test;
+    pm_status status = pm_test_parse(pm_options_text(study->options, PM_OPT_TEST), &test);
+    if (!status) status = pm_study_statistics(study, false);
     if (!status) status = find_file(study, path);
     if (status) return status;
     const char *slash = strrchr(study->stats, '/');

@@ -98,7 +98,12 @@ static pm_status look(pm_out *out, bool force) {
                            "--out %s is a file and this format makes a folder; give "
                            "another --out",
                            out->path);
-        if (force || is_former_folder(out->path) || is_empty_folder(out->path)) return PM_OK;
+        /* All that is in it would go: a database, photographs. That is nobody's wish. */
+        if (is_former_folder(out->path) || is_empty_folder(out->path)) return PM_OK;
+        return pm_fail(PM_E_USAGE,
+                       "--out %s is there already and holds more than an export; give another, or "
+                       "remove it first",
+                       out->path);
     } else {
         if (!S_ISREG(info.st_mode))
             return pm_fail(PM_E_USAGE, "--out %s is no regular file; give the name of a file",
@@ -108,9 +113,8 @@ static pm_status look(pm_out *out, bool force) {
                            out->path);
         if (force || is_former_script(out->path)) return PM_OK;
     }
-    return pm_fail(PM_E_USAGE,
-                   "--out %s is there already%s; give another, or --force to replace it", out->path,
-                   out->kind == PM_OUT_FOLDER ? " and holds more than an export" : "");
+    return pm_fail(PM_E_USAGE, "--out %s is there already; give another, or --force to replace it",
+                   out->path);
 }
 
 /* ---- opening ---- */

@@ -166,6 +166,17 @@ static pm_status find_statistics(const pm_asker *asker, const char *word, char *
     return status;
 }
 
+/* Two configurations that are one have no difference. */
+static pm_status check_pair(const pm_ready *query, const pm_value *values) {
+    if (query->parameter_count < 3 || strcmp(query->parameters[1], "a") != 0 ||
+        strcmp(query->parameters[2], "b") != 0 || values[1].integer != values[2].integer)
+        return PM_OK;
+    return pm_fail(PM_E_USAGE,
+                   "query '%s' compares two configurations, and a and b are both %lld; query "
+                   "'scores' lists those of the run",
+                   query->name, (long long)values[1].integer);
+}
+
 pm_status pm_ready_values(const pm_ready *query, const pm_asker *asker, const char *const *words,
                           size_t count, char name[PM_READY_LINE], pm_value *values) {
     pm_status status = PM_OK;
@@ -185,5 +196,6 @@ pm_status pm_ready_values(const pm_ready *query, const pm_asker *asker, const ch
         else
             status = malformed(query->name);
     }
+    if (!status) status = check_pair(query, values);
     return status;
 }

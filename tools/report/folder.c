@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -108,6 +109,21 @@ static void remove_report(const char *dir) {
     rmdir(dir);
 }
 
+/* Two reports to one place would write into one folder. */
+static pm_status lock_folder(const char *temporary, const char *place, int *lock) {
+    int fd = open(temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) return fail_on(temporary);
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        close(fd);
+        return pm_fail(PM_E_BUSY,
+                       "--out %s: another report is being written there; wait for it, or "
+                       "name another folder",
+                       place);
+    }
+    *lock = fd;
+    return PM_OK;
+}
+
 pm_status pm_report_folder_begin(const char *dir, pm_report_folder *out) {
     pm_report_folder folder;
     char pictures[PM_REPORT_PATH_BYTES];
@@ -125,11 +141,21 @@ pm_status pm_report_folder_begin(const char *dir, pm_report_folder *out) {
         if (!holds_a_report_only(folder.temporary, &empty))
             return pm_fail(PM_E_USAGE, "%s: is in the way; move it or name another --out",
                            folder.temporary);
+        status = lock_folder(folder.temporary, folder.place, &folder.lock);
+        if (status) return status;
         remove_report(folder.temporary);
+        close(folder.lock);
     }
+    status = pm_dir_make(folder.temporary);
+    if (!status) status = lock_folder(folder.temporary, folder.place, &folder.lock);
+    if (status) return status;
     status = pm_dir_make(pictures);
-    if (!status) *out = folder;
-    return status;
+    if (status) {
+        close(folder.lock);
+        return status;
+    }
+    *out = folder;
+    return PM_OK;
 }
 
 pm_status pm_report_folder_write(const pm_report_folder *folder, const char *name,
@@ -166,8 +192,13 @@ pm_status pm_report_folder_put(const pm_report_folder *f) {
     if (status) return status;
     const bool there = exists(f->place);
     status = pm_dir_put_in_place(f->temporary, f->place, there);
-    if (!status && there) remove_report(f->temporary);
-    return status;
+    if (status) return status;
+    if (there) remove_report(f->temporary);
+    close(f->lock);
+    return PM_OK;
 }
 
-void pm_report_folder_drop(const pm_report_folder *folder) { remove_report(folder->temporary); }
+void pm_report_folder_drop(const pm_report_folder *folder) {
+    remove_report(folder->temporary);
+    close(folder->lock);
+}

@@ -66,8 +66,27 @@ static void means_chart(pm_html *h, const pm_report *r, pm_metric metric, bool d
 }
 
 /* One row a configuration: n, then mean and interval of each metric that there is. */
+/* Which means are over fewer results than the table says: a box may fill the crop, or be missing.
+ */
+static void say_fewer(pm_html *h, const pm_report *r, const pm_metric *shown, size_t count) {
+    bool any = false;
+    for (size_t c = 0; c < r->configuration_count; c++)
+        for (size_t i = 0; i < count; i++) {
+            const size_t n = (size_t)r->configurations[c].moments[shown[i]].count;
+            if (n == r->configurations[c].results) continue;
+            if (any)
+                pm_html_put(h, ", ");
+            else
+                pm_html_put(h, "<p class=\"soft\">Of fewer results, the others have no value: ");
+            pm_html_put(h, "<b class=\"letter\">%s</b> %s %zu", r->configurations[c].letter,
+                        pm_metrics[shown[i]].name, n);
+            any = true;
+        }
+    if (any) pm_html_put(h, ".</p>\n");
+}
+
 static void scores_table(pm_html *h, const pm_report *r) {
-    const char *heads[PM_METRIC_COUNT + 2] = {"configuration", "n"};
+    const char *heads[PM_METRIC_COUNT + 2] = {"configuration", "results"};
     pm_metric shown[PM_METRIC_COUNT];
     size_t count = 0;
     for (size_t m = 0; m < PM_METRIC_COUNT; m++)
@@ -89,6 +108,7 @@ static void scores_table(pm_html *h, const pm_report *r) {
         pm_html_put(h, "</tr>\n");
     }
     pm_page_table_end(h);
+    say_fewer(h, r, shown, count);
     pm_html_put(h, "<dl class=\"meanings\">");
     for (size_t i = 0; i < count; i++)
         pm_html_put(h, "<div><dt>%s</dt><dd>%s; <code>%s</code></dd></div>\n",
