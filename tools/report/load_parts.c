@@ -94,13 +94,10 @@ static pm_status take_curve(void *user, size_t count, const pm_value *v) {
 }
 
 static const char layers_sql[] =
-    "SELECT rc.ordinal, layer.conv, layer.name, layer.channels, count(*), avg(g.selected),"
-    " avg(g.m / (g.m + g.n)), avg(g.beta)"
-    " FROM run_configuration AS rc CROSS JOIN data_set_item AS i ON i.data_set_id = ?2"
-    " CROSS JOIN layer_gradient AS g"
-    " ON g.configuration_id = rc.configuration_id AND g.image_id = i.image_id"
-    " JOIN layer ON layer.layer_id = g.layer_id"
-    " WHERE rc.run_id = ?1 GROUP BY rc.ordinal, layer.conv ORDER BY rc.ordinal, layer.conv";
+    "SELECT rc.ordinal, g.conv, g.layer, g.channels, g.images, g.selected, g.share_h, g.beta"
+    " FROM layer_gradient_mean AS g JOIN run_configuration AS rc"
+    " ON rc.run_id = g.run AND rc.configuration_id = g.configuration"
+    " WHERE g.run = ?1 ORDER BY rc.ordinal, g.conv";
 
 static double mean_or_nan(const pm_value *v) {
     return v->kind == PM_VALUE_REAL ? v->real : (double)NAN;
@@ -209,7 +206,7 @@ pm_status pm_report_load_parts(pm_query *query, pm_report *r) {
     } parts[] = {{worker_sql, 0, take_worker},
                  {failures_sql, 1, take_failure},
                  {curve_sql, 1, take_curve},
-                 {layers_sql, 2, take_layer}};
+                 {layers_sql, 1, take_layer}};
     const pm_query_sink for_classes = {.user = r, .row = take_class};
     pm_status status = pm_query_run(query, classes_sql, &ids[1], 1, &for_classes, NULL);
     for (size_t i = 0; i < sizeof parts / sizeof *parts && !status; i++) {
