@@ -48,9 +48,7 @@ static pm_status refresh_file(const char *db, const run_ids *all, size_t *done) 
     pm_status status = pm_store_open(db, &store);
     if (status) return status;
     for (; *done < all->count && !status; ++*done) status = pm_refresh_run(store, all->ids[*done]);
-    /* A reader that keeps the -wal file open is no failure: everything is committed. */
-    pm_status closed = pm_store_close(&store);
-    return !status && closed != PM_E_BUSY ? closed : status;
+    return pm_store_end(&store, status);
 }
 
 static pm_status refresh_at_broker(const pm_options *options, const run_ids *all, size_t *done) {

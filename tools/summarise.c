@@ -46,11 +46,6 @@ pm_status pm_summarise_rest(const char *db, uint64_t run) {
     pm_query_close(&query);
     if (status || !due) return status;
     status = pm_store_open(db, &store);
-    if (!status) status = rest(store, run, true);
-    if (store) {
-        /* A reader that keeps the -wal file open is no failure: everything is committed. */
-        pm_status closed = pm_store_close(&store);
-        if (!status && closed != PM_E_BUSY) status = closed;
-    }
-    return status;
+    if (status) return status;
+    return pm_store_end(&store, rest(store, run, true));
 }

@@ -83,7 +83,7 @@ static pm_status rewrite(pm_store *store, const char *copy, uint64_t *before, ui
 
 pm_status pm_store_compact(const char *path, uint64_t *before_bytes, uint64_t *after_bytes) {
     pm_store *store = NULL;
-    char *copy = NULL, text[1024];
+    char *copy = NULL;
     uint64_t before = 0, after = 0;
     if (access(path, F_OK) != 0)
         return pm_fail(PM_E_NOT_FOUND, "database %s: %s", path, strerror(errno));
@@ -94,12 +94,10 @@ pm_status pm_store_compact(const char *path, uint64_t *before_bytes, uint64_t *a
         status = pm_fail(PM_E_MEMORY, "no memory to write %s", path);
     }
     if (!status) status = rewrite(store, copy, &before, &after);
-    snprintf(text, sizeof text, "%s", pm_error_text());
     if (!sqlite3_get_autocommit(store->db)) sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     free(copy);
-    pm_status closed = pm_store_close(&store);
-    if (status) return pm_fail(status, "%s", text);
-    if (closed && closed != PM_E_BUSY) return closed;
+    status = pm_store_end(&store, status);
+    if (status) return status;
     *before_bytes = before;
     *after_bytes = after;
     return PM_OK;

@@ -137,21 +137,12 @@ static pm_status check_files(const pm_merge_plan *plan) {
     return PM_OK;
 }
 
-/* A reader that keeps the -wal file is no failure: everything is committed. */
-static pm_status close_store(pm_store **store, pm_status status) {
-    char text[1024];
-    snprintf(text, sizeof text, "%s", pm_error_text());
-    pm_status closed = pm_store_close(store);
-    if (status) return pm_fail(status, "%s", text);
-    return closed == PM_E_BUSY ? PM_OK : closed;
-}
-
 static pm_status merge_into(const pm_merge_plan *plan, pm_merge_counts *counts) {
     pm_store *store = NULL;
     pm_status status = pm_store_open(plan->into, &store);
     if (status) return status;
     status = merge_all(store, plan, counts);
-    return close_store(&store, status);
+    return pm_store_end(&store, status);
 }
 
 static bool is_there(const char *path, bool *regular) {
@@ -188,7 +179,7 @@ static pm_status merge_out(const pm_merge_plan *plan, pm_merge_counts *counts) {
         free(path);
         return status;
     }
-    status = close_store(&store, merge_all(store, plan, counts));
+    status = pm_store_end(&store, merge_all(store, plan, counts));
     if (!status) status = pm_database_put_in_place(path, plan->out, false);
     if (status) pm_database_unlink(path);
     free(path);

@@ -237,6 +237,14 @@ pm_status pm_store_close(pm_store **store) {
     return status;
 }
 
+pm_status pm_store_end(pm_store **store, pm_status status) {
+    char text[1024];
+    snprintf(text, sizeof text, "%s", pm_error_text());
+    pm_status closed = pm_store_close(store);
+    if (status) return pm_fail(status, "%s", text);
+    return closed == PM_E_BUSY ? PM_OK : closed;
+}
+
 pm_status pm_store_epoch(pm_store *store, uint8_t epoch[8]) {
     uint8_t random[8];
     char host[256] = "?";

@@ -1,7 +1,6 @@
 /* Owns the transaction of a prune, and the blobs that results can do without. What a result says of
  * itself (heat_map_kept, channels_kept) follows, so that whoever asks again computes again. */
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -134,7 +133,6 @@ static pm_status prune(pm_store *store, const pm_prune_plan *plan, pm_prune_coun
 pm_status pm_store_prune(const char *path, const pm_prune_plan *plan, pm_prune_counts *counts) {
     pm_store *store = NULL;
     pm_prune_counts all = {0};
-    char text[1024];
     if (access(path, F_OK) != 0)
         return pm_fail(PM_E_NOT_FOUND, "database %s: %s", path, strerror(errno));
     pm_status status = pm_store_open(path, &store);
@@ -146,13 +144,9 @@ pm_status pm_store_prune(const char *path, const pm_prune_plan *plan, pm_prune_c
                    "BEGIN IMMEDIATE");
     if (!status) status = prune(store, plan, &all);
     if (!status) status = pm_db_exec(store->db, plan->dry ? "ROLLBACK" : "COMMIT");
-    snprintf(text, sizeof text, "%s", pm_error_text());
     if (!sqlite3_get_autocommit(store->db)) sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     pm_accumulators_drop(store, true);
-    /* A reader that keeps the -wal file is no failure: everything is committed. */
-    pm_status closed = pm_store_close(&store);
-    if (status) return pm_fail(status, "%s", text);
-    if (closed && closed != PM_E_BUSY) return closed;
-    *counts = all;
-    return PM_OK;
+    status = pm_store_end(&store, status);
+    if (!status) *counts = all;
+    return status;
 }

@@ -32,6 +32,10 @@ pm_status pm_store_open(const char *path, pm_store **out);
  * the -wal file stays; nothing is lost. */
 pm_status pm_store_close(pm_store **store);
 
+/* pm_store_close behind work that came to `status`, which comes back with the text it had, whatever
+ * the closing says. A reader that keeps the -wal file is no failure: everything is committed. */
+pm_status pm_store_end(pm_store **store, pm_status status);
+
 /* Begin another broker life: 8 random bytes, written down in table broker before they come back. */
 pm_status pm_store_epoch(pm_store *store, uint8_t epoch[8]);
 

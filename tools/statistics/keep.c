@@ -131,11 +131,7 @@ pm_status pm_stats_keep(const char *db, const pm_stats_made *made, const pm_stat
     pm_status status = source_init(&from, made);
     if (!status) status = pm_store_open(db, &store);
     if (!status) status = apply(store, made, label, &from, existed);
-    if (store) {
-        /* A reader that keeps the -wal file open is no failure: everything is committed. */
-        pm_status closed = pm_store_close(&store);
-        if (!status && closed != PM_E_BUSY) status = closed;
-    }
+    if (store) status = pm_store_end(&store, status);
     if (!status) status = pm_stats_file_keep(made->file, NULL);
     source_fini(&from);
     return status;
