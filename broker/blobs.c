@@ -203,7 +203,7 @@ static const char *read_piece(pm_blobs *b, pm_piece *piece) {
 static void *thread_main(void *user) {
     pm_blobs *b = user;
     const uint64_t one = 1;
-    pthread_setname_np(pthread_self(), "files"); /* told from the writer by who looks at it */
+    pthread_setname_np(pthread_self(), "files");
     pthread_mutex_lock(&b->lock);
     while (!b->stop) {
         pm_piece *piece = b->ready.count < PM_BLOBS_READY ? pop(&b->asked) : NULL;

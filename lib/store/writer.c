@@ -214,6 +214,7 @@ static void give_up(pm_writer *w, pm_status status, pm_writer_state state) {
 
 static void *write_groups(void *user) {
     pm_writer *w = user;
+    pthread_setname_np(pthread_self(), "store-writer");
     while (gather(w)) {
         pm_status status;
         bool last_try = false;

@@ -21,7 +21,7 @@ static const char all_calls[] = "trace=pwrite64,write,fdatasync,fsync,ftruncate,
 
 const char *const sweep_threads[SWEEP_THREADS] = {"main", "reaper", "io", "writer"};
 static const char *const thread_names[SWEEP_THREADS] = {"parchmill-broke", "ZMQbg/Reaper",
-                                                        "ZMQbg/IO/0", "parchmill-broke"};
+                                                        "ZMQbg/IO/0", "store-writer"};
 
 static void tick(void) { nanosleep(&(struct timespec){.tv_nsec = 500000}, NULL); }
 
