@@ -77,6 +77,7 @@ static pm_status make_heat_map(frames *left, const Pm__Wire__Result *from, pm_re
     if (map.size) memcpy(to->heat_map, map.bytes, map.size);
     to->heat_map_size = map.size;
     to->heat_map_side = from->heat_map_side;
+    to->heat_map_scale = from->has_heat_map_scale ? (double)from->heat_map_scale : 0;
     return PM_OK;
 }
 

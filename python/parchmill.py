@@ -25,13 +25,14 @@ __all__ = ["open", "Database", "Rows", "Error"]
 
 ATTACH = 24  # SQLITE_ATTACH
 APPLICATION_ID = 0x504D494C  # "PMIL"
+SCHEMA = 9  # the oldest that has all that is asked for here
 
 # The images of a run that one of its configurations has results of, in the run's order.
 _ITEMS = """ FROM run JOIN data_set_item AS i ON i.data_set_id = run.data_set_id
     JOIN run_configuration AS rc ON rc.run_id = run.run_id AND rc.configuration_id = :configuration
     JOIN {table} AS t ON t.configuration_id = rc.configuration_id AND t.image_id = i.image_id
     WHERE run.run_id = :run"""
-_MAPS = "SELECT i.path, t.side, t.format, t.zstd" + _ITEMS.format(table="heat_map")
+_MAPS = "SELECT i.path, t.side, t.format, t.zstd, t.scale" + _ITEMS.format(table="heat_map")
 _VECTORS = (
     "SELECT i.path, t.variances, t.in_h" + _ITEMS.format(table="channel_gradient_item")
     + " AND t.layer_id = :layer"
@@ -106,9 +107,10 @@ class _Zstd:
         return out.raw[:size]
 
 
-def _map(side, form, data):
+def _map(side, form, data, scale):
     kind = numpy.dtype({"f16": "<f2", "f32": "<f4"}[form])
-    return numpy.frombuffer(_Zstd.decompress(data, side * side * kind.itemsize), kind).reshape(side, side)
+    values = numpy.frombuffer(_Zstd.decompress(data, side * side * kind.itemsize), kind)
+    return (values.astype(numpy.float64) * scale).astype(numpy.float32).reshape(side, side)
 
 
 class Database:
@@ -122,12 +124,17 @@ class Database:
         self._db = sqlite3.connect(uri, uri=True)
         try:
             (found,) = self._db.execute("PRAGMA application_id").fetchone()
+            (schema,) = self._db.execute("PRAGMA user_version").fetchone()
         except sqlite3.DatabaseError as error:
             self._db.close()
             raise Error(f"{path}: {error}") from error
         if found != APPLICATION_ID:
             self._db.close()
             raise Error(f"{path} is not a parchmill database")
+        if schema < SCHEMA:
+            self._db.close()
+            raise Error(f"{path} has schema {schema}, older than {SCHEMA}: parchmill refresh --db {path} "
+                        "brings it (or a copy of it) up to date")
         # mode=ro is of this file alone: ATTACH could make another.
         self._db.set_authorizer(lambda action, *_: sqlite3.SQLITE_DENY if action == ATTACH else sqlite3.SQLITE_OK)
 
@@ -161,11 +168,11 @@ class Database:
             "SELECT * FROM result_wide WHERE run = ? ORDER BY configuration, image", [run])
 
     def heat_map(self, configuration, image, run=None):
-        """The heat map [side, side], float16 or float32, of a configuration's number and an image's
+        """The heat map [side, side], float32, of a configuration's number and an image's
         path (as in results) or SHA-256. In another run's data set the path may be another image, or the
         photograph have another label: pass the `run` that is meant; an Error, where it is needed."""
         rows = self._db.execute(
-            "SELECT h.side, h.format, h.zstd FROM heat_map AS h WHERE h.configuration_id = :c"
+            "SELECT h.side, h.format, h.zstd, h.scale FROM heat_map AS h WHERE h.configuration_id = :c"
             " AND h.image_id IN (SELECT i.image_id FROM data_set_item AS i JOIN image AS p"
             "  USING (image_id) WHERE (i.path = :image OR p.sha256 = :image) AND (:run IS NULL"
             "  OR i.data_set_id = (SELECT data_set_id FROM run WHERE run_id = :run)))"
@@ -180,15 +187,15 @@ class Database:
         return _map(*rows[0])
 
     def heat_maps(self, run, configuration):
-        """(maps, images): maps [n, side, side], float32 where one of them is, else float16; images, a
-        list of n paths, in the order of the run. n is 0 where none were kept."""
+        """(maps, images): maps [n, side, side], float32; images, a list of n paths, in the order of the
+        run. n is 0 where none were kept."""
         maps, images = [], []
-        for path, side, form, data in self._db.execute(
+        for path, *stored in self._db.execute(
                 _MAPS + " ORDER BY i.item", {"run": run, "configuration": configuration}):
-            maps.append(_map(side, form, data))
+            maps.append(_map(*stored))
             images.append(path)
         if not maps:
-            return numpy.empty((0, 0, 0), numpy.float16), images
+            return numpy.empty((0, 0, 0), numpy.float32), images
         return numpy.stack(maps), images
 
     def layers(self, configuration):

@@ -7,14 +7,13 @@
 #include <string.h>
 
 #include "lib/base/file.h"
-#include "lib/spec/heat_map.h"
 
 enum { PREFIX_BYTES = 10, HEADER_BYTES = 128 }; /* data begin at a multiple of 64 */
 
 /* shape [count], at most 3. */
 static void put_header(pm_npy_type type, const size_t *shape, size_t count,
                        uint8_t out[HEADER_BYTES]) {
-    static const char *const descr[] = {"<f2", "<f4", "|b1"};
+    static const char *const descr[] = {"<f4", "|b1"};
     char text[HEADER_BYTES - PREFIX_BYTES];
     int n = snprintf(text, sizeof text, "{'descr': '%s', 'fortran_order': False, 'shape': (",
                      descr[type]);
@@ -52,7 +51,6 @@ pm_status pm_npy_write(const char *path, const float *values, size_t height, siz
 
 const char *pm_npy_type_name(pm_npy_type type) {
     switch (type) {
-    case PM_NPY_F16: return "float16";
     case PM_NPY_F32: return "float32";
     case PM_NPY_BOOL: return "bool";
     }
@@ -82,13 +80,6 @@ pm_status pm_npy_row(pm_npy *npy, const float *values) {
         uint8_t bytes[4];
         size_t size = 1;
         switch (npy->type) {
-        case PM_NPY_F16: {
-            uint16_t half = pm_half_of_float(values[i]);
-            bytes[0] = (uint8_t)half;
-            bytes[1] = (uint8_t)(half >> 8);
-            size = 2;
-            break;
-        }
         case PM_NPY_F32:
             put_f32(values[i], bytes);
             size = 4;

@@ -10,7 +10,7 @@
 /* values [height][width], float32; the file is written whole or not at all. */
 pm_status pm_npy_write(const char *path, const float *values, size_t height, size_t width);
 
-typedef enum pm_npy_type { PM_NPY_F16, PM_NPY_F32, PM_NPY_BOOL } pm_npy_type;
+typedef enum pm_npy_type { PM_NPY_F32, PM_NPY_BOOL } pm_npy_type;
 
 /* An array that grows by its first axis, [rows] or [rows][..] with one or two more, on a stream
  * that can seek: pm_npy_begin, pm_npy_row for each, pm_npy_end. The stream stays the caller's. */
@@ -28,7 +28,7 @@ pm_status pm_npy_row(pm_npy *npy, const float *values);
 /* Writes how many rows there are. */
 pm_status pm_npy_end(pm_npy *npy);
 
-/* "float16", "float32", "bool". */
+/* "float32", "bool". */
 const char *pm_npy_type_name(pm_npy_type type);
 
 #endif

@@ -139,8 +139,8 @@ static const pm_option table[PM_OPT_COUNT] = {
                          SPEC | STUDY, PM_OPTION_ONE, record},
     [PM_OPT_HEATMAPS] =
         {"heatmaps", "WHAT", "none",
-         "Keep heat maps in the database: none, f16 (values below 6e-8 become 0: gradients of a "
-         "p(target) near 0 or 1 can be that small), f32.",
+         "Keep heat maps in the database: none, f16 (11 bits, down to 2^-28 of the map's greatest "
+         "value), f32.",
          SPEC | STUDY, PM_OPTION_ONE, record},
     [PM_OPT_EVALUATE] = {"evaluate", NULL, NULL,
                          "Perturbation curves: take the most (morf) and the least (lerf) "

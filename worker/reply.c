@@ -229,11 +229,11 @@ pm_status pm_reply_fill(pm_reply *reply, size_t k, const pm_model *model,
     if (!status) status = fill_box(wire, result, boxes, box_count);
     if (!status && channels != PM_CHANNELS_NONE) status = fill_channels(reply, k, result);
     if (!status && heat_maps != PM_HEAT_MAPS_NONE) {
-        uint8_t *bytes = NULL;
-        size_t size = 0;
-        status = pm_heat_map_encode(heat_maps, result->heat_map, result->width, &bytes, &size);
-        if (!status) reply->frames[k][HEAT_MAP] = (pm_bytes){bytes, size};
-        wire->has_heat_map_side = true;
+        pm_stored_map map = {0};
+        status = pm_heat_map_encode(heat_maps, result->heat_map, result->width, &map);
+        if (!status) reply->frames[k][HEAT_MAP] = (pm_bytes){map.bytes, map.size};
+        wire->has_heat_map_side = wire->has_heat_map_scale = true;
+        wire->heat_map_scale = map.scale;
         wire->heat_map_side = (uint32_t)result->width;
     }
     reply->closed[k] = !status;

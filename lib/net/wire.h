@@ -14,7 +14,7 @@
 #include "schema/wire.pb-c.h"
 
 enum {
-    PM_PROTOCOL_VERSION = 3,
+    PM_PROTOCOL_VERSION = 4,
     PM_FETCH_WINDOW = 8,                         /* Fetch requests of a worker, unanswered */
     PM_CHUNK_BYTES = 1 << 18,                    /* most that one Fetch may ask for */
     PM_TOKEN_BYTES = 16,                         /* of a lease */

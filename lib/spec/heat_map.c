@@ -1,6 +1,8 @@
 /* Owns the stored form of heat maps. */
 #include "lib/spec/heat_map.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <zstd.h>
@@ -55,8 +57,18 @@ static uint32_t get_little(const uint8_t *from, size_t count) {
     return bits;
 }
 
-pm_status pm_heat_map_encode(pm_heat_maps format, const float *values, size_t side, uint8_t **out,
-                             size_t *size) {
+/* Not below the least normal float32, so that whoever reads may multiply in float32. */
+static float scale_of(const float *values, size_t count) {
+    float most = 0;
+    int exponent;
+    for (size_t i = 0; i < count; i++) most = fmaxf(most, fabsf(values[i]));
+    if (most == 0.0f) return 1;
+    (void)frexpf(most, &exponent);
+    return fmaxf(ldexpf(1, exponent - 15), FLT_MIN);
+}
+
+pm_status pm_heat_map_encode(pm_heat_maps format, const float *values, size_t side,
+                             pm_stored_map *out) {
     if (format == PM_HEAT_MAPS_NONE || side == 0 || side > SIDE_MAX)
         return pm_fail(PM_E_USAGE, "a heat map of side %zu has no stored form", side);
     size_t each = value_bytes(format), count = side * side,
@@ -67,18 +79,18 @@ pm_status pm_heat_map_encode(pm_heat_maps format, const float *values, size_t si
         status = pm_fail(PM_E_MEMORY, "no memory for a heat map of side %zu", side);
         goto done;
     }
+    const float scale = each == 2 ? scale_of(values, count) : 1;
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, &values[i], sizeof bits);
-        put_little(raw + i * each, each == 2 ? pm_half_of_float(values[i]) : bits, each);
+        put_little(raw + i * each, each == 2 ? pm_half_of_float(values[i] / scale) : bits, each);
     }
     size_t used = ZSTD_compress(packed, bound, raw, count * each, ZSTD_LEVEL);
     if (ZSTD_isError(used)) {
         status = pm_fail(PM_E_INTERNAL, "zstd: %s", ZSTD_getErrorName(used));
         goto done;
     }
-    *out = packed;
-    *size = used;
+    *out = (pm_stored_map){packed, used, scale};
     packed = NULL;
 done:
     free(raw);
@@ -86,8 +98,8 @@ done:
     return status;
 }
 
-pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t size, size_t side,
-                             float *values) {
+pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t size, double scale,
+                             size_t side, float *values) {
     if (format == PM_HEAT_MAPS_NONE || side == 0 || side > SIDE_MAX)
         return pm_fail(PM_E_FORMAT, "a heat map of side %zu has no stored form", side);
     size_t each = value_bytes(format), count = side * side;
@@ -102,7 +114,7 @@ pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t s
     for (size_t i = 0; i < count; i++) {
         uint32_t bits = get_little(raw + i * each, each);
         if (each == 2)
-            values[i] = pm_half_to_float((uint16_t)bits);
+            values[i] = (float)(scale * (double)pm_half_to_float((uint16_t)bits));
         else
             memcpy(&values[i], &bits, sizeof bits);
     }

@@ -52,7 +52,7 @@ static const struct {
                               " USING (configuration_id) JOIN image USING (image_id)"
                               " JOIN layer AS l USING (layer_id) ORDER BY 1, 2, 3, 4, 5, 6"},
     {"heat_map", "SELECT c.sha256, c.engine_version, image.sha256, image.label,"
-                 " image.boxes_sha256, h.side, h.format, h.zstd FROM heat_map AS h"
+                 " image.boxes_sha256, h.side, h.format, h.zstd, h.scale FROM heat_map AS h"
                  " JOIN configuration AS c USING (configuration_id) JOIN image USING (image_id)"
                  " ORDER BY 1, 2, 3, 4, 5"},
     {"activation", "SELECT c.sha256, c.engine_version, image.sha256, image.label,"

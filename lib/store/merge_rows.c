@@ -165,9 +165,9 @@ static const step results[] = {
          "channel_gradient_item") " CROSS JOIN temp.map_layer AS l ON l.src = s.layer_id WHERE true"
                                   " ON CONFLICT DO NOTHING"},
     {NOWHERE, "INSERT OR REPLACE INTO main.heat_map (configuration_id, image_id, side, format,"
-              " zstd) SELECT c.dst, i.dst, s.side, s.format, s.zstd" OF_RESULT("heat_map") WITH_OURS
-     " WHERE ifnull(d.heat_map_kept, 0) <"
-     " CASE s.format WHEN 'f32' THEN 2 ELSE 1 END"},
+              " zstd, scale) SELECT c.dst, i.dst, s.side, s.format, s.zstd, s.scale" OF_RESULT(
+                  "heat_map") WITH_OURS " WHERE ifnull(d.heat_map_kept, 0) <"
+                                        " CASE s.format WHEN 'f32' THEN 2 ELSE 1 END"},
     {NOWHERE, "INSERT INTO main.activation (configuration_id, image_id, activations, density)"
               " SELECT c.dst, i.dst, s.activations, s.density" OF_RESULT(
                   "activation") " WHERE true ON CONFLICT DO NOTHING"},

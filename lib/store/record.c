@@ -102,6 +102,9 @@ static pm_status check_result(const scene *s, const pm_record_result *r) {
                        channels);
     if (s->heat_maps != PM_HEAT_MAPS_NONE && (!r->heat_map_side || !r->heat_map))
         return pm_fail(PM_E_PROTOCOL, "a heat map is missing");
+    if (s->heat_maps != PM_HEAT_MAPS_NONE &&
+        !(isfinite(r->heat_map_scale) && r->heat_map_scale > 0))
+        return pm_fail(PM_E_PROTOCOL, "a heat map's scale is not a number above 0");
     return pm_curves_check(&s->evaluation, r);
 }
 
@@ -290,10 +293,10 @@ static pm_status put_heat_map(pm_store *store, const scene *s, const existing *w
                               const pm_record_result *r) {
     return pm_db_run(store,
                      "INSERT OR REPLACE INTO heat_map (configuration_id, image_id, side, format,"
-                     " zstd) VALUES (?1, ?2, ?3, ?4, ?5)",
+                     " zstd, scale) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                      PM_BINDS(pm_int(was->configuration_id), pm_int(s->image_id),
                               pm_int(r->heat_map_side), pm_text(pm_heat_maps_name(s->heat_maps)),
-                              pm_blob(r->heat_map, r->heat_map_size)));
+                              pm_blob(r->heat_map, r->heat_map_size), pm_real(r->heat_map_scale)));
 }
 
 static pm_status put_activations(pm_store *store, const scene *s, const existing *was,

@@ -159,6 +159,7 @@ typedef struct pm_record_result {
     uint8_t *in_h;           /* [channel_count] 1 where in H */
     uint32_t heat_map_side;  /* pixels; 0: not sent */
     size_t heat_map_size;
+    double heat_map_scale; /* of what is stored, above 0: lib/spec/heat_map.h */
     uint8_t *heat_map; /* zstd of float16 or float32 LE [side][side], as the run's heat_maps says */
     /* exactly the run's evaluation: morf by ratio, then lerf; none where it is off */
     size_t perturbation_count;

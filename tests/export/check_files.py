@@ -5,6 +5,7 @@ import csv
 import json
 import math
 import os
+import shutil
 import sqlite3
 import struct
 import subprocess
@@ -174,7 +175,7 @@ def check_arrays(run):
                 h = rows("SELECT * FROM heat_map WHERE configuration_id = ? AND image_id = ?", *key)[0]
                 raw = subprocess.run(["zstd", "-dc"], input=h["zstd"], capture_output=True, check=True).stdout
                 want = numpy.frombuffer(raw, {"f16": "<f2", "f32": "<f4"}[h["format"]]).reshape(h["side"], h["side"])
-                assert (values == want).all()
+                assert (values == want.astype("f8") * h["scale"]).all() and values.any()
                 continue
             g = rows("SELECT g.* FROM channel_gradient_item g JOIN layer l USING (layer_id) WHERE configuration_id = ?"
                      " AND image_id = ? AND l.name = ?", *key, entry["layer"])[0]
@@ -244,14 +245,14 @@ def check_same_path_twice():
                      " (SELECT data_set_id FROM run WHERE run_id = 2)", (name, item))
         copy.execute("UPDATE heat_map SET configuration_id = ? WHERE configuration_id = ? AND image_id = ?",
                      (configuration, other, second))
-        sides = [copy.execute("SELECT side, format, zstd FROM heat_map WHERE configuration_id = ? AND image_id = ?",
+        sides = [copy.execute("SELECT side, format, zstd, scale FROM heat_map WHERE configuration_id = ? AND image_id = ?",
                               (configuration, image)).fetchone() for image in (first, second)]
     copy.close()
     with parchmill.open(path) as p:
-        for run, (side, form, zstd) in zip((1, 2), sides):
+        for run, (side, form, zstd, scale) in zip((1, 2), sides):
             raw = subprocess.run(["zstd", "-dc"], input=zstd, capture_output=True, check=True).stdout
             want = numpy.frombuffer(raw, {"f16": "<f2", "f32": "<f4"}[form]).reshape(side, side)
-            assert (p.heat_map(configuration, name, run=run) == want).all()
+            assert (p.heat_map(configuration, name, run=run) == want.astype("f8") * scale).all()
         try:
             p.heat_map(configuration, name)
         except parchmill.Error as error:
@@ -264,6 +265,30 @@ def check_same_path_twice():
             assert "run 99" in str(error)
         else:
             raise AssertionError("a heat map of no run")
+
+
+def check_float16():
+    """Maps that were kept as float16 with a scale are those of float32, to 11 bits."""
+    with parchmill.open(db_path) as p, parchmill.open(f"{folder}/single.db") as single:
+        off = [c for c in p.configurations(1) if c["mask"] == "off"]
+        maps, images = p.heat_maps(1, off[0]["configuration_id"])
+        want, names = single.heat_maps(1, 1)
+        assert len(off) == 1 and names == images[:len(names)] and len(names) == 10 and want.any()
+        for one, other in zip(maps, want):
+            assert (abs(one - other) <= abs(other) * 2.0**-11 + other.max() * 2.0**-39).all()
+
+
+def check_older_schema():
+    path = f"{folder}/older.db"
+    shutil.copy(db_path, path)
+    with sqlite3.connect(path) as copy:
+        copy.execute(f"PRAGMA user_version = {parchmill.SCHEMA - 1}")
+    try:
+        parchmill.open(path)
+    except parchmill.Error as error:
+        assert "parchmill refresh --db" in str(error)
+    else:
+        raise AssertionError("a file of an older schema was opened")
 
 
 def check_without_zstd():
@@ -289,4 +314,6 @@ for number in 1, 2, 3:
 for number in 1, 2:
     check_module(number, *check_arrays(number))
 check_same_path_twice()
+check_float16()
+check_older_schema()
 check_without_zstd()

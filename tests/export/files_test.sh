@@ -10,7 +10,7 @@ fi
 parchmill=$PARCHMILL_BIN_DIR/parchmill
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-cp "$MADE/r.db" "$dir/r.db"
+cp "$MADE/r.db" "$MADE/single.db" "$dir/"
 db=$dir/r.db
 before=$(sha256sum <"$db")
 

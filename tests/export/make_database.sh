@@ -2,6 +2,7 @@
 # make_database.sh BIN DIR: DIR/r.db with three runs, by the programs in BIN. 1: as the demo's. 2: other
 # photographs, evaluated, with all that can be awkward: a name with comma, quote and umlaut, a photograph
 # that is damaged, one without label or box. 3: some of the demo's photographs again: all reused.
+# DIR/single.db: some of run 1 once more, with heat maps in float32.
 set -euo pipefail
 bin=$1 dir=$2
 rm -rf "$dir"
@@ -28,3 +29,4 @@ common=(--model cifar_resnet20 --weights "$dir/demo/demo_resnet20.safetensors" -
     --name 'second "run"'
 "$bin/parchmill" run "${common[@]}" --images "$dir/demo/images" --limit 10 --mask off \
     --channels none --heatmaps none
+"$bin/parchmill" run "${common[@]/r.db/single.db}" --images "$dir/demo/images" --limit 10 --mask off --heatmaps f32

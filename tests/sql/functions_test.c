@@ -196,13 +196,12 @@ enum { SIDE = 9 };
 
 static void pixels_of(sqlite3 *db, pm_heat_maps format, const float *map, const char *colours,
                       uint8_t rgb[SIDE * SIDE * 3]) {
-    uint8_t *packed = NULL;
-    size_t size = 0;
+    pm_stored_map packed;
     png_image image = {.version = PNG_IMAGE_VERSION};
-    assert_int_equal(pm_heat_map_encode(format, map, SIDE, &packed, &size), PM_OK);
+    assert_int_equal(pm_heat_map_encode(format, map, SIDE, &packed), PM_OK);
     sqlite3_stmt *statement =
         prepare(db, colours ? "SELECT heat_png(?1, ?2)" : "SELECT heat_png(?1)");
-    sqlite3_bind_blob(statement, 1, packed, (int)size, SQLITE_STATIC);
+    sqlite3_bind_blob(statement, 1, packed.bytes, (int)packed.size, SQLITE_STATIC);
     if (colours) sqlite3_bind_text(statement, 2, colours, -1, SQLITE_STATIC);
     assert_int_equal(sqlite3_step(statement), SQLITE_ROW);
     assert_true(png_image_begin_read_from_memory(&image, sqlite3_column_blob(statement, 0),
@@ -212,7 +211,7 @@ static void pixels_of(sqlite3 *db, pm_heat_maps format, const float *map, const 
     image.format = PNG_FORMAT_RGB;
     assert_true(png_image_finish_read(&image, NULL, rgb, 0, NULL));
     sqlite3_finalize(statement);
-    free(packed);
+    free(packed.bytes);
 }
 
 /* Halves hold these exactly. */
@@ -277,14 +276,14 @@ static void size_tells_side_and_format(void **state) {
     assert_non_null(map);
     for (size_t n = 1; n <= 300; n += n < 40 ? 1 : 37)
         for (pm_heat_maps f = PM_HEAT_MAPS_F16; f <= PM_HEAT_MAPS_F32; f++) {
-            uint8_t *packed = NULL;
-            size_t size = 0, side = 0;
+            pm_stored_map packed;
+            size_t side = 0;
             pm_heat_maps format = PM_HEAT_MAPS_NONE;
-            assert_int_equal(pm_heat_map_encode(f, map, n, &packed, &size), PM_OK);
-            assert_int_equal(pm_heat_map_shape(packed, size, &format, &side), PM_OK);
+            assert_int_equal(pm_heat_map_encode(f, map, n, &packed), PM_OK);
+            assert_int_equal(pm_heat_map_shape(packed.bytes, packed.size, &format, &side), PM_OK);
             assert_int_equal(side, n);
             assert_int_equal(format, f);
-            free(packed);
+            free(packed.bytes);
         }
     free(map);
 }

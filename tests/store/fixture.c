@@ -2,6 +2,7 @@
 #include "tests/store/fixture.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -221,6 +222,7 @@ static void fill(const plan *p, pm_record_result *r, size_t image) {
     if (p->evaluation) fill_curves(p, r, image);
     if (p->heat_maps != PM_HEAT_MAPS_NONE) {
         r->heat_map_side = 224;
+        r->heat_map_scale = ldexp(1, -(int)(image % 5));
         r->heat_map_size = 64 + image % 7;
         r->heat_map = malloc(r->heat_map_size);
         memset(r->heat_map, (int)(image + r->configuration) & 0xff, r->heat_map_size);

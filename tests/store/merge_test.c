@@ -286,7 +286,7 @@ static void many_results_take_their_time_once(void **state) {
             "INSERT INTO layer_gradient SELECT r.configuration_id, r.image_id, l.layer_id, 1,"
             " NULL, NULL, NULL, 1, 1, 1, 1 FROM result AS r, layer AS l WHERE r.image_id >= 10");
     copy_db(&a, &b);
-    execute(&b, "INSERT INTO heat_map SELECT configuration_id, image_id, 1, 'f16', x'00'"
+    execute(&b, "INSERT INTO heat_map SELECT configuration_id, image_id, 1, 'f16', x'00', 1"
                 " FROM result; UPDATE result SET heat_map_kept = 1");
     pm_merge_counts n = merge_into(&b, &a);
     assert_int_equal(n.completed, 3 * 11993);

@@ -142,6 +142,34 @@ static void stale_record_writes_nothing(void **state) {
     assert_int_equal(ask(s, "SELECT items_done FROM run_progress"), 2);
 }
 
+static void record_wants_a_heat_map_with_side_and_scale(void **state) {
+    scratch *s = *state;
+    plan p = small;
+    p.heat_maps = PM_HEAT_MAPS_F16;
+    pm_store *store = open_store(s);
+    pm_op *op = submit_op(&p);
+    apply(store, op, PM_OK);
+    pm_op *record = record_op(&p, &op->submit.made.rows[0], 2);
+    record->record.item = 0;
+    pm_record_result *r = &record->record.results[1];
+    static const double wrong[] = {0, -1, (double)INFINITY, (double)NAN};
+    const double scale = r->heat_map_scale;
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        r->heat_map_scale = wrong[i];
+        apply(store, record, PM_E_PROTOCOL);
+    }
+    r->heat_map_scale = scale;
+    r->heat_map_side = 0;
+    apply(store, record, PM_E_PROTOCOL);
+    r->heat_map_side = 224;
+    assert_int_equal(ask(s, "SELECT count(*) FROM heat_map"), 0);
+    apply(store, record, PM_OK);
+    assert_int_equal(ask(s, "SELECT count(*) FROM heat_map WHERE scale = 0.25"), 3);
+    pm_op_free(&record);
+    pm_op_free(&op);
+    close_store(&store);
+}
+
 static void record_wants_exactly_the_configurations_of_the_task(void **state) {
     scratch *s = *state;
     pm_store *store = open_store(s);
@@ -638,6 +666,7 @@ int main(void) {
         STORE_TEST(what_is_submitted_is_loaded_back),
         STORE_TEST(two_photographs_to_start_from_are_refused),
         STORE_TEST(stale_record_writes_nothing),
+        STORE_TEST(record_wants_a_heat_map_with_side_and_scale),
         STORE_TEST(record_wants_exactly_the_configurations_of_the_task),
         STORE_TEST(number_that_is_not_finite_is_an_error_row),
         STORE_TEST(sums_equal_a_direct_computation),

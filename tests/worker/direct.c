@@ -38,7 +38,7 @@ static pm_status compare(void *user, const pm_attribution_result *expected) {
     }
     assert_int_equal(d->message->frames[0].size, at * sizeof(float));
     assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, d->message->frames[2].bytes,
-                                        d->message->frames[2].size, expected->width, map),
+                                        d->message->frames[2].size, 1, expected->width, map),
                      PM_OK);
     assert_memory_equal(map, expected->heat_map, expected->height * expected->width * sizeof *map);
     free(map);

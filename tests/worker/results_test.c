@@ -148,7 +148,7 @@ static double share_inside(const pm_message *message, bool all) {
     static float map[CROP * CROP];
     double inside = 0, total = 0;
     assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, message->frames[2].bytes,
-                                        message->frames[2].size, CROP, map),
+                                        message->frames[2].size, 1, CROP, map),
                      PM_OK);
     for (size_t y = 0; y < CROP; y++)
         for (size_t x = 0; x < CROP; x++) {

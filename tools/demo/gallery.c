@@ -14,7 +14,8 @@
 enum { ZOOM = 4, SIDE = PM_DEMO_SIDE * ZOOM, GAP = 4, PANELS_MAX = 8, SIDE_BYTES = SIDE * 3 };
 
 static const char heat_maps_sql[] =
-    "SELECT i.path, image.label, b.xmin, b.ymin, b.xmax, b.ymax, h.side, h.format, h.zstd"
+    "SELECT i.path, image.label, b.xmin, b.ymin, b.xmax, b.ymax, h.side, h.format, h.zstd,"
+    " h.scale"
     " FROM run JOIN run_configuration AS c USING (run_id)"
     " JOIN data_set_item AS i USING (data_set_id) JOIN image USING (image_id)"
     " JOIN heat_map AS h USING (configuration_id, image_id)"
@@ -118,8 +119,8 @@ static pm_status add_panel(gallery *g, const pm_value *v) {
         return pm_fail(PM_E_FORMAT, "%s: not a heat map of the demo", g->path);
     pm_status status = pm_heat_maps_parse(v[7].text, &format);
     if (!status)
-        status =
-            pm_heat_map_decode(format, (const uint8_t *)v[8].text, v[8].size, PM_DEMO_SIDE, small);
+        status = pm_heat_map_decode(format, (const uint8_t *)v[8].text, v[8].size, v[9].real,
+                                    PM_DEMO_SIDE, small);
     if (!status) status = read_photograph(g, &photograph);
     if (status) return status;
     enlarge(small, large);
@@ -137,7 +138,7 @@ static pm_status add_panel(gallery *g, const pm_value *v) {
 static pm_status take_row(void *user, size_t count, const pm_value *values) {
     gallery *g = user;
     pm_status status = PM_OK;
-    if (count != 9 || values[0].kind != PM_VALUE_TEXT || values[8].kind != PM_VALUE_BLOB)
+    if (count != 10 || values[0].kind != PM_VALUE_TEXT || values[8].kind != PM_VALUE_BLOB)
         return pm_fail(PM_E_INTERNAL, "the gallery's query has other columns");
     if (strcmp(g->path, values[0].text) != 0) {
         status = finish_strip(g);

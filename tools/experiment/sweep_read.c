@@ -16,7 +16,7 @@ const char *const pm_sweep_names[PM_SWEEP_COLUMNS] = {
 static const char sweep_sql[] =
     "SELECT i.path, run.data_root, i.item, b.xmin, b.ymin, b.xmax, b.ymax, c.quantile, c.alpha, "
     "h.side,"
-    " h.format, h.zstd, r.p_target, r.mu_in_w, r.error,"
+    " h.format, h.zstd, h.scale, r.p_target, r.mu_in_w, r.error,"
     " (SELECT avg(CASE WHEN g.selected < layer.channels THEN g.selected * 1.0 / layer.channels END)"
     "  FROM layer_gradient AS g"
     "  JOIN layer USING (layer_id) WHERE g.configuration_id = r.configuration_id"
@@ -47,6 +47,7 @@ enum {
     SIDE,
     FORMAT,
     ZSTD,
+    SCALE,
     P_TARGET,
     MU_IN_W,
     ERROR,
@@ -120,7 +121,8 @@ static pm_status overlay(reading *r, const pm_value *v, pm_image *out) {
     if (!map) return pm_fail(PM_E_MEMORY, "no memory for a heat map");
     pm_status status = pm_heat_maps_parse(v[FORMAT].text, &format);
     if (!status)
-        status = pm_heat_map_decode(format, (const uint8_t *)v[ZSTD].text, v[ZSTD].size, side, map);
+        status = pm_heat_map_decode(format, (const uint8_t *)v[ZSTD].text, v[ZSTD].size,
+                                    v[SCALE].real, side, map);
     if (!status) status = pm_image_overlay(&r->crop, map, boxed ? &box : NULL, out);
     free(map);
     return status;

@@ -31,12 +31,11 @@ static const char index_sql[] =
     " JOIN result AS r ON r.configuration_id = rc.configuration_id"
     " AND r.image_id = i.image_id" WHERE_KEPT " ORDER BY rc.ordinal, i.item";
 static const char maps_sql[] =
-    "SELECT h.side, h.format, h.zstd, i.path" ROWS_OF_ONE
+    "SELECT h.side, h.format, h.zstd, i.path, h.scale" ROWS_OF_ONE
     " LEFT JOIN heat_map AS h ON h.configuration_id = ?2 AND h.image_id = i.image_id" WHERE_KEPT
     " ORDER BY i.item";
-/* f32 where one of them is. */
-static const char form_sql[] =
-    "SELECT max(h.side), max(h.format)" ROWS_OF_ONE " JOIN heat_map AS h"
+static const char side_sql[] =
+    "SELECT max(h.side)" ROWS_OF_ONE " JOIN heat_map AS h"
     " ON h.configuration_id = ?2 AND h.image_id = i.image_id WHERE run.run_id = ?1";
 /* A configuration hooks the same layers for every image: those of the first say which. */
 static const char layers_sql[] =
@@ -124,13 +123,12 @@ static pm_status list_array(album *a, const char *file, const entry *configurati
 
 typedef struct maps {
     size_t side;
-    bool single; /* one of them is float32 */
     bool there;
     pm_npy npy;
     float *values; /* [side][side] */
 } maps;
 
-static pm_status take_form(void *user, size_t count, const pm_value *v) {
+static pm_status take_side(void *user, size_t count, const pm_value *v) {
     maps *m = user;
     (void)count;
     if (v[0].kind == PM_VALUE_NULL) return PM_OK;
@@ -138,7 +136,6 @@ static pm_status take_form(void *user, size_t count, const pm_value *v) {
         return pm_fail(PM_E_FORMAT, "a heat map of side %" PRId64, v[0].integer);
     m->there = true;
     m->side = (size_t)v[0].integer;
-    m->single = strcmp(v[1].text, "f32") == 0;
     return PM_OK;
 }
 
@@ -154,7 +151,7 @@ static pm_status take_map(void *user, size_t count, const pm_value *v) {
                        v[3].text, v[0].integer, m->side);
     pm_status status =
         pm_heat_map_decode(strcmp(v[1].text, "f32") == 0 ? PM_HEAT_MAPS_F32 : PM_HEAT_MAPS_F16,
-                           (const uint8_t *)v[2].text, v[2].size, m->side, m->values);
+                           (const uint8_t *)v[2].text, v[2].size, v[4].real, m->side, m->values);
     if (status) return pm_fail_in(status, "%s", v[3].text);
     return pm_npy_row(&m->npy, m->values);
 }
@@ -163,15 +160,14 @@ static pm_status write_maps(album *a, const entry *configuration) {
     maps m = {0};
     FILE *stream = NULL;
     char file[80];
-    pm_status status = ask(a->run, form_sql, configuration->id, 0, 2, &m, take_form);
+    pm_status status = ask(a->run, side_sql, configuration->id, 0, 2, &m, take_side);
     if (status || !m.there) return status;
     snprintf(file, sizeof file, "configuration_%" PRId64 ".heat_map.npy", configuration->id);
     m.values = malloc(m.side * m.side * sizeof *m.values);
     if (!m.values) return pm_fail(PM_E_MEMORY, "no memory for a heat map");
     status = pm_out_stream(a->out, file, &stream);
     if (!status)
-        status = pm_npy_begin(&m.npy, stream, m.single ? PM_NPY_F32 : PM_NPY_F16,
-                              (const size_t[]){m.side, m.side}, 2);
+        status = pm_npy_begin(&m.npy, stream, PM_NPY_F32, (const size_t[]){m.side, m.side}, 2);
     if (!status) status = ask(a->run, maps_sql, configuration->id, 0, 2, &m, take_map);
     if (!status) status = pm_npy_end(&m.npy);
     status = pm_out_close(a->out, &stream, status);
@@ -286,7 +282,7 @@ static pm_status write_words(album *a) {
         fprintf(stream,
                 "Arrays of run %" PRId64 " of a parchmill database, for numpy.load; tables.json "
                 "lists them.\n\n"
-                "configuration_N.heat_map.npy         [n, side, side] float16 or float32\n"
+                "configuration_N.heat_map.npy         [n, side, side] float32\n"
                 "configuration_N.conv_K.variance.npy  [n, channels] float32: each channel's "
                 "gradient variance over space\n"
                 "configuration_N.conv_K.in_h.npy      [n, channels] bool: the channel was in H\n\n"

@@ -184,7 +184,8 @@ static pm_status write_heat_map(pm_pictures *p, size_t configuration, float *map
 }
 
 static const char heat_maps_sql[] =
-    "SELECT rc.ordinal, h.side, h.format, h.zstd FROM run_configuration AS rc CROSS JOIN heat_map"
+    "SELECT rc.ordinal, h.side, h.format, h.zstd, h.scale FROM run_configuration AS rc CROSS JOIN "
+    "heat_map"
     " AS h ON h.configuration_id = rc.configuration_id AND h.image_id = ?2 WHERE rc.run_id = ?1";
 
 static pm_status take_heat_map(void *user, size_t count, const pm_value *v) {
@@ -198,7 +199,7 @@ static pm_status take_heat_map(void *user, size_t count, const pm_value *v) {
     if (!map) return pm_report_no_memory();
     pm_status status = PM_OK;
     if (!pm_heat_maps_parse(v[2].text, &format) &&
-        !pm_heat_map_decode(format, (const uint8_t *)v[3].text, v[3].size, side, map))
+        !pm_heat_map_decode(format, (const uint8_t *)v[3].text, v[3].size, v[4].real, side, map))
         status = write_heat_map(p, configuration, map, side);
     free(map);
     return status;
