@@ -243,6 +243,8 @@ pm_status pm_sched_expire_leases(pm_scheduler *s) {
         if (hung) {
             lease->worker->stopped = true;
             pm_sched_place_worker(s, lease->worker);
+        } else {
+            pm_sched_remember_expired(s, lease);
         }
         pm_sched_lease_end(s, lease, hung ? "hang" : "progress", hung ? "hang" : NULL);
     }

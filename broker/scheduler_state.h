@@ -114,10 +114,13 @@ typedef struct pm_sched_lease {
     bool has_progress, listed, has_mark;
 } pm_sched_lease;
 
-/* What a lost worker had in hand, in case its parent says that it crashed. */
+/* What a lost worker had in hand, in case its parent says that it crashed. A lease that ends for
+ * want of progress is remembered too, its worker lost or not: who crashes before it could say what
+ * it started may be silent for longer than a lease lasts. */
 typedef struct pm_ghost_item {
     uint64_t task, first;
-    uint32_t count;
+    uint32_t count; /* in hand; 0: only what the parent says was */
+    bool expired;   /* while its worker was there */
     pm_token token;
 } pm_ghost_item;
 
@@ -125,7 +128,7 @@ typedef struct pm_ghost {
     pm_instance instance;
     uint64_t identity;
     int64_t lost_ms;
-    size_t item_count; /* leases held then; 0: unused */
+    size_t item_count; /* leases held; 0: unused */
     pm_ghost_item items[PM_GHOST_ITEMS];
 } pm_ghost;
 
@@ -208,6 +211,8 @@ pm_status pm_sched_hello(pm_scheduler *s, const pm_event *event);
 pm_status pm_sched_goodbye(pm_scheduler *s, const pm_event *event);
 pm_status pm_sched_drain(pm_scheduler *s, const pm_event *event);
 pm_status pm_sched_expire_workers(pm_scheduler *s);
+/* Of a lease that is about to end for want of progress. */
+void pm_sched_remember_expired(pm_scheduler *s, const pm_sched_lease *lease);
 void pm_sched_worker_free(pm_scheduler *s, pm_sched_worker *worker);
 
 /* scheduler_turns.c: whose turn it is among runs */

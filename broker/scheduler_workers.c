@@ -51,35 +51,6 @@ void pm_sched_worker_free(pm_scheduler *s, pm_sched_worker *worker) {
     free(worker);
 }
 
-/* The worker is gone: its leases end. `blame`: it crashed. `ghost`: it may turn out to have. */
-static pm_status worker_end(pm_scheduler *s, pm_sched_worker *worker, const char *blame,
-                            bool ghost) {
-    pm_status status = pm_sched_reserve(s, 3 * worker->lease_count + 1);
-    if (status != PM_OK) return status;
-    pm_ghost memory = {
-        .instance = worker->instance, .identity = worker->identity, .lost_ms = s->now_ms};
-    pm_link_node *node;
-    worker->stopped = true;
-    while ((node = pm_list_head(&worker->leases))) {
-        pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);
-        uint64_t in_hand = lease->started_end - lease->received;
-        if (memory.item_count < PM_GHOST_ITEMS)
-            memory.items[memory.item_count++] =
-                (pm_ghost_item){.task = lease->task->id,
-                                .first = lease->received,
-                                .count = in_hand > UINT32_MAX ? UINT32_MAX : (uint32_t)in_hand,
-                                .token = lease->token};
-        pm_sched_lease_end(s, lease, NULL, PM_PLANTED(5) ? "silence" : blame);
-    }
-    if (ghost && memory.item_count) {
-        s->ghosts[s->ghost_next] = memory;
-        s->ghost_next = (s->ghost_next + 1) % PM_SCHEDULER_GHOSTS;
-    }
-    pm_sched_act(s, PM_ACTION_LOST)->worker = worker->id;
-    pm_sched_worker_free(s, worker);
-    return PM_OK;
-}
-
 static pm_ghost *find_ghost(pm_scheduler *s, const pm_instance *instance, uint64_t identity) {
     for (size_t i = 0; i < PM_SCHEDULER_GHOSTS; i++) {
         pm_ghost *ghost = &s->ghosts[i];
@@ -88,6 +59,61 @@ static pm_ghost *find_ghost(pm_scheduler *s, const pm_instance *instance, uint64
             return ghost;
     }
     return NULL;
+}
+
+/* The worker's, or one in place of the oldest. */
+static pm_ghost *ghost_of(pm_scheduler *s, const pm_sched_worker *worker) {
+    pm_ghost *ghost = find_ghost(s, &worker->instance, worker->identity);
+    if (!ghost) {
+        ghost = &s->ghosts[s->ghost_next];
+        s->ghost_next = (s->ghost_next + 1) % PM_SCHEDULER_GHOSTS;
+        *ghost = (pm_ghost){.instance = worker->instance, .identity = worker->identity};
+    }
+    ghost->lost_ms = s->now_ms;
+    return ghost;
+}
+
+/* The oldest lease that expired makes room; those held at the end stay. */
+static void make_room(pm_ghost *ghost) {
+    for (size_t i = 0; i < ghost->item_count && ghost->item_count == PM_GHOST_ITEMS; i++) {
+        if (!ghost->items[i].expired) continue;
+        ghost->item_count--;
+        memmove(&ghost->items[i], &ghost->items[i + 1],
+                (ghost->item_count - i) * sizeof *ghost->items);
+    }
+}
+
+static void remember(pm_ghost *ghost, const pm_sched_lease *lease, uint64_t in_hand, bool expired) {
+    make_room(ghost);
+    if (ghost->item_count == PM_GHOST_ITEMS) return;
+    ghost->items[ghost->item_count++] =
+        (pm_ghost_item){.task = lease->task->id,
+                        .first = lease->received,
+                        .count = in_hand > UINT32_MAX ? UINT32_MAX : (uint32_t)in_hand,
+                        .expired = expired,
+                        .token = lease->token};
+}
+
+void pm_sched_remember_expired(pm_scheduler *s, const pm_sched_lease *lease) {
+    remember(ghost_of(s, lease->worker), lease, 0, true);
+}
+
+/* The worker is gone: its leases end. `blame`: it crashed. `ghost`: it may turn out to have. */
+static pm_status worker_end(pm_scheduler *s, pm_sched_worker *worker, const char *blame,
+                            bool ghost) {
+    pm_status status = pm_sched_reserve(s, 3 * worker->lease_count + 1);
+    if (status != PM_OK) return status;
+    pm_ghost *memory = ghost && worker->lease_count ? ghost_of(s, worker) : NULL;
+    pm_link_node *node;
+    worker->stopped = true;
+    while ((node = pm_list_head(&worker->leases))) {
+        pm_sched_lease *lease = PM_OWNER(node, pm_sched_lease, in_worker);
+        if (memory) remember(memory, lease, lease->started_end - lease->received, false);
+        pm_sched_lease_end(s, lease, NULL, PM_PLANTED(5) ? "silence" : blame);
+    }
+    pm_sched_act(s, PM_ACTION_LOST)->worker = worker->id;
+    pm_sched_worker_free(s, worker);
+    return PM_OK;
 }
 
 /* The items that a worker, lost before, had in hand when it crashed: those still undone are set
@@ -139,13 +165,11 @@ static pm_status crashed(pm_scheduler *s, const pm_event *event) {
     pm_ghost *ghost = find_ghost(s, &event->crashed_instance, event->identity);
     if (instance_equal(&event->instance, &event->crashed_instance)) return PM_OK;
     for (size_t i = 0; i < event->in_hand_count; i++) {
-        if (worker)
-            started_in_lease(worker, &event->in_hand[i]);
-        else if (ghost)
-            started_in_ghost(ghost, &event->in_hand[i]);
+        if (worker) started_in_lease(worker, &event->in_hand[i]);
+        if (ghost) started_in_ghost(ghost, &event->in_hand[i]);
     }
-    if (worker) return worker_end(s, worker, reason, false);
-    return ghost ? blame_ghost(s, ghost, reason) : PM_OK;
+    pm_status status = worker ? worker_end(s, worker, reason, false) : PM_OK;
+    return ghost && !status ? blame_ghost(s, ghost, reason) : status;
 }
 
 static pm_sched_worker *worker_new(pm_scheduler *s, const pm_event *event) {

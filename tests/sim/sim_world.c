@@ -150,6 +150,8 @@ static sim *draw_world(uint64_t seed, FILE *trace) {
         sim_worker_init(w, i, 1 + (size_t)sim_below(w, SIM_THREADS));
         sim_worker_wake_at(w, i, (int64_t)sim_below(w, 1000));
     }
+    /* Also shorter than the silence after which a worker is lost. */
+    if (sim_chance(w, 120)) w->scale.lease_ms = 4000;
     w->liar_count = sim_chance(w, 300) ? 1 + (size_t)sim_below(w, SIM_LIARS) : 0;
     for (size_t i = 0; i < w->liar_count; i++)
         sim_timer(w, SIM_LIE, i, (int64_t)sim_below(w, 10000));
