@@ -127,6 +127,7 @@ pm_status pm_store_apply(pm_store *store, pm_op *const *ops, size_t count) {
     snprintf(text, sizeof text, "%s", pm_error_text());
     if (!sqlite3_get_autocommit(store->db)) sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
     pm_accumulators_drop(store, true);
+    pm_summaries_drop(store);
     for (size_t i = 0; i < count; i++) {
         clear_answer(ops[i]);
         if (ops[i]->kind == PM_OP_SUBMIT) ops[i]->submit.data_set_id = 0; /* may be rolled back */

@@ -44,7 +44,8 @@ struct pm_store {
         const char *sql; /* the literal itself is the key */
         sqlite3_stmt *statement;
     } statements[PM_STATEMENTS_MAX];
-    uint64_t summary_marks;          /* counts summaries that were begun, gone on with, ended */
+    struct pm_summary_work *summaries; /* in work; summary.c */
+    uint64_t summary_marks;            /* counts summaries that were begun, gone on with, ended */
     uint64_t alone_run, alone_marks; /* at that count the run shared with none of them; summary.c */
     size_t accumulator_count, accumulator_capacity;
     pm_accumulator *accumulators; /* ordered by configuration_id, layer_id */
@@ -200,6 +201,8 @@ pm_status pm_curves_put(pm_store *store, int64_t configuration_id, int64_t image
 /* Go on with the summary of a run that is done; nothing to do for any other, or where it holds.
  * *unfinished: there is more. */
 pm_status pm_summary_slice(pm_store *store, uint64_t run_id, bool *unfinished);
+/* Forget what is in work: the transaction in which it was read was rolled back. */
+void pm_summaries_drop(pm_store *store);
 /* Run `run_id` is about to record, or change, the result of this configuration and image, or of
  * any of its configurations: what was kept of runs that have it does not hold any more. */
 pm_status pm_summary_spoil(pm_store *store, uint64_t run_id, int64_t configuration_id,

@@ -184,6 +184,7 @@ static void finalize_all(pm_store *store) {
 static void discard(pm_store *store) {
     finalize_all(store);
     pm_accumulators_drop(store, true);
+    pm_summaries_drop(store);
     free(store->accumulators);
     sqlite3_close(store->db);
     if (store->lock_fd >= 0) close(store->lock_fd);

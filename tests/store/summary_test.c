@@ -2,6 +2,7 @@
 #include <math.h>
 #include <sqlite3.h>
 
+#include "lib/store/db.h"
 #include "tests/store/fixture.h"
 
 static const plan evaluated = {.items = 12,
@@ -307,6 +308,104 @@ static void a_change_in_between_has_it_begin_anew(void **state) {
     close_store(&store);
 }
 
+/* ---- more than a slice ---- */
+
+enum { LARGE_ITEMS = 6000, GROUP = 200 };
+
+/* All but its end. */
+static uint64_t large_run(pm_store *store, const plan *p) {
+    pm_op *submit = submit_op(p), *group[GROUP];
+    size_t count = 0;
+    apply(store, submit, PM_OK);
+    const uint64_t run = submit->submit.run_id;
+    for (size_t t = 0; t < submit->submit.made.count; t++) {
+        const pm_task_row *task = &submit->submit.made.rows[t];
+        for (uint64_t item = task->next_item; item < task->end_item; item++) {
+            group[count++] = record_op(p, task, item);
+            if (count < GROUP && item + 1 < task->end_item) continue;
+            assert_int_equal(pm_store_apply(store, group, count), PM_OK);
+            while (count) pm_op_free(&group[--count]);
+        }
+    }
+    pm_op_free(&submit);
+    return run;
+}
+
+static bool goes_on(pm_store *store, pm_op_kind kind, uint64_t run) {
+    pm_op *op = run_op(kind, run);
+    apply(store, op, PM_OK);
+    const bool unfinished = op->run.unfinished;
+    pm_op_free(&op);
+    return unfinished;
+}
+
+static int refuse(void *user) {
+    (void)user;
+    return 1;
+}
+
+/* Two runs end at the same time: their slices take turns, and both come to their end; also where a
+ * commit fails in between, or one is to be made anew. */
+static void slices_of_two_runs_take_turns(void **state) {
+    scratch *s = *state;
+    const plan one = {.items = LARGE_ITEMS,
+                      .configs = 2,
+                      .channels = PM_CHANNELS_SUMMARY,
+                      .task_items = LARGE_ITEMS};
+    plan two = one;
+    two.first_image = LARGE_ITEMS;
+    two.name = "two";
+    pm_store *store = open_store(s);
+    const uint64_t runs[] = {large_run(store, &one), large_run(store, &two)};
+    /* Some images are the work of two workers, some of either, some results nobody's. */
+    assert_int_equal(
+        sqlite3_exec(store->db,
+                     "WITH k(i) AS (VALUES (101), (102)) INSERT INTO worker SELECT i,"
+                     " printf('%032d', i), 'node:' || i, 'node', i, 1, 'avx512', '1', 0, 0 FROM k;"
+                     "UPDATE result SET worker_id = CASE (image_id + configuration_id) % 3"
+                     " WHEN 0 THEN NULL WHEN 1 THEN 101 ELSE 102 END",
+                     NULL, NULL, NULL),
+        SQLITE_OK);
+    for (size_t i = 0; i < 2; i++) assert_true(goes_on(store, PM_OP_FINISH, runs[i]));
+    assert_int_equal(ask(s, "SELECT sum(summarised) FROM run"), -2);
+    assert_non_null(store->summaries);
+
+    sqlite3_commit_hook(store->db, refuse, NULL);
+    pm_op *op = run_op(PM_OP_SUMMARISE, runs[0]);
+    assert_int_not_equal(pm_store_apply(store, &op, 1), PM_OK);
+    pm_op_free(&op);
+    sqlite3_commit_hook(store->db, NULL, NULL);
+    assert_null(store->summaries); /* what it had read may not be so */
+
+    bool open[] = {true, true};
+    size_t slices = 0;
+    for (; (open[0] || open[1]) && slices < 40; slices++)
+        for (size_t i = 0; i < 2; i++)
+            if (open[i])
+                open[i] =
+                    goes_on(store, slices == 1 && i ? PM_OP_REFRESH : PM_OP_SUMMARISE, runs[i]);
+    assert_true(slices >= 4 && slices <= 10);
+    assert_null(store->summaries);
+    assert_int_equal(ask(s, "SELECT sum(summarised) FROM run"), 2);
+    close_store(&store);
+
+    answer kept[4];
+    for (size_t q = 0; q < 4; q++) kept[q] = all_of(s, questions[q]);
+    assert_int_equal(ask(s, "SELECT min(n + missing) FROM score"), LARGE_ITEMS);
+    assert_int_equal(ask(s, "SELECT count(*) FROM timing"), 6);
+    assert_int_equal(ask(s, "SELECT sum(results) FROM timing"), 4 * LARGE_ITEMS);
+    assert_true(ask(s, "SELECT sum(images) FROM timing") > 2 * LARGE_ITEMS);
+    forget(s);
+    for (size_t q = 0; q < 4; q++) {
+        answer computed = all_of(s, questions[q]);
+        assert_int_equal(kept[q].count, computed.count);
+        for (size_t i = 0; i < computed.count; i++)
+            same_value(&kept[q].values[i], &computed.values[i], questions[q], i);
+        release(&kept[q]);
+        release(&computed);
+    }
+}
+
 #define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, scratch_set_up, scratch_tear_down)
 
 int main(void) {
@@ -317,6 +416,7 @@ int main(void) {
         STORE_TEST(what_a_retry_brings_back_is_in_the_other_runs_summary),
         STORE_TEST(a_photograph_that_stands_twice_counts_once),
         STORE_TEST(a_change_in_between_has_it_begin_anew),
+        STORE_TEST(slices_of_two_runs_take_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
