@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/base/text.h"
 #include "lib/store/db.h"
 
@@ -171,14 +172,6 @@ static pm_status copy(sqlite3 *db, const char *source, uint64_t run_id, unsigned
     return status ? status : pm_db_exec(db, "COMMIT");
 }
 
-static pm_status sync_file(const char *path) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    pm_status status = PM_OK;
-    if (fd < 0 || fsync(fd) != 0) status = pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
-    if (fd >= 0) close(fd);
-    return status;
-}
-
 /* The source is what it says, and of this program's schema. */
 static pm_status check_source(const char *source) {
     const pm_query_limits none = {0};
@@ -201,8 +194,7 @@ pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without
     pm_status status = check_source(source);
     if (status) return status;
     int fd = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return pm_fail(errno == ENOSPC ? PM_E_FULL : PM_E_IO, "%s: %s", target, strerror(errno));
+    if (fd < 0) return pm_file_fail(target, errno);
     close(fd);
     int code = sqlite3_open_v2(target, &db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
@@ -218,7 +210,7 @@ pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without
     if (!status) status = attach(db, source);
     if (!status) status = copy(db, source, run_id, without);
     sqlite3_close(db);
-    if (!status) status = sync_file(target);
+    if (!status) status = pm_file_sync(target);
     if (look(&stop)) status = pm_fail(PM_E_CANCELLED, "copy of a run: stopped");
     if (status) unlink(target);
     return status;

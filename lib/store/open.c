@@ -51,9 +51,7 @@ static pm_status lock(pm_store *store) {
         int fd = open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0) {
             bool denied = errno == EACCES || errno == EROFS || errno == EPERM;
-            return pm_fail(denied            ? PM_E_DENIED
-                           : errno == ENOSPC ? PM_E_FULL
-                                             : PM_E_IO,
+            return pm_fail(denied ? PM_E_DENIED : pm_status_of_errno(errno),
                            "database %s: cannot write %s: %s", store->path, store->lock_path,
                            strerror(errno));
         }
