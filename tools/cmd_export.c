@@ -255,7 +255,7 @@ static pm_status write_script(const job *j) {
     if (!status) status = pm_query_open(s.path, &limits, &query);
     if (!status) status = pm_out_stream(out, NULL, &stream);
     if (!status) status = pm_export_postgres(query, j->run, stream);
-    if (out) status = pm_out_close(out, &stream, status);
+    if (out) status = pm_out_close(out, NULL, &stream, status);
     status = pm_out_end(&out, status);
     pm_query_close(&query);
     remove_scratch(&s);

@@ -2,6 +2,7 @@
  * is in the file; CHECK constraints stay behind, they were checked here. */
 #include "tools/export/postgres.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -230,12 +231,13 @@ static pm_status take_names(void *user, size_t count, const char *const *names,
 
 static pm_status take_row(void *user, size_t count, const pm_value *values) {
     script *s = user;
+    errno = 0;
     for (size_t c = 0; c < count; c++) {
         if (c) fputc('\t', s->out);
         copy_value(s->out, &values[c]);
     }
     fputc('\n', s->out);
-    return ferror(s->out) ? pm_fail(PM_E_IO, "the script could not be written") : PM_OK;
+    return ferror(s->out) ? pm_fail_errno(errno) : PM_OK;
 }
 
 static pm_status copy_rows(script *s, const struct table *table) {

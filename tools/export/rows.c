@@ -1,6 +1,7 @@
 /* Owns how values look in CSV and JSON Lines. Must not know what they are. */
 #include "tools/export/rows.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
@@ -143,6 +144,7 @@ static pm_status take_row(void *user, size_t count, const pm_value *values) {
     pm_rows *rows = user;
     pm_status status = PM_OK;
     bool json = rows->format == PM_ROWS_JSONL;
+    errno = 0;
     for (size_t c = 0; c < count && !status; c++) {
         if (json) {
             fputs(c ? ", " : "{", rows->out);
@@ -155,7 +157,7 @@ static pm_status take_row(void *user, size_t count, const pm_value *values) {
     }
     fputs(json ? "}\n" : "\r\n", rows->out);
     rows->count++;
-    if (!status && ferror(rows->out)) status = pm_fail(PM_E_IO, "a table could not be written");
+    if (!status && ferror(rows->out)) status = pm_fail_errno(errno);
     return status;
 }
 

@@ -17,7 +17,7 @@ typedef struct pm_rows pm_rows;
 
 pm_status pm_rows_new(pm_rows_format format, FILE *out, pm_rows **rows);
 void pm_rows_free(pm_rows **rows);
-/* For a query: PM_E_IO when the stream fails. */
+/* For a query. Where the stream fails, as pm_fail_errno: whose it is, the caller knows. */
 pm_query_sink pm_rows_sink(pm_rows *rows);
 size_t pm_rows_count(const pm_rows *rows);
 
