@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/base/file.h"
+#include "tools/cells.h"
 #include "tools/export/out.h"
 #include "tools/export/rows.h"
 

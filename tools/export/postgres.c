@@ -9,8 +9,8 @@
 #include <string.h>
 
 #include "lib/store/describe.h"
+#include "tools/cells.h"
 #include "tools/export/out.h"
-#include "tools/export/rows.h"
 
 #define ALL_OF(name)                                                                               \
     { name, "SELECT * FROM " name }
@@ -205,12 +205,7 @@ static void copy_value(FILE *out, const pm_value *value) {
     case PM_VALUE_TEXT: copy_text(out, value->text, value->size); return;
     case PM_VALUE_BLOB:
         fputs("\\\\x", out);
-        for (size_t i = 0; i < value->size; i++) {
-            static const char digits[] = "0123456789abcdef";
-            unsigned char byte = (unsigned char)value->text[i];
-            fputc(digits[byte >> 4], out);
-            fputc(digits[byte & 15], out);
-        }
+        pm_cells_hex(out, value);
         return;
     }
 }
