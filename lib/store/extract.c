@@ -11,6 +11,7 @@
 #include "lib/base/file.h"
 #include "lib/base/text.h"
 #include "lib/store/db.h"
+#include "lib/store/identity.h"
 
 static const struct {
     const char *name;
@@ -151,11 +152,7 @@ static pm_status make_empty(sqlite3 *db) {
                                       "PRAGMA foreign_keys=ON; PRAGMA cache_size=-65536");
     for (int i = 0; i < pm_migration_count && !status; i++)
         status = pm_db_exec(db, pm_migrations[i].sql);
-    if (status) return status;
-    char pragmas[80];
-    snprintf(pragmas, sizeof pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
-             PM_APPLICATION_ID, pm_migration_count);
-    return pm_db_exec(db, pragmas);
+    return status ? status : pm_identity_write(db, pm_migration_count);
 }
 
 static pm_status copy(sqlite3 *db, const char *source, uint64_t run_id, unsigned without) {
