@@ -1,4 +1,5 @@
 /* parchmill export: a run in forms that other programs read. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/base/text.h"
 #include "lib/store/extract.h"
 #include "tools/command.h"
@@ -225,7 +227,7 @@ static pm_status make_scratch(const job *j, scratch *s) {
                   : asprintf(&folder, "%s.db.tmp-XXXXXX", j->path);
     if (n < 0) return pm_fail(PM_E_MEMORY, "no memory for a name");
     if (!mkdtemp(folder)) {
-        pm_status status = pm_fail(PM_E_IO, "%s: cannot make a temporary folder", folder);
+        pm_status status = pm_file_fail(folder, errno);
         free(folder);
         return status;
     }
