@@ -3,13 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/base/file.h"
-#include "lib/base/text.h"
 #include "lib/store/db.h"
 #include "lib/store/identity.h"
 
