@@ -5,6 +5,19 @@ function(pm_room name)
   target_link_libraries(${name} PUBLIC pm_flags ${arg_LINK})
 endfunction()
 
+# pm_embed(OUT FILES f... HEADER h TYPE t LIST l COUNT c [NUMBERED]): the texts of files as C, made
+# when they change: `const t l[]` of {name, text} in order of their names, and how many there are as
+# `const c`; header h declares all three. A name is the file's without its end; NUMBERED: all of it,
+# which begins with 0001, 0002, ... without a gap.
+function(pm_embed out)
+  cmake_parse_arguments(arg "NUMBERED" "HEADER;TYPE;LIST;COUNT" "FILES" ${ARGN})
+  set(script ${CMAKE_SOURCE_DIR}/cmake/embed.cmake)
+  add_custom_command(OUTPUT ${out}
+    COMMAND ${CMAKE_COMMAND} -DOUT=${out} "-DFILES=${arg_FILES}" -DHEADER=${arg_HEADER} -DTYPE=${arg_TYPE}
+            -DLIST=${arg_LIST} "-DCOUNT=${arg_COUNT}" -DNUMBERED=${arg_NUMBERED} -P ${script}
+    DEPENDS ${arg_FILES} ${script} VERBATIM)
+endfunction()
+
 # What ThreadSanitizer runs, and so all that its build has to make.
 add_custom_target(pure_tests)
 

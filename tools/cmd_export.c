@@ -1,4 +1,5 @@
 /* parchmill export: a run in forms that other programs read. */
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/base/text.h"
 #include "lib/store/extract.h"
 #include "tools/command.h"
@@ -200,12 +202,17 @@ static pm_status write_arrays(const job *j, const pm_export_run *run) {
     return PM_OK;
 }
 
+/* Only what is written can be full, and SQLite does not say which file that is. */
+static pm_status extract(const job *j, const char *target, const char *name) {
+    pm_status status =
+        pm_store_extract(j->db, (uint64_t)j->run, j->without, &pm_stop_asked, target);
+    return status == PM_E_FULL ? pm_fail_in(status, "%s", name) : status;
+}
+
 static pm_status write_database(const job *j) {
     pm_out *out = NULL;
     pm_status status = pm_out_open(j->path, PM_OUT_FILE, j->force, &out);
-    if (!status)
-        status = pm_store_extract(j->db, (uint64_t)j->run, j->without, &pm_stop_asked,
-                                  pm_out_temporary(out));
+    if (!status) status = extract(j, pm_out_temporary(out), j->path);
     status = pm_out_end(&out, status);
     if (!status) printf("run %" PRId64 " is in %s\n", j->run, j->path);
     return status;
@@ -225,7 +232,7 @@ static pm_status make_scratch(const job *j, scratch *s) {
                   : asprintf(&folder, "%s.db.tmp-XXXXXX", j->path);
     if (n < 0) return pm_fail(PM_E_MEMORY, "no memory for a name");
     if (!mkdtemp(folder)) {
-        pm_status status = pm_fail(PM_E_IO, "%s: cannot make a temporary folder", folder);
+        pm_status status = pm_file_fail(folder, errno);
         free(folder);
         return status;
     }
@@ -234,7 +241,7 @@ static pm_status make_scratch(const job *j, scratch *s) {
         s->path = NULL;
         return pm_fail(PM_E_MEMORY, "no memory for a name");
     }
-    return pm_store_extract(j->db, (uint64_t)j->run, j->without, &pm_stop_asked, s->path);
+    return extract(j, s->path, s->path);
 }
 
 static void remove_scratch(scratch *s) {
@@ -255,7 +262,7 @@ static pm_status write_script(const job *j) {
     if (!status) status = pm_query_open(s.path, &limits, &query);
     if (!status) status = pm_out_stream(out, NULL, &stream);
     if (!status) status = pm_export_postgres(query, j->run, stream);
-    if (out) status = pm_out_close(out, &stream, status);
+    if (out) status = pm_out_close(out, NULL, &stream, status);
     status = pm_out_end(&out, status);
     pm_query_close(&query);
     remove_scratch(&s);

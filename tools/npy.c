@@ -63,7 +63,7 @@ static pm_status write_header(pm_npy *npy) {
     memcpy(shape + 1, npy->inner, npy->inner_count * sizeof *shape);
     put_header(npy->type, shape, npy->inner_count + 1, header);
     if (fwrite(header, 1, sizeof header, npy->out) == sizeof header) return PM_OK;
-    return pm_fail(errno == ENOSPC ? PM_E_FULL : PM_E_IO, "an array: %s", strerror(errno));
+    return pm_fail_errno(errno);
 }
 
 pm_status pm_npy_begin(pm_npy *npy, FILE *out, pm_npy_type type, const size_t *inner,
@@ -86,17 +86,15 @@ pm_status pm_npy_row(pm_npy *npy, const float *values) {
             break;
         case PM_NPY_BOOL: bytes[0] = values[i] < 0 || values[i] > 0; break;
         }
-        if (fwrite(bytes, 1, size, npy->out) != size)
-            return pm_fail(errno == ENOSPC ? PM_E_FULL : PM_E_IO, "an array: %s", strerror(errno));
+        if (fwrite(bytes, 1, size, npy->out) != size) return pm_fail_errno(errno);
     }
     npy->rows++;
     return PM_OK;
 }
 
 pm_status pm_npy_end(pm_npy *npy) {
-    if (fseek(npy->out, 0, SEEK_SET) != 0) return pm_fail(PM_E_IO, "an array: %s", strerror(errno));
+    if (fseek(npy->out, 0, SEEK_SET) != 0) return pm_fail_errno(errno);
     pm_status status = write_header(npy);
-    if (!status && fseek(npy->out, 0, SEEK_END) != 0)
-        status = pm_fail(PM_E_IO, "an array: %s", strerror(errno));
+    if (!status && fseek(npy->out, 0, SEEK_END) != 0) status = pm_fail_errno(errno);
     return status;
 }

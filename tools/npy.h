@@ -20,7 +20,7 @@ typedef struct pm_npy {
     size_t rows, inner[2], inner_count;
 } pm_npy;
 
-/* inner [inner_count], at most 2. PM_E_IO. */
+/* inner [inner_count], at most 2. As pm_fail_errno fails: whose stream it is, the caller knows. */
 pm_status pm_npy_begin(pm_npy *npy, FILE *out, pm_npy_type type, const size_t *inner,
                        size_t inner_count);
 /* values [product of inner]; BOOL: not 0 is true. */

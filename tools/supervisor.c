@@ -140,7 +140,7 @@ static pm_status open_log(pm_supervisor *s) {
     pm_log_tail_rotate(s->log_path);
     s->log_fd = open(s->log_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
     if (s->log_fd < 0)
-        return pm_fail(errno == ENOSPC ? PM_E_FULL : PM_E_IO,
+        return pm_fail(pm_status_of_errno(errno),
                        "%s: %s; the log of broker and workers goes beside the database",
                        s->log_path, strerror(errno));
     return PM_OK;

@@ -1,12 +1,12 @@
 /* Owns how rows look. Must not know where they come from. */
 #include "tools/table.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
 
 #include "lib/base/text.h"
+#include "tools/cells.h"
 
 enum { CELL_COLUMNS_MAX = 60 };
 
@@ -62,12 +62,6 @@ void pm_table_free(pm_table **table) {
 }
 
 /* ---- cells ---- */
-
-/* The shortest of %.15g and %.17g that reads back the same. */
-static void real_text(double value, char *out, size_t size) {
-    snprintf(out, size, "%.15g", value);
-    if (strtod(out, NULL) != value) snprintf(out, size, "%.17g", value);
-}
 
 /* Columns that a UTF-8 text takes on a terminal. */
 static size_t columns_of(const char *text) {
@@ -204,96 +198,6 @@ static pm_status text_row(pm_table *table, const pm_value *values) {
     return table->held == PM_TABLE_SAMPLE ? flush_held(table) : PM_OK;
 }
 
-/* ---- CSV and JSON ---- */
-
-static void csv_field(FILE *out, const char *text, size_t size) {
-    if (!memchr(text, '"', size) && !memchr(text, ',', size) && !memchr(text, '\n', size) &&
-        !memchr(text, '\r', size)) {
-        fwrite(text, 1, size, out);
-        return;
-    }
-    fputc('"', out);
-    for (size_t i = 0; i < size; i++) {
-        if (text[i] == '"') fputc('"', out);
-        fputc(text[i], out);
-    }
-    fputc('"', out);
-}
-
-static void json_string(FILE *out, const char *text, size_t size) {
-    fputc('"', out);
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < 32)
-            fprintf(out, "\\u%04x", c);
-        else
-            fputc(c, out);
-    }
-    fputc('"', out);
-}
-
-static void hex(FILE *out, const pm_value *value) {
-    for (size_t i = 0; i < value->size; i++) fprintf(out, "%02x", (unsigned char)value->text[i]);
-}
-
-static void csv_value(FILE *out, const pm_value *value) {
-    char text[40];
-    switch (value->kind) {
-    case PM_VALUE_NULL: return;
-    case PM_VALUE_INTEGER: fprintf(out, "%lld", (long long)value->integer); return;
-    case PM_VALUE_REAL:
-        real_text(value->real, text, sizeof text);
-        fputs(text, out);
-        return;
-    case PM_VALUE_TEXT: csv_field(out, value->text, value->size); return;
-    case PM_VALUE_BLOB: hex(out, value); return;
-    }
-}
-
-static void json_value(FILE *out, const pm_value *value) {
-    char text[40];
-    switch (value->kind) {
-    case PM_VALUE_NULL: fputs("null", out); return;
-    case PM_VALUE_INTEGER: fprintf(out, "%lld", (long long)value->integer); return;
-    case PM_VALUE_REAL:
-        /* JSON has no infinity. */
-        if (!isfinite(value->real)) {
-            fputs(isnan(value->real) ? "null" : value->real > 0 ? "\"inf\"" : "\"-inf\"", out);
-            return;
-        }
-        real_text(value->real, text, sizeof text);
-        fputs(text, out);
-        return;
-    case PM_VALUE_TEXT: json_string(out, value->text, value->size); return;
-    case PM_VALUE_BLOB:
-        fputc('"', out);
-        hex(out, value);
-        fputc('"', out);
-        return;
-    }
-}
-
-static void csv_row(pm_table *table, const pm_value *values) {
-    for (size_t c = 0; c < table->columns; c++) {
-        if (c) fputc(',', table->out);
-        csv_value(table->out, &values[c]);
-    }
-    fputs("\n", table->out);
-}
-
-static void json_object(pm_table *table, const pm_value *values) {
-    fputc('{', table->out);
-    for (size_t c = 0; c < table->columns; c++) {
-        if (c) fputs(", ", table->out);
-        json_string(table->out, table->names[c], strlen(table->names[c]));
-        fputs(": ", table->out);
-        json_value(table->out, &values[c]);
-    }
-    fputc('}', table->out);
-}
-
 /* ---- Markdown ---- */
 
 /* What would end a cell, or be taken for HTML, is escaped; a line's end becomes a blank. */
@@ -348,27 +252,23 @@ static pm_status take_columns(void *user, size_t count, const char *const *names
     for (size_t i = 0; i < count; i++) {
         table->names[i] = strdup(names[i]);
         if (!table->names[i]) return pm_fail(PM_E_MEMORY, "no memory for %zu columns", count);
-        if (table->format != PM_TABLE_CSV) continue;
-        if (i) fputc(',', table->out);
-        csv_field(table->out, names[i], strlen(names[i]));
     }
-    if (table->format == PM_TABLE_CSV) fputs("\n", table->out);
+    if (table->format == PM_TABLE_CSV) pm_cells_csv_names(table->out, names, count, "\n");
     return PM_OK;
 }
 
 static pm_status take_row(void *user, size_t count, const pm_value *values) {
     pm_table *table = user;
     pm_status status = PM_OK;
-    (void)count;
     switch (table->format) {
     case PM_TABLE_TEXT: status = text_row(table, values); break;
-    case PM_TABLE_CSV: csv_row(table, values); break;
+    case PM_TABLE_CSV: pm_cells_csv(table->out, values, count, "\n"); break;
     case PM_TABLE_JSON:
         fputs(table->rows ? ",\n " : "[\n ", table->out);
-        json_object(table, values);
+        pm_cells_json(table->out, table->names, values, count);
         break;
     case PM_TABLE_JSONL:
-        json_object(table, values);
+        pm_cells_json(table->out, table->names, values, count);
         fputc('\n', table->out);
         break;
     case PM_TABLE_MARKDOWN: status = markdown_row(table, values); break;

@@ -1,6 +1,7 @@
 /* Rows of a query for people and programs: an aligned table, CSV (RFC 4180), JSON, JSON
  * Lines or Markdown.
  *
+ * CSV and JSON as tools/cells.h says, lines that end in "\n".
  * Give pm_table_sink() to pm_query_run, then pm_table_end. A table is aligned over its first
  * PM_TABLE_SAMPLE rows and streams on from there. */
 #ifndef PM_TOOLS_TABLE_H

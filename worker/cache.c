@@ -269,8 +269,7 @@ fail:;
     int error = errno;
     if (fd >= 0) close(fd);
     unlink(partial);
-    return pm_fail(error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", partial,
-                   strerror(error));
+    return pm_file_fail(partial, error);
 }
 
 void pm_cache_put(pm_cache *c, const pm_sha256 *hash, const uint8_t *bytes, size_t size) {

@@ -1,17 +1,14 @@
-/* Owns the colour maps. The even one is drawn in OKLab (B. Ottosson, "A perceptual color space for
- * image processing", 2020), where equal steps look equal. */
+/* Owns the colour maps and the way from OKLab to sRGB. */
 #include "lib/base/colormap.h"
 
 #include <math.h>
 
-/* IEC 61966-2-1: linear light to an sRGB byte. */
-static uint8_t to_srgb(double light) {
+uint8_t pm_srgb_byte(double light) {
     double v = light <= 0.0031308 ? 12.92 * light : 1.055 * pow(light, 1.0 / 2.4) - 0.055;
     return (uint8_t)lround(255.0 * fmin(fmax(v, 0.0), 1.0));
 }
 
-/* Ottosson's matrices, OKLab to linear sRGB. */
-static void to_light(double lightness, double a, double b, double out[3]) {
+void pm_oklab_light(double lightness, double a, double b, double out[3]) {
     double l = lightness + 0.3963377774 * a + 0.2158037573 * b;
     double m = lightness - 0.1055613458 * a - 0.0638541728 * b;
     double s = lightness - 0.0894841775 * a - 1.2914855480 * b;
@@ -38,12 +35,12 @@ void pm_colormap_even(uint8_t rgb[PM_COLORMAP_STEPS][3]) {
         double chroma = 0.06 + 0.30 * t * (1.0 - 0.65 * t);
         double light[3];
         /* Where sRGB ends, give up chroma and keep lightness and hue. */
-        to_light(lightness, chroma * cos(hue), chroma * sin(hue), light);
+        pm_oklab_light(lightness, chroma * cos(hue), chroma * sin(hue), light);
         while (!in_gamut(light) && chroma > 0.0) {
             chroma -= 0.002;
-            to_light(lightness, chroma * cos(hue), chroma * sin(hue), light);
+            pm_oklab_light(lightness, chroma * cos(hue), chroma * sin(hue), light);
         }
-        for (int c = 0; c < 3; c++) rgb[i][c] = to_srgb(light[c]);
+        for (int c = 0; c < 3; c++) rgb[i][c] = pm_srgb_byte(light[c]);
     }
 }
 

@@ -9,11 +9,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static pm_status os_failure(const char *path, int error) {
-    pm_status status = error == ENOENT                      ? PM_E_NOT_FOUND
-                       : error == ENOSPC || error == EDQUOT ? PM_E_FULL
-                                                            : PM_E_IO;
-    return pm_fail(status, "%s: %s", path, strerror(error));
+pm_status pm_file_fail(const char *path, int error) {
+    return pm_fail(pm_status_of_errno(error), "%s: %s", path, strerror(error));
+}
+
+pm_status pm_file_fail_missing(const char *path, int error) {
+    pm_status status = pm_file_fail(path, error);
+    return error == ENOENT ? PM_E_NOT_FOUND : status;
+}
+
+pm_status pm_file_sync(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return pm_file_fail(path, errno);
+    pm_status status = fsync(fd) == 0 ? PM_OK : pm_file_fail(path, errno);
+    close(fd);
+    return status;
 }
 
 static pm_status read_all(int fd, const char *path, uint8_t *out, size_t size, size_t *got) {
@@ -21,7 +31,7 @@ static pm_status read_all(int fd, const char *path, uint8_t *out, size_t size, s
     while (used < size) {
         ssize_t n = read(fd, out + used, size - used);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_failure(path, errno);
+        if (n < 0) return pm_file_fail_missing(path, errno);
         if (n == 0) break;
         used += (size_t)n;
     }
@@ -35,9 +45,9 @@ pm_status pm_file_read(const char *path, size_t limit_bytes, uint8_t **out, size
     size_t got = 0;
     pm_status status;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return os_failure(path, errno);
+    if (fd < 0) return pm_file_fail_missing(path, errno);
     if (fstat(fd, &info) != 0) {
-        status = os_failure(path, errno);
+        status = pm_file_fail_missing(path, errno);
         goto fail;
     }
     if (!S_ISREG(info.st_mode)) {
@@ -71,21 +81,20 @@ static pm_status write_all(int fd, const char *path, const uint8_t *bytes, size_
     while (size > 0) {
         ssize_t n = write(fd, bytes, size);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_failure(path, errno);
+        if (n < 0) return pm_file_fail_missing(path, errno);
         bytes += n;
         size -= (size_t)n;
     }
-    return fsync(fd) == 0 ? PM_OK : os_failure(path, errno);
+    return fsync(fd) == 0 ? PM_OK : pm_file_fail_missing(path, errno);
 }
 
-static void sync_folder_of(const char *path) {
+void pm_file_sync_name(const char *path) {
     char *folder = strdup(path);
     if (!folder) return;
     char *slash = strrchr(folder, '/');
     if (slash) slash[slash == folder ? 1 : 0] = '\0';
     int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd >= 0) {
-        /* The file itself is safe already; a filesystem that cannot sync folders is no failure. */
         (void)fsync(fd);
         close(fd);
     }
@@ -108,20 +117,20 @@ pm_status pm_file_write_as(const char *path, const void *bytes, size_t size, mod
     snprintf(temporary, length, "%s.tmp-XXXXXX", path);
     int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0) {
-        pm_status status = os_failure(path, errno);
+        pm_status status = pm_file_fail_missing(path, errno);
         free(temporary);
         return status;
     }
     pm_status status = write_all(fd, path, bytes, size);
-    if (!status && fchmod(fd, mode) != 0) status = os_failure(path, errno);
-    if (close(fd) != 0 && !status) status = os_failure(path, errno);
+    if (!status && fchmod(fd, mode) != 0) status = pm_file_fail_missing(path, errno);
+    if (close(fd) != 0 && !status) status = pm_file_fail_missing(path, errno);
     if (!status && put_in_place(temporary, path, replace) != 0)
         status = errno == EEXIST && !replace ? pm_fail(PM_E_USAGE, "%s: is there already", path)
-                                             : os_failure(path, errno);
+                                             : pm_file_fail_missing(path, errno);
     if (status)
         unlink(temporary);
     else
-        sync_folder_of(path);
+        pm_file_sync_name(path);
     free(temporary);
     return status;
 }
@@ -142,7 +151,7 @@ pm_status pm_dir_make_as(const char *path, mode_t mode) {
         char kept = *p;
         *p = '\0';
         if (mkdir(copy, kept ? 0777 : mode) != 0 && errno != EEXIST) {
-            pm_status status = os_failure(copy, errno);
+            pm_status status = pm_file_fail_missing(copy, errno);
             free(copy);
             return status;
         }
@@ -156,7 +165,7 @@ pm_status pm_dir_make_as(const char *path, mode_t mode) {
 static pm_status place_failure(const char *path, int error) {
     if (error == EEXIST || error == ENOTEMPTY || error == ENOTDIR)
         return pm_fail(PM_E_USAGE, "%s came into being meanwhile", path);
-    return os_failure(path, error);
+    return pm_file_fail_missing(path, error);
 }
 
 /* The old folder stands aside while the new one takes its name. */
@@ -164,15 +173,15 @@ static pm_status change_by_steps(const char *temporary, const char *path) {
     char *aside = NULL;
     if (asprintf(&aside, "%s.old-XXXXXX", path) < 0)
         return pm_fail(PM_E_MEMORY, "%s: no memory", path);
-    pm_status status = mkdtemp(aside) ? PM_OK : os_failure(aside, errno);
+    pm_status status = mkdtemp(aside) ? PM_OK : pm_file_fail_missing(aside, errno);
     if (!status && rename(path, aside) != 0) {
-        status = os_failure(path, errno);
+        status = pm_file_fail_missing(path, errno);
         rmdir(aside);
     } else if (!status && rename(temporary, path) != 0) {
         status = place_failure(path, errno);
         (void)!rename(aside, path);
     } else if (!status && rename(aside, temporary) != 0)
-        status = os_failure(aside, errno);
+        status = pm_file_fail_missing(aside, errno);
     free(aside);
     return status;
 }
@@ -188,6 +197,6 @@ pm_status pm_dir_put_in_place(const char *temporary, const char *path, bool repl
         else if (rename(temporary, path) != 0) /* takes the place of an empty folder at most */
             status = place_failure(path, errno);
     }
-    if (!status) sync_folder_of(path);
+    if (!status) pm_file_sync_name(path);
     return status;
 }

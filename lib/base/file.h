@@ -1,4 +1,4 @@
-/* Whole files: read under a limit, written all or nothing. */
+/* Whole files: read under a limit, written all or nothing. What the system refused, as a text. */
 #ifndef PM_BASE_FILE_H
 #define PM_BASE_FILE_H
 
@@ -8,6 +8,18 @@
 #include <sys/types.h>
 
 #include "lib/base/status.h"
+
+/* A system call on `path` failed with `error` (of errno): "PATH: text of the error", with the
+ * status of pm_status_of_errno. */
+pm_status pm_file_fail(const char *path, int error);
+/* The same, but PM_E_NOT_FOUND for ENOENT: where somebody named what has to be there. */
+pm_status pm_file_fail_missing(const char *path, int error);
+
+/* fsync of the file or folder `path`. PM_E_FULL, PM_E_IO. */
+pm_status pm_file_sync(const char *path);
+/* Make a name that was just given or taken in the folder of `path` last. Cannot fail: what the name
+ * is of is safe already, and some file systems cannot sync folders. */
+void pm_file_sync_name(const char *path);
 
 /* Read a regular file of at most `limit_bytes` into memory from malloc; the caller frees *out.
  * PM_E_NOT_FOUND, PM_E_IO, PM_E_LIMIT, PM_E_MEMORY. An empty file gives a non-NULL pointer. */

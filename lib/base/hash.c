@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
+
 _Static_assert(sizeof(crypto_hash_sha256_state) <= sizeof(pm_sha256_stream), "stream too small");
 
 static crypto_hash_sha256_state *state_of(pm_sha256_stream *stream) {
@@ -42,7 +44,7 @@ pm_status pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256
         const uint64_t left = limit_bytes - done;
         ssize_t n = pread(fd, chunk, left < sizeof chunk ? left : sizeof chunk, (off_t)done);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return pm_fail(PM_E_IO, "%s: %s", name, strerror(errno));
+        if (n < 0) return pm_file_fail(name, errno);
         if (n == 0) break;
         pm_sha256_update(&stream, chunk, (size_t)n);
         done += (uint64_t)n;
@@ -54,8 +56,7 @@ pm_status pm_sha256_fd(int fd, const char *name, uint64_t limit_bytes, pm_sha256
 
 pm_status pm_sha256_file(const char *path, pm_sha256 *out) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
+    if (fd < 0) return pm_file_fail_missing(path, errno);
     pm_status status = pm_sha256_fd(fd, path, UINT64_MAX, out, NULL);
     close(fd);
     return status;

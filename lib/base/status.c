@@ -1,6 +1,7 @@
 /* Owns the thread's error line. */
 #include "lib/base/status.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +53,15 @@ pm_status pm_fail_in(pm_status status, const char *format, ...) {
     snprintf(line + used, sizeof line - used, "%s%s", text[0] ? ": " : "", text);
     memcpy(text, line, sizeof text);
     return status;
+}
+
+pm_status pm_status_of_errno(int error) {
+    return error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO;
+}
+
+pm_status pm_fail_errno(int error) {
+    return pm_fail(pm_status_of_errno(error), "%s",
+                   error ? strerror(error) : "could not be written");
 }
 
 const char *pm_error_text(void) { return text; }

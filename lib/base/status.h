@@ -41,6 +41,13 @@ __attribute__((format(printf, 2, 3))) pm_status pm_fail(pm_status status, const 
 __attribute__((format(printf, 2, 3))) pm_status pm_fail_in(pm_status status, const char *format,
                                                            ...);
 
+/* What a system call that failed with `error` (of errno) makes of what was to be done: PM_E_FULL
+ * for ENOSPC and EDQUOT, else PM_E_IO. Records nothing. */
+pm_status pm_status_of_errno(int error);
+/* The system's text of `error` alone, with that status: from who does not know what it was done to,
+ * for one who puts that in front (pm_fail_in). 0: the reason is lost, PM_E_IO. */
+pm_status pm_fail_errno(int error);
+
 /* The line recorded last on this thread; "" if none. Valid until the next pm_fail on it. */
 const char *pm_error_text(void);
 

@@ -124,6 +124,43 @@ pm_status pm_buffer_printf(pm_buffer *buffer, const char *format, ...) {
     return PM_OK;
 }
 
+/* What stands for one character of text, NULL: itself; *size is how many bytes of text that was. */
+static const char *xml_for(const char *at, size_t left, size_t *size) {
+    static const char none[] = "\xef\xbf\xbd"; /* U+FFFD */
+    *size = 1;
+    switch (*at) {
+    case '&': return "&amp;";
+    case '<': return "&lt;";
+    case '>': return "&gt;";
+    case '"': return "&quot;";
+    case '\'': return "&#39;";
+    case '\n':
+    case '\r':
+    case '\t': return " ";
+    default: break;
+    }
+    const size_t length = pm_utf8_size(at, left);
+    if (length == 0) return none;
+    *size = length;
+    /* U+FFFE and U+FFFF are UTF-8, but no characters of XML. */
+    const bool never = length == 3 && memcmp(at, "\xef\xbf", 2) == 0 && (uint8_t)at[2] >= 0xbe;
+    return never ? none : NULL;
+}
+
+pm_status pm_buffer_xml(pm_buffer *buffer, const char *text) {
+    const char *plain = text; /* of what stays as it is, the first that is not appended yet */
+    size_t left = strlen(text), size;
+    pm_status status = PM_OK;
+    for (const char *at = text; left && !status; at += size, left -= size) {
+        const char *instead = xml_for(at, left, &size);
+        if (!instead) continue;
+        status = pm_buffer_append(buffer, plain, (size_t)(at - plain));
+        if (!status) status = pm_buffer_append(buffer, instead, strlen(instead));
+        plain = at + size;
+    }
+    return status ? status : pm_buffer_append(buffer, plain, strlen(plain));
+}
+
 void pm_buffer_fini(pm_buffer *buffer) {
     free(buffer->bytes);
     *buffer = (pm_buffer){0};

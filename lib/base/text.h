@@ -34,6 +34,10 @@ pm_status pm_buffer_append(pm_buffer *buffer, const void *bytes, size_t size);
 /* Append text; the buffer stays NUL-terminated behind `size`. */
 __attribute__((format(printf, 2, 3))) pm_status pm_buffer_printf(pm_buffer *buffer,
                                                                  const char *format, ...);
+/* Append text of others so that it is nothing but text between tags or quotes of XML and HTML: & <
+ * > and both quotes are escaped, a line's end and a tab are blanks, what is no character of XML
+ * (controls, malformed UTF-8) becomes U+FFFD. PM_E_MEMORY. */
+pm_status pm_buffer_xml(pm_buffer *buffer, const char *text);
 void pm_buffer_fini(pm_buffer *buffer);
 
 #endif

@@ -1,34 +1,24 @@
 /* Owns panels of small maps: cells of one level that touch are one rectangle, in a colour map of
- * even steps to the eye (lightness in OKLab, Ottosson 2020), dark for 0. */
+ * even steps to the eye (lightness in OKLab), dark for 0. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/base/colormap.h"
 #include "lib/chart/frame.h"
 
 enum { LEVELS = 64, CELLS_MAX = 64 };
-
-static double gamma_of(double linear) {
-    double v = fmin(fmax(linear, 0), 1);
-    return v <= 0.0031308 ? 12.92 * v : 1.055 * pow(v, 1 / 2.4) - 0.055;
-}
 
 /* From dark violet by way of blue and green to light yellow. */
 static void level_colour(size_t level, char out[8]) {
     double t = (double)level / (LEVELS - 1), pi = acos(-1);
     double light = 0.20 + 0.74 * t, hue = (300 - 195 * t) * pi / 180;
     double chroma = 0.075 + 0.065 * sin(pi * fmin(1, t * 0.9 + 0.1));
-    double a = chroma * cos(hue), b = chroma * sin(hue);
-    double l = pow(light + 0.3963377774 * a + 0.2158037573 * b, 3);
-    double m = pow(light - 0.1055613458 * a - 0.0638541728 * b, 3);
-    double s = pow(light - 0.0894841775 * a - 1.2914855480 * b, 3);
-    double red = 4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s;
-    double green = -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s;
-    double blue = -0.0041960863 * l - 0.7034186147 * m + 1.7076147010 * s;
-    snprintf(out, 8, "#%02x%02x%02x", (unsigned)lround(255 * gamma_of(red)) & 255U,
-             (unsigned)lround(255 * gamma_of(green)) & 255U,
-             (unsigned)lround(255 * gamma_of(blue)) & 255U);
+    double rgb[3];
+    pm_oklab_light(light, chroma * cos(hue), chroma * sin(hue), rgb);
+    snprintf(out, 8, "#%02x%02x%02x", pm_srgb_byte(rgb[0]), pm_srgb_byte(rgb[1]),
+             pm_srgb_byte(rgb[2]));
 }
 
 /* What is drawn of a panel: levels [height][width], LEVELS for a cell without a value. */

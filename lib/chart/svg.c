@@ -1,4 +1,4 @@
-/* Owns the bytes of SVG: escapes, numbers, an estimate of how wide a text will be. Knows nothing of
+/* Owns the bytes of SVG: markup, numbers, an estimate of how wide a text will be. Knows nothing of
  * charts. */
 #include "lib/chart/svg.h"
 
@@ -24,33 +24,8 @@ void svg_put(svg *out, const char *format, ...) {
         out->status = pm_buffer_append(&out->text, text, (size_t)n);
 }
 
-static void put_bytes(svg *out, const char *text, size_t size) {
-    if (!out->status) out->status = pm_buffer_append(&out->text, text, size);
-}
-
-/* U+FFFE and U+FFFF are UTF-8, but no XML. */
-static bool is_noncharacter(const char *at, size_t n) {
-    return n == 3 && memcmp(at, "\xef\xbf", 2) == 0 && (at[2] == '\xbe' || at[2] == '\xbf');
-}
-
-static const char *entity(char c) {
-    if (c == '&') return "&amp;";
-    if (c == '<') return "&lt;";
-    if (c == '>') return "&gt;";
-    if (c == '"') return "&quot;";
-    if (c == '\n' || c == '\t' || c == '\r') return " ";
-    return NULL;
-}
-
 void svg_text(svg *out, const char *text) {
-    for (size_t left = strlen(text); left > 0;) {
-        size_t n = pm_utf8_size(text, left), taken = n ? n : 1;
-        const char *instead = entity(*text);
-        if (!instead && (n == 0 || is_noncharacter(text, n))) instead = "\xef\xbf\xbd";
-        put_bytes(out, instead ? instead : text, instead ? strlen(instead) : n);
-        text += taken;
-        left -= taken;
-    }
+    if (!out->status) out->status = pm_buffer_xml(&out->text, text);
 }
 
 /* Coordinates are written as integers: no locale has a say in them. */

@@ -19,7 +19,7 @@ enum { NUMBER_BYTES = 48 };
 void svg_fini(svg *out);
 /* Markup as it is: integers and strings of our own only. */
 __attribute__((format(printf, 2, 3))) void svg_put(svg *out, const char *format, ...);
-/* Text of others: escaped, what XML cannot hold becomes U+FFFD, a line's end a blank. */
+/* Text of others, as pm_buffer_xml. */
 void svg_text(svg *out, const char *text);
 /* ` name="1.25"`: a length in CSS pixels, to 1/100. */
 void svg_attribute(svg *out, const char *name, double pixels);

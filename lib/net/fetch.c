@@ -33,12 +33,6 @@ pm_status pm_cache_path(const char *folder, const pm_sha256 *hash, char out[PM_C
     return PM_OK;
 }
 
-static pm_status os_failure(const char *path) {
-    int error = errno;
-    return pm_fail(error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
-                   strerror(error));
-}
-
 static pm_status open_partial(pm_fetch *fetch, const char *folder) {
     uint32_t unique;
     pm_status status = pm_cache_path(folder, &fetch->hash, fetch->path);
@@ -48,7 +42,7 @@ static pm_status open_partial(pm_fetch *fetch, const char *folder) {
     snprintf(fetch->folder, sizeof fetch->folder, "%s", folder);
     snprintf(fetch->partial, sizeof fetch->partial, "%s.%08x.part", fetch->path, (unsigned)unique);
     fetch->fd = open(fetch->partial, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    return fetch->fd < 0 ? os_failure(fetch->partial) : PM_OK;
+    return fetch->fd < 0 ? pm_file_fail(fetch->partial, errno) : PM_OK;
 }
 
 static pm_status open_nameless(pm_fetch *fetch) {
@@ -145,19 +139,11 @@ static pm_status store(pm_fetch *fetch, const uint8_t *bytes, size_t size) {
     while (fetch->fd >= 0 && size > 0) {
         ssize_t n = write(fetch->fd, bytes, size);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return os_failure(fetch->partial);
+        if (n < 0) return pm_file_fail(fetch->partial, errno);
         bytes += n;
         size -= (size_t)n;
     }
     return PM_OK;
-}
-
-static pm_status sync_folder(const char *folder) {
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return os_failure(folder);
-    pm_status status = fsync(fd) == 0 ? PM_OK : os_failure(folder);
-    close(fd);
-    return status;
 }
 
 static pm_status verify(pm_fetch *fetch) {
@@ -174,11 +160,11 @@ static pm_status verify(pm_fetch *fetch) {
 pm_status pm_fetch_commit(pm_fetch *fetch) {
     if (fetch->fd < 0 || !fetch->partial[0] || fetch->received != fetch->size_bytes)
         return pm_fail(PM_E_INTERNAL, "fetch: not finished, or not into a file");
-    if (fsync(fetch->fd) != 0) return os_failure(fetch->partial);
-    if (rename(fetch->partial, fetch->path) != 0) return os_failure(fetch->path);
+    if (fsync(fetch->fd) != 0) return pm_file_fail(fetch->partial, errno);
+    if (rename(fetch->partial, fetch->path) != 0) return pm_file_fail(fetch->path, errno);
     close(fetch->fd);
     fetch->fd = -1;
-    return sync_folder(fetch->folder);
+    return pm_file_sync(fetch->folder);
 }
 
 /* The size that was asked for at `received`. */

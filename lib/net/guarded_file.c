@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
+
 /* systemd hands a service its secrets in a folder of its own by an access list, which shows as a
  * group that may read: $CREDENTIALS_DIRECTORY/NAME, root's, mode 0440. */
 static bool is_service_credential(const char *path, const struct stat *info) {
@@ -60,7 +62,7 @@ pm_status pm_guarded_folder(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return pm_fail(errno == ENOTDIR ? PM_E_FORMAT : PM_E_IO, "%s: %s", path, strerror(errno));
-    if (fstat(fd, &info) != 0) status = pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
+    if (fstat(fd, &info) != 0) status = pm_file_fail(path, errno);
     if (!status) status = check_owner(path, &info, other);
     if (!status) status = check_writers(path, info.st_mode);
     close(fd);
@@ -78,7 +80,7 @@ static pm_status read_text(int fd, const char *path, size_t limit_bytes, char **
         if (n < 0 && errno != EINTR) {
             int error = errno;
             free(text);
-            return pm_fail(PM_E_IO, "%s: %s", path, strerror(error));
+            return pm_file_fail(path, error);
         }
         if (n > 0) size += (size_t)n;
     }
@@ -97,10 +99,9 @@ pm_status pm_guarded_read(const char *path, pm_guarded how, size_t limit_bytes, 
                           struct stat *info) {
     struct stat found;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (fd < 0)
-        return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
-    pm_status status = fstat(fd, &found) == 0 ? pm_guarded_check(path, how, &found)
-                                              : pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
+    if (fd < 0) return pm_file_fail_missing(path, errno);
+    pm_status status =
+        fstat(fd, &found) == 0 ? pm_guarded_check(path, how, &found) : pm_file_fail(path, errno);
     if (!status) status = read_text(fd, path, limit_bytes, out);
     close(fd);
     if (!status && info) *info = found;

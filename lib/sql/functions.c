@@ -63,9 +63,9 @@ pm_status pm_sql_register(sqlite3 *db) {
                                           f->scalar, f->step, f->answer, NULL);
     }
     if (code == SQLITE_OK)
-        code = sqlite3_create_module_v2(db, "values_f32", &pm_sql_values_f32, NULL, NULL);
+        code = sqlite3_create_module_v2(db, PM_SQL_VALUES_F32, &pm_sql_values, NULL, NULL);
     if (code == SQLITE_OK)
-        code = sqlite3_create_module_v2(db, "values_bits", &pm_sql_values_bits, NULL, NULL);
+        code = sqlite3_create_module_v2(db, PM_SQL_VALUES_BITS, &pm_sql_values, NULL, NULL);
     if (code == SQLITE_OK) return PM_OK;
     return pm_fail(code == SQLITE_NOMEM ? PM_E_MEMORY : PM_E_INTERNAL,
                    "SQL functions cannot be registered: %s", sqlite3_errmsg(db));

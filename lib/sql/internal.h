@@ -30,8 +30,10 @@ pm_sql_answer pm_sql_stddev, pm_sql_ci95, pm_sql_ttest_t, pm_sql_ttest_p, pm_sql
 /* elementwise.c */
 pm_sql_call pm_sql_mean_f32_step, pm_sql_count_bits_step;
 pm_sql_answer pm_sql_mean_f32, pm_sql_count_bits;
-/* values.c */
-extern const sqlite3_module pm_sql_values_f32, pm_sql_values_bits;
+/* values.c: one module, which knows by the name that it is registered by what the blob holds */
+#define PM_SQL_VALUES_F32 "values_f32"
+#define PM_SQL_VALUES_BITS "values_bits"
+extern const sqlite3_module pm_sql_values;
 
 /* ---- what an argument must be; an error names the function that it belongs to (user data) ---- */
 

@@ -19,27 +19,18 @@ typedef struct cursor {
     size_t at, end;
 } cursor;
 
-static int connect(sqlite3 *db, bool bits, sqlite3_vtab **out) {
+/* arguments[0]: the name that was registered. */
+static int connect(sqlite3 *db, void *user, int count, const char *const *arguments,
+                   sqlite3_vtab **out, char **error) {
+    (void)user, (void)count, (void)error;
     int code = sqlite3_declare_vtab(db, "CREATE TABLE x (i INTEGER, value, blob HIDDEN)");
     if (code != SQLITE_OK) return code;
     (void)sqlite3_vtab_config(db, SQLITE_VTAB_INNOCUOUS);
     table *made = sqlite3_malloc64(sizeof *made);
     if (!made) return SQLITE_NOMEM;
-    *made = (table){.bits = bits};
+    *made = (table){.bits = strcmp(arguments[0], PM_SQL_VALUES_BITS) == 0};
     *out = &made->base;
     return SQLITE_OK;
-}
-
-static int connect_f32(sqlite3 *db, void *user, int count, const char *const *arguments,
-                       sqlite3_vtab **out, char **error) {
-    (void)user, (void)count, (void)arguments, (void)error;
-    return connect(db, false, out);
-}
-
-static int connect_bits(sqlite3 *db, void *user, int count, const char *const *arguments,
-                        sqlite3_vtab **out, char **error) {
-    (void)user, (void)count, (void)arguments, (void)error;
-    return connect(db, true, out);
 }
 
 static int disconnect(sqlite3_vtab *vtab) {
@@ -108,7 +99,7 @@ static int filter(sqlite3_vtab_cursor *base, int plan, const char *text, int cou
                   sqlite3_value **values) {
     cursor *c = (cursor *)base;
     const bool bits = ((table *)base->pVtab)->bits;
-    const char *name = bits ? "values_bits" : "values_f32";
+    const char *name = bits ? PM_SQL_VALUES_BITS : PM_SQL_VALUES_F32;
     (void)text, (void)count;
     sqlite3_value_free(c->blob);
     c->blob = NULL;
@@ -165,20 +156,8 @@ static int row_id(sqlite3_vtab_cursor *base, sqlite3_int64 *out) {
 }
 
 /* Without xCreate they are there, and no table of theirs can be made. */
-const sqlite3_module pm_sql_values_f32 = {
-    .xConnect = connect_f32,
-    .xBestIndex = best_index,
-    .xDisconnect = disconnect,
-    .xOpen = open_cursor,
-    .xClose = close_cursor,
-    .xFilter = filter,
-    .xNext = next,
-    .xEof = at_end,
-    .xColumn = column,
-    .xRowid = row_id,
-};
-const sqlite3_module pm_sql_values_bits = {
-    .xConnect = connect_bits,
+const sqlite3_module pm_sql_values = {
+    .xConnect = connect,
     .xBestIndex = best_index,
     .xDisconnect = disconnect,
     .xOpen = open_cursor,

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "lib/store/db.h"
 #include "lib/store/in_place.h"
 #include "lib/store/keep.h"
@@ -15,15 +16,12 @@
 /* Empty, with the owner and mode of the database: VACUUM INTO takes an empty file. */
 static pm_status make_empty(const char *path, const struct stat *like) {
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return pm_fail(errno == ENOSPC || errno == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
-                       strerror(errno));
+    if (fd < 0) return pm_file_fail(path, errno);
     pm_status status = PM_OK;
     /* Only root can give a file away; without that it is ours, as every new file is. */
     if (fchown(fd, like->st_uid, like->st_gid) != 0 && errno != EPERM)
-        status = pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
-    if (!status && fchmod(fd, like->st_mode & 07777) != 0)
-        status = pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
+        status = pm_file_fail(path, errno);
+    if (!status && fchmod(fd, like->st_mode & 07777) != 0) status = pm_file_fail(path, errno);
     close(fd);
     return status;
 }
@@ -64,8 +62,7 @@ static pm_status take_place(pm_store *store, const char *copy) {
 
 static pm_status rewrite(pm_store *store, const char *copy, uint64_t *before, uint64_t *after) {
     struct stat info;
-    if (stat(store->path, &info) != 0)
-        return pm_fail(PM_E_IO, "%s: %s", store->path, strerror(errno));
+    if (stat(store->path, &info) != 0) return pm_file_fail(store->path, errno);
     *before = (uint64_t)info.st_size;
     /* Of one that was killed: whoever holds the lock is alone. */
     pm_status status = pm_database_clear(copy);
@@ -73,8 +70,7 @@ static pm_status rewrite(pm_store *store, const char *copy, uint64_t *before, ui
     if (status) return status;
     status = pm_db_run(store, "VACUUM INTO ?1", PM_BINDS(pm_text(copy)));
     if (!status) status = finish_copy(copy);
-    if (!status && stat(copy, &info) != 0)
-        status = pm_fail(PM_E_IO, "%s: %s", copy, strerror(errno));
+    if (!status && stat(copy, &info) != 0) status = pm_file_fail(copy, errno);
     *after = (uint64_t)info.st_size;
     if (!status) status = take_place(store, copy);
     if (status) pm_database_unlink(copy);

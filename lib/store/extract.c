@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "lib/base/text.h"
+#include "lib/base/file.h"
 #include "lib/store/db.h"
+#include "lib/store/identity.h"
 
 static const struct {
     const char *name;
@@ -150,11 +150,7 @@ static pm_status make_empty(sqlite3 *db) {
                                       "PRAGMA foreign_keys=ON; PRAGMA cache_size=-65536");
     for (int i = 0; i < pm_migration_count && !status; i++)
         status = pm_db_exec(db, pm_migrations[i].sql);
-    if (status) return status;
-    char pragmas[80];
-    snprintf(pragmas, sizeof pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
-             PM_APPLICATION_ID, pm_migration_count);
-    return pm_db_exec(db, pragmas);
+    return status ? status : pm_identity_write(db, pm_migration_count);
 }
 
 static pm_status copy(sqlite3 *db, const char *source, uint64_t run_id, unsigned without) {
@@ -169,14 +165,6 @@ static pm_status copy(sqlite3 *db, const char *source, uint64_t run_id, unsigned
     for (size_t i = 0; i < sizeof mends / sizeof *mends && !status; i++)
         if (!mends[i].bit || (mends[i].bit & without)) status = run(db, mends[i].sql, run_id);
     return status ? status : pm_db_exec(db, "COMMIT");
-}
-
-static pm_status sync_file(const char *path) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    pm_status status = PM_OK;
-    if (fd < 0 || fsync(fd) != 0) status = pm_fail(PM_E_IO, "%s: %s", path, strerror(errno));
-    if (fd >= 0) close(fd);
-    return status;
 }
 
 /* The source is what it says, and of this program's schema. */
@@ -201,8 +189,7 @@ pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without
     pm_status status = check_source(source);
     if (status) return status;
     int fd = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (fd < 0)
-        return pm_fail(errno == ENOSPC ? PM_E_FULL : PM_E_IO, "%s: %s", target, strerror(errno));
+    if (fd < 0) return pm_file_fail(target, errno);
     close(fd);
     int code = sqlite3_open_v2(target, &db,
                                SQLITE_OPEN_READWRITE | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX |
@@ -218,7 +205,7 @@ pm_status pm_store_extract(const char *source, uint64_t run_id, unsigned without
     if (!status) status = attach(db, source);
     if (!status) status = copy(db, source, run_id, without);
     sqlite3_close(db);
-    if (!status) status = sync_file(target);
+    if (!status) status = pm_file_sync(target);
     if (look(&stop)) status = pm_fail(PM_E_CANCELLED, "copy of a run: stopped");
     if (status) unlink(target);
     return status;

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/store/identity.h"
 #include "lib/store/in_place.h"
 #include "lib/store/merge.h"
 
@@ -19,18 +20,8 @@ static pm_status identify(pm_store *store, const char *path) {
     pm_status status = pm_db_get(store, "PRAGMA src.application_id", NULL, 0, &id, &found);
     if (!status) status = pm_db_get(store, "PRAGMA src.user_version", NULL, 0, &schema, &found);
     if (status) return pm_fail_in(status, "%s", path);
-    if (id != PM_APPLICATION_ID)
-        return pm_fail(PM_E_MISMATCH, "%s is not a parchmill database", path);
-    if (schema > pm_migration_count)
-        return pm_fail(PM_E_MISMATCH,
-                       "%s has schema %lld, this parchmill knows up to %d; use a newer parchmill",
-                       path, (long long)schema, pm_migration_count);
-    if (schema < pm_migration_count)
-        return pm_fail(PM_E_MISMATCH,
-                       "%s has schema %lld, this parchmill writes %d; `parchmill refresh --db %s` "
-                       "brings it (or a copy of it) up to date",
-                       path, (long long)schema, pm_migration_count, path);
-    return PM_OK;
+    status = pm_identity_known(path, id, schema);
+    return status ? status : pm_identity_current(path, schema);
 }
 
 static pm_status attach(pm_store *store, const char *path) {

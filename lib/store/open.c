@@ -12,6 +12,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/random.h"
 #include "lib/store/db.h"
+#include "lib/store/identity.h"
 
 enum { BUSY_MS = 5000 };
 
@@ -51,9 +52,7 @@ static pm_status lock(pm_store *store) {
         int fd = open(store->lock_path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
         if (fd < 0) {
             bool denied = errno == EACCES || errno == EROFS || errno == EPERM;
-            return pm_fail(denied            ? PM_E_DENIED
-                           : errno == ENOSPC ? PM_E_FULL
-                                             : PM_E_IO,
+            return pm_fail(denied ? PM_E_DENIED : pm_status_of_errno(errno),
                            "database %s: cannot write %s: %s", store->path, store->lock_path,
                            strerror(errno));
         }
@@ -98,12 +97,9 @@ static pm_status pragma_int(sqlite3 *db, const char *sql, int *out) {
 
 static pm_status migrate(pm_store *store, int version) {
     for (int i = version; i < pm_migration_count; i++) {
-        char pragmas[80];
-        snprintf(pragmas, sizeof pragmas, "PRAGMA application_id=%d; PRAGMA user_version=%d",
-                 PM_APPLICATION_ID, i + 1);
         pm_status status = pm_db_exec(store->db, "BEGIN IMMEDIATE");
         if (!status) status = pm_db_exec(store->db, pm_migrations[i].sql);
-        if (!status) status = pm_db_exec(store->db, pragmas);
+        if (!status) status = pm_identity_write(store->db, i + 1);
         if (!status) status = pm_db_exec(store->db, "COMMIT");
         if (status) {
             pm_status why =
@@ -129,11 +125,7 @@ static pm_status identify(pm_store *store, int *version) {
     if (id != PM_APPLICATION_ID)
         return pm_fail(PM_E_MISMATCH, "%s is another program's database; give another --db",
                        store->path);
-    if (*version > pm_migration_count)
-        return pm_fail(PM_E_MISMATCH,
-                       "%s has schema %d, this parchmill knows up to %d; use a newer parchmill",
-                       store->path, *version, pm_migration_count);
-    return PM_OK;
+    return pm_identity_not_newer(store->path, *version);
 }
 
 /* In place of SQLite's own checkpoints after a commit, whose errors nobody is told of. */

@@ -13,6 +13,7 @@
 #include "lib/base/clock.h"
 #include "lib/sql/sql.h"
 #include "lib/store/db.h"
+#include "lib/store/identity.h"
 
 /* Few steps: one may make a value of 64 MiB, and the look costs 2 % of the smallest. */
 enum { BUSY_MS = 5000, STEPS_BETWEEN_LOOKS = 100, FILES_LOOK_MS = 20, FILES_MAX = 1024 };
@@ -138,25 +139,13 @@ static pm_status identify(pm_query *query, const char *path) {
     int64_t id = 0, version = 0;
     pm_status status = pragma(query, "PRAGMA application_id", path, &id);
     if (!status) status = pragma(query, "PRAGMA user_version", path, &version);
-    if (status) return status;
-    if (id != PM_APPLICATION_ID)
-        return pm_fail(PM_E_MISMATCH, "%s is not a parchmill database", path);
-    if (version > pm_migration_count)
-        return pm_fail(PM_E_MISMATCH,
-                       "%s has schema %lld, this parchmill knows up to %d; use a newer parchmill",
-                       path, (long long)version, pm_migration_count);
-    return PM_OK;
+    return status ? status : pm_identity_known(path, id, version);
 }
 
 pm_status pm_query_current(pm_query *query, const char *path) {
     int64_t version = 0;
     pm_status status = pragma(query, "PRAGMA user_version", path, &version);
-    if (status || version == pm_migration_count) return status;
-    return pm_fail(
-        PM_E_MISMATCH,
-        "%s has schema %lld and this parchmill %d; `parchmill refresh --db FILE` brings it "
-        "up to date",
-        path, (long long)version, pm_migration_count);
+    return status ? status : pm_identity_current(path, version);
 }
 
 static void set_limits(pm_query *query) {

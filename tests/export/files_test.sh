@@ -79,6 +79,17 @@ export_ 3 --format sqlite --without heat_map,channel_gradient_item --force --out
 fails 1 'again with --heatmaps f16' "$parchmill" export --db "$dir/bare.db" --format npy --out "$dir/no"
 [ ! -e "$dir/no" ]
 
+# No space: which file, and why. A limit of 8 KiB is as good as a full disk to SQLite.
+fails_small() { (ulimit -f 8; trap '' XFSZ; fails "$@"); }
+fails_small 1 "$dir/no/results.csv: File too large" export_ 1 --format csv --out "$dir/no"
+fails_small 1 "$dir/no/configuration_1.heat_map.npy: File too large" export_ 1 --format npy --out "$dir/no"
+fails_small 1 "$dir/no: database: no space left" export_ 1 --format sqlite --out "$dir/no"
+fails_small 1 "/run.db: database: no space left" export_ 1 --format postgres --out "$dir/no"
+[ -z "$(find "$dir" -maxdepth 1 -name 'no*')" ]
+full() { export_ 1 --format postgres --out - >/dev/full; }
+full 2>"$dir/err" && exit 1
+grep -qx 'parchmill export: standard output: No space left on device' "$dir/err"
+
 # Stopped: 130, and nothing left; what is there meanwhile is for nobody else.
 mkdir "$dir/temporary"
 mkfifo "$dir/pipe"

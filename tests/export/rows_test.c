@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "lib/base/file.h"
+#include "tools/cells.h"
 #include "tools/export/out.h"
 #include "tools/export/rows.h"
 
@@ -98,7 +99,7 @@ static void a_stream_that_fails_is_told(void **state) {
     assert_int_equal(pm_rows_new(PM_ROWS_CSV, full, &rows), PM_OK);
     const pm_query_sink sink = pm_rows_sink(rows);
     for (size_t i = 0; i < 100000 && !status; i++) status = sink.row(sink.user, 1, &value);
-    assert_int_equal(status, PM_E_IO);
+    assert_int_equal(status, PM_E_FULL);
     pm_rows_free(&rows);
     fclose(full);
 }
@@ -140,7 +141,7 @@ static void write_in(pm_out *out, const char *name, const char *words) {
     FILE *stream = NULL;
     assert_int_equal(pm_out_stream(out, name, &stream), PM_OK);
     fputs(words, stream);
-    assert_int_equal(pm_out_close(out, &stream, PM_OK), PM_OK);
+    assert_int_equal(pm_out_close(out, name, &stream, PM_OK), PM_OK);
 }
 
 static void expect_file(const char *path, const char *words) {
@@ -185,6 +186,29 @@ static void a_folder_replaces_a_former_export_and_nothing_else(void **state) {
     assert_int_equal(pm_file_write(in("file"), "mine", 4), PM_OK);
     put_folder("file", "five", true, PM_E_USAGE); /* a file is no folder, forced or not */
     assert_int_equal(entries(), 4);
+}
+
+static void a_full_disk_is_told_with_the_name_of_the_file(void **state) {
+    (void)state;
+    pm_out *out = NULL;
+    FILE *stream = NULL;
+    pm_rows *rows = NULL;
+    char want[200];
+    const pm_value value = text("x", 1);
+    pm_status status = PM_OK;
+    assert_int_equal(pm_out_open(in("x"), PM_OUT_FOLDER, false, &out), PM_OK);
+    assert_int_equal(pm_out_stream(out, "t.csv", &stream), PM_OK);
+    assert_non_null(freopen("/dev/full", "wb", stream));
+    assert_int_equal(pm_rows_new(PM_ROWS_CSV, stream, &rows), PM_OK);
+    const pm_query_sink sink = pm_rows_sink(rows);
+    for (size_t i = 0; i < 100000 && !status; i++) status = sink.row(sink.user, 1, &value);
+    assert_int_not_equal(status, PM_OK);
+    pm_rows_free(&rows);
+    assert_int_equal(pm_out_close(out, "t.csv", &stream, status), PM_E_FULL);
+    snprintf(want, sizeof want, "%s: No space left on device", in("x/t.csv"));
+    assert_string_equal(pm_error_text(), want);
+    assert_int_equal(pm_out_end(&out, PM_E_FULL), PM_E_FULL);
+    assert_int_equal(entries(), 0);
 }
 
 static void a_failure_leaves_what_was_there_and_no_trace(void **state) {
@@ -244,6 +268,8 @@ int main(void) {
         cmocka_unit_test(bytes_that_are_no_utf8_become_the_replacement_character),
         cmocka_unit_test(real_numbers_read_back_to_the_bit),
         cmocka_unit_test(a_stream_that_fails_is_told),
+        cmocka_unit_test_setup_teardown(a_full_disk_is_told_with_the_name_of_the_file, set_up,
+                                        tear_down),
         FOLDER(a_folder_replaces_a_former_export_and_nothing_else),
         FOLDER(a_failure_leaves_what_was_there_and_no_trace),
         FOLDER(a_file_replaces_a_former_script_and_nothing_else),

@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include <math.h>
+
 #include "lib/base/file.h"
 #include "tools/log_tail.h"
 #include "tools/npy.h"
@@ -126,6 +128,36 @@ static void json_escapes_and_knows_null(void **state) {
     free(text);
 }
 
+/* RFC 8259 has JSON in UTF-8; values as exports have them. */
+static void programs_can_read_any_text_and_tell_it_from_null(void **state) {
+    (void)state;
+    static const char *const names[] = {"a", "b", "c", "d"};
+    static const char *const want[] = {
+        [PM_TABLE_CSV] = "a,b,c,d\n\"\",,\xef\xbf\xbdx,Inf\n",
+        [PM_TABLE_JSONL] =
+            "{\"a\": \"\", \"b\": null, \"c\": \"\xef\xbf\xbdx\", \"d\": \"Inf\"}\n"};
+    const pm_value values[] = {text_value(""),
+                               {.kind = PM_VALUE_NULL},
+                               text_value("\xffx"),
+                               {.kind = PM_VALUE_REAL, .real = INFINITY}};
+    for (size_t f = 0; f < sizeof want / sizeof *want; f++) {
+        char *text = NULL;
+        size_t size;
+        pm_table *table = NULL;
+        if (!want[f]) continue;
+        FILE *out = open_memstream(&text, &size);
+        assert_int_equal(pm_table_new((pm_table_format)f, out, &table), PM_OK);
+        const pm_query_sink sink = pm_table_sink(table);
+        assert_int_equal(sink.columns(sink.user, 4, names, names), PM_OK);
+        assert_int_equal(sink.row(sink.user, 4, values), PM_OK);
+        assert_int_equal(pm_table_end(table), PM_OK);
+        pm_table_free(&table);
+        fclose(out);
+        assert_string_equal(text, want[f]);
+        free(text);
+    }
+}
+
 static void table_shows_null_and_blobs_in_words(void **state) {
     (void)state;
     char *text = table_of(PM_TABLE_TEXT, 2);
@@ -235,6 +267,7 @@ int main(void) {
         cmocka_unit_test(npy_that_cannot_be_written_leaves_nothing),
         cmocka_unit_test(csv_quotes_what_must_be_quoted),
         cmocka_unit_test(json_escapes_and_knows_null),
+        cmocka_unit_test(programs_can_read_any_text_and_tell_it_from_null),
         cmocka_unit_test(table_shows_null_and_blobs_in_words),
         cmocka_unit_test(progress_line_fits_every_width),
         cmocka_unit_test(pauses_are_said_once_and_when_they_end),

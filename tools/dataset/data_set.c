@@ -13,15 +13,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "lib/base/file.h"
 #include "tools/dataset/items.h"
-
-static pm_status os_failure(const char *path) {
-    return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
-}
 
 static pm_status hash_open_file(const char *path, int fd, pm_item *item) {
     struct stat info;
-    if (fstat(fd, &info) != 0) return os_failure(path);
+    if (fstat(fd, &info) != 0) return pm_file_fail_missing(path, errno);
     if (!S_ISREG(info.st_mode)) return pm_fail(PM_E_FORMAT, "%s: not a regular file", path);
     return pm_sha256_fd(fd, path, UINT64_MAX, &item->sha256, &item->size_bytes);
 }
@@ -32,7 +29,7 @@ static pm_status hash_item(const char *root, pm_item *item) {
     if (length < 0 || (size_t)length >= sizeof path)
         return pm_fail(PM_E_LIMIT, "%s: a path of more than %d bytes", item->path, PATH_MAX);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0) return os_failure(path);
+    if (fd < 0) return pm_file_fail_missing(path, errno);
     pm_status status = hash_open_file(path, fd, item);
     close(fd);
     return status;
@@ -79,7 +76,7 @@ static pm_status find_root(const char *images, char **root, char **file) {
     *file = NULL;
     *root = realpath(images, NULL);
     if (!*root || stat(*root, &info) != 0) {
-        pm_status status = os_failure(images);
+        pm_status status = pm_file_fail_missing(images, errno);
         free(*root);
         *root = NULL;
         return status;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "lib/base/file.h"
 #include "tools/dataset/items.h"
 
 enum { DEPTH_LIMIT = 16, PATH_BYTES = 4096 };
@@ -58,8 +59,7 @@ static pm_status read_folder(walk *w, const char *inside, int label, pm_name_lis
     pm_status status = join(path, w->root, inside);
     if (status) return status;
     DIR *dir = opendir(path);
-    if (!dir)
-        return pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", path, strerror(errno));
+    if (!dir) return pm_file_fail_missing(path, errno);
     for (struct dirent *entry; !status && (entry = readdir(dir));) {
         const char *name = entry->d_name;
         struct stat info;

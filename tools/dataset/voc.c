@@ -233,8 +233,7 @@ pm_status pm_voc_join(const pm_dataset_source *source, pm_item_list *list) {
     if (status) return status;
     DIR *dir = opendir(folder);
     if (!dir) {
-        status =
-            pm_fail(errno == ENOENT ? PM_E_NOT_FOUND : PM_E_IO, "%s: %s", folder, strerror(errno));
+        status = pm_file_fail_missing(folder, errno);
         goto fail;
     }
     for (size_t i = 0; i < list->count; i++) {

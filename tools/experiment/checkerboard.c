@@ -8,6 +8,7 @@
 
 #include "lib/chart/chart.h"
 #include "tools/experiment/experiment.h"
+#include "tools/experiment/files.h"
 
 enum { STRIDES = 3, SCALES = 3, MAPS = STRIDES * SCALES, NETWORKS = 200 };
 
@@ -55,7 +56,7 @@ static pm_status write_table(const boards *b, const char *dir) {
             status = pm_buffer_printf(&text, "%zu,%g,%zu,%zu,%.17g\n", m / SCALES + 1,
                                       scales[m % SCALES], i / PM_BOARD_SIDE, i % PM_BOARD_SIDE,
                                       b->maps[m][i]);
-    if (!status) status = pm_experiment_write(dir, "checkerboard.csv", &text);
+    if (!status) status = pm_experiment_write(dir, "checkerboard.csv", text.bytes, text.size, true);
     pm_buffer_fini(&text);
     return status;
 }
@@ -77,7 +78,7 @@ static pm_status write_figure(const boards *b, const char *dir) {
         pm_chart_new("Gradient to a 10 \xc3\x97 10 input, by stride and scale", "", "");
     chart.description = description;
     pm_status status = pm_chart_panels(&chart, panels, MAPS, SCALES, &svg);
-    if (!status) status = pm_experiment_write_figure(dir, "checkerboard.svg", &svg);
+    if (!status) status = pm_experiment_chart(dir, "checkerboard.svg", &svg, true);
     pm_buffer_fini(&svg);
     return status;
 }
@@ -89,7 +90,8 @@ static pm_status write_means_table(const boards *b, const char *dir) {
         for (size_t i = 0; !status && i < PM_BOARD_CELLS; i++)
             status = pm_buffer_printf(&text, "%zu,%zu,%zu,%.17g\n", s + 1, i / PM_BOARD_SIDE,
                                       i % PM_BOARD_SIDE, b->means[s][i]);
-    if (!status) status = pm_experiment_write(dir, "checkerboard-mean.csv", &text);
+    if (!status)
+        status = pm_experiment_write(dir, "checkerboard-mean.csv", text.bytes, text.size, true);
     pm_buffer_fini(&text);
     return status;
 }
@@ -110,7 +112,7 @@ static pm_status write_means_figure(const boards *b, const char *dir) {
         pm_chart_new("Mean of |gradient| over 200 networks, scale 1, by stride", "", "");
     chart.description = description;
     pm_status status = pm_chart_panels(&chart, panels, STRIDES, STRIDES, &svg);
-    if (!status) status = pm_experiment_write_figure(dir, "checkerboard-mean.svg", &svg);
+    if (!status) status = pm_experiment_chart(dir, "checkerboard-mean.svg", &svg, true);
     pm_buffer_fini(&svg);
     return status;
 }
@@ -140,7 +142,7 @@ static pm_status write_reading(const boards *b, uint64_t seed, const char *dir) 
         b->most[6], b->most[7], b->most[8], 100 * b->phase[1], 100 * b->phase[2],
         100.0 * 3 / (PM_BOARD_CELLS - 1), 100.0 * 8 / (PM_BOARD_CELLS - 1), (int)NETWORKS,
         100 * b->mean_phase[1], 100 * b->mean_phase[2]);
-    if (!status) status = pm_experiment_write(dir, "checkerboard.md", &text);
+    if (!status) status = pm_experiment_write(dir, "checkerboard.md", text.bytes, text.size, true);
     pm_buffer_fini(&text);
     return status;
 }

@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "lib/chart/chart.h"
-#include "tools/experiment/experiment.h"
+#include "tools/experiment/files.h"
 #include "tools/experiment/gradient_sum.h"
 
 enum { ARROWS = PM_GRADIENT_H + PM_GRADIENT_L + 3, BLUE = 0, RED = 1, BLACK = 7 };
@@ -102,8 +102,8 @@ static pm_status write_one(const pm_gradient *g, const char *dir, const char *wh
     pm_status status = make(g, &text);
     name_of(g, what, name);
     if (!status)
-        status = figure ? pm_experiment_write_figure(dir, name, &text)
-                        : pm_experiment_write(dir, name, &text);
+        status = figure ? pm_experiment_chart(dir, name, &text, true)
+                        : pm_experiment_write(dir, name, text.bytes, text.size, true);
     pm_buffer_fini(&text);
     return status;
 }

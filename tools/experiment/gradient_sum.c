@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "tools/experiment/experiment.h"
+#include "tools/experiment/files.h"
 
 enum { SEED = 21 };
 
@@ -88,7 +89,8 @@ pm_status pm_experiment_gradient_sum(const pm_options *options, const char *dir)
             "sums up the gradients of its channels in this way.\n");
     for (int i = 0; !status && i < PM_SPREAD_COUNT; i++)
         if (chosen[i]) status = one((pm_spread)i, (uint32_t)seed, dir, &reading);
-    if (!status) status = pm_experiment_write(dir, "gradient-sum.md", &reading);
+    if (!status)
+        status = pm_experiment_write(dir, "gradient-sum.md", reading.bytes, reading.size, true);
     pm_buffer_fini(&reading);
     return status;
 }

@@ -1,23 +1,10 @@
-/* Owns where an experiment's files lie and how its run is ordered. Knows nothing of what it asks.
- */
+/* Owns where a study lies and how its run is ordered. Knows nothing of what it asks. */
 #include "tools/experiment/study.h"
 
 #include <stdio.h>
 #include <string.h>
 
-#include "lib/base/file.h"
-#include "lib/chart/chart.h"
 #include "tools/cmd_run.h"
-
-static pm_status put_path(char out[PM_STUDY_PATH], const char *dir, const char *name) {
-    int n = snprintf(out, PM_STUDY_PATH, "%s/%s", dir, name);
-    if (n < 0 || n >= PM_STUDY_PATH) return pm_fail(PM_E_USAGE, "--out %.200s: path too long", dir);
-    return PM_OK;
-}
-
-pm_status pm_study_path(const pm_study *study, const char *name, char out[PM_STUDY_PATH]) {
-    return put_path(out, study->dir, name);
-}
 
 pm_status pm_study_open(const pm_options *options, const char *name, const char *dir,
                         pm_study *out) {
@@ -25,7 +12,8 @@ pm_status pm_study_open(const pm_options *options, const char *name, const char 
     if (strlen(dir) >= PM_STUDY_PATH)
         return pm_fail(PM_E_USAGE, "--out %.200s: path too long", dir);
     strcpy(out->dir, dir);
-    if (!pm_options_given(options, PM_OPT_DB)) return put_path(out->db, dir, "experiment.db");
+    if (!pm_options_given(options, PM_OPT_DB))
+        return pm_experiment_path(dir, "experiment.db", out->db);
     const char *db = pm_options_text(options, PM_OPT_DB);
     if (strlen(db) >= sizeof out->db) return pm_fail(PM_E_USAGE, "--db: the path is too long");
     strcpy(out->db, db);
@@ -129,30 +117,18 @@ pm_status pm_study_ask(pm_study *study, const char *sql,
     return pm_query_run(study->query, sql, &run, 1, &sink, NULL);
 }
 
-static pm_status told(const pm_study *study, const char *name, pm_status status) {
-    if (!status && !pm_options_flag(study->options, PM_OPT_QUIET))
-        printf("wrote %s/%s\n", study->dir, name);
-    return status;
-}
+static bool says(const pm_study *study) { return !pm_options_flag(study->options, PM_OPT_QUIET); }
 
 pm_status pm_study_write(const pm_study *study, const char *name, const void *bytes, size_t size) {
-    char path[PM_STUDY_PATH];
-    pm_status status = pm_study_path(study, name, path);
-    return told(study, name, status ? status : pm_file_write(path, bytes, size));
+    return pm_experiment_write(study->dir, name, bytes, size, says(study));
 }
 
 pm_status pm_study_picture(const pm_study *study, const char *name, const pm_image *picture) {
-    char path[PM_STUDY_PATH];
-    pm_status status = pm_study_path(study, name, path);
-    return told(study, name, status ? status : pm_image_write_png(path, picture));
+    return pm_experiment_picture(study->dir, name, picture, says(study));
 }
 
 pm_status pm_study_chart(const pm_study *study, const char *name, const pm_buffer *svg) {
-    pm_buffer file = {0};
-    pm_status status = pm_chart_file(svg, &file);
-    if (!status) status = pm_study_write(study, name, file.bytes, file.size);
-    pm_buffer_fini(&file);
-    return status;
+    return pm_experiment_chart(study->dir, name, svg, says(study));
 }
 
 pm_status pm_study_reading(const pm_study *study, const pm_buffer *text) {

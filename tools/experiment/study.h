@@ -6,13 +6,12 @@
 #ifndef PM_TOOLS_STUDY_H
 #define PM_TOOLS_STUDY_H
 
-#include "lib/base/text.h"
-#include "lib/image/image.h"
 #include "lib/store/query.h"
+#include "tools/experiment/files.h"
 #include "tools/options.h"
 #include "tools/run_summary.h"
 
-enum { PM_STUDY_PATH = 4096, PM_STUDY_WORDS = 40 };
+enum { PM_STUDY_PATH = PM_EXPERIMENT_PATH, PM_STUDY_WORDS = 40 };
 
 typedef struct pm_study {
     const pm_options *options;
@@ -44,12 +43,9 @@ pm_status pm_study_ask(pm_study *study, const char *sql,
                        pm_status (*row)(void *user, size_t count, const pm_value *values),
                        void *user);
 
-/* DIR/NAME; and it written whole, and said. */
-pm_status pm_study_path(const pm_study *study, const char *name, char out[PM_STUDY_PATH]);
+/* As tools/experiment/files.h, into the study's folder, said without --quiet. */
 pm_status pm_study_write(const pm_study *study, const char *name, const void *bytes, size_t size);
-/* The same of a PNG. */
 pm_status pm_study_picture(const pm_study *study, const char *name, const pm_image *picture);
-/* One chart, <svg> as of lib/chart, as DIR/NAME. */
 pm_status pm_study_chart(const pm_study *study, const char *name, const pm_buffer *svg);
 /* The reading, as DIR/EXPERIMENT.md. */
 pm_status pm_study_reading(const pm_study *study, const pm_buffer *text);

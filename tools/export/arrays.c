@@ -170,7 +170,7 @@ static pm_status write_maps(album *a, const entry *configuration) {
         status = pm_npy_begin(&m.npy, stream, PM_NPY_F32, (const size_t[]){m.side, m.side}, 2);
     if (!status) status = ask(a->run, maps_sql, configuration->id, 0, 2, &m, take_map);
     if (!status) status = pm_npy_end(&m.npy);
-    status = pm_out_close(a->out, &stream, status);
+    status = pm_out_close(a->out, file, &stream, status);
     if (!status) status = list_array(a, file, configuration, NULL, "heat_map", &m.npy);
     if (!status) a->told->heat_maps++;
     free(m.values);
@@ -230,7 +230,7 @@ static pm_status write_layer(album *a, const entry *configuration, const entry *
         status = ask(a->run, vectors_sql, configuration->id, layer->id, 3, &s, take_vector);
     if (!status) status = pm_npy_end(&s.variance);
     if (!status) status = pm_npy_end(&s.in_h);
-    for (size_t i = 0; i < 2; i++) status = pm_out_close(a->out, &streams[i], status);
+    for (size_t i = 0; i < 2; i++) status = pm_out_close(a->out, files[i], &streams[i], status);
     if (!status) status = list_array(a, files[0], configuration, layer, "variance", &s.variance);
     if (!status) status = list_array(a, files[1], configuration, layer, "in_h", &s.in_h);
     if (!status) a->told->vectors += 2;
@@ -261,7 +261,7 @@ static pm_status write_index(album *a) {
     }
     if (!status) a->told->rows = pm_rows_count(rows);
     pm_rows_free(&rows);
-    return pm_out_close(a->out, &stream, status);
+    return pm_out_close(a->out, "index.csv", &stream, status);
 }
 
 static pm_status write_words(album *a) {
@@ -275,7 +275,7 @@ static pm_status write_words(album *a) {
         json_dumpf(root, stream, JSON_INDENT(1));
         fputc('\n', stream);
     }
-    status = pm_out_close(a->out, &stream, status);
+    status = pm_out_close(a->out, PM_OUT_MARK_FILE, &stream, status);
     json_decref(root);
     if (!status) status = pm_out_stream(a->out, "README.txt", &stream);
     if (!status)
@@ -290,7 +290,7 @@ static pm_status write_words(album *a) {
                 "heat_map and\nchannels are 0 where an image lacks one of them: that row is NaN, H "
                 "is false.\n",
                 a->run->run);
-    return pm_out_close(a->out, &stream, status);
+    return pm_out_close(a->out, "README.txt", &stream, status);
 }
 
 pm_status pm_export_arrays(const pm_export_run *run, pm_out *out, pm_export_arrays_told *told) {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,14 +14,9 @@
 
 struct pm_out {
     pm_out_kind kind;
-    bool there;                        /* something is to be replaced */
-    char *path, *temporary, *enclosed; /* NULL: stdout; enclosed: the folder that PATH is in */
+    bool there;             /* something is to be replaced */
+    char *path, *temporary; /* NULL: stdout */
 };
-
-static pm_status os_failure(const char *path, int error) {
-    return pm_fail(error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
-                   strerror(error));
-}
 
 /* ---- what is there already ---- */
 
@@ -90,7 +86,8 @@ static bool is_open_database(const char *path) {
 
 static pm_status look(pm_out *out, bool force) {
     struct stat info;
-    if (lstat(out->path, &info) != 0) return errno == ENOENT ? PM_OK : os_failure(out->path, errno);
+    if (lstat(out->path, &info) != 0)
+        return errno == ENOENT ? PM_OK : pm_file_fail(out->path, errno);
     out->there = true;
     if (out->kind == PM_OUT_FOLDER) {
         if (!S_ISDIR(info.st_mode))
@@ -122,14 +119,13 @@ static pm_status look(pm_out *out, bool force) {
 static void discard(pm_out **out) {
     free((*out)->path);
     free((*out)->temporary);
-    free((*out)->enclosed);
     free(*out);
     *out = NULL;
 }
 
 static pm_status make_temporary(pm_out *out) {
     if (out->kind == PM_OUT_FOLDER) {
-        if (!mkdtemp(out->temporary)) return os_failure(out->path, errno);
+        if (!mkdtemp(out->temporary)) return pm_file_fail(out->path, errno);
         mode_t mask = umask(0);
         umask(mask);
         (void)chmod(out->temporary, 0777 & ~mask);
@@ -137,9 +133,9 @@ static pm_status make_temporary(pm_out *out) {
     }
     /* Only the name: whoever fills it makes it anew, and finds out if somebody else did. */
     int fd = mkostemp(out->temporary, O_CLOEXEC);
-    if (fd < 0) return os_failure(out->path, errno);
+    if (fd < 0) return pm_file_fail(out->path, errno);
     close(fd);
-    return unlink(out->temporary) == 0 ? PM_OK : os_failure(out->path, errno);
+    return unlink(out->temporary) == 0 ? PM_OK : pm_file_fail(out->path, errno);
 }
 
 pm_status pm_out_open(const char *path, pm_out_kind kind, bool force, pm_out **out) {
@@ -157,12 +153,6 @@ pm_status pm_out_open(const char *path, pm_out_kind kind, bool force, pm_out **o
     if (!made->path || asprintf(&made->temporary, "%s.tmp-XXXXXX", made->path) < 0) {
         made->temporary = NULL;
         status = pm_fail(PM_E_MEMORY, "%s: no memory", path);
-    }
-    if (!status) {
-        const char *slash = strrchr(made->path, '/');
-        made->enclosed =
-            slash ? strndup(made->path, (size_t)(slash - made->path) + 1) : strdup(".");
-        if (!made->enclosed) status = pm_fail(PM_E_MEMORY, "%s: no memory", path);
     }
     if (!status) status = look(made, force);
     if (!status) status = make_temporary(made);
@@ -187,37 +177,33 @@ pm_status pm_out_stream(pm_out *out, const char *name, FILE **stream) {
                                        : asprintf(&path, "%s", out->temporary);
     if (n < 0) return pm_fail(PM_E_MEMORY, "%s: no memory", out->path);
     FILE *file = fopen(path, "wbx");
-    pm_status status = file ? PM_OK : os_failure(path, errno);
+    pm_status status = file ? PM_OK : pm_file_fail(path, errno);
     free(path);
     if (!status) *stream = file;
     return status;
 }
 
-pm_status pm_out_close(pm_out *out, FILE **stream, pm_status status) {
+pm_status pm_out_close(pm_out *out, const char *name, FILE **stream, pm_status status) {
+    char path[PATH_MAX];
     FILE *file = *stream;
     *stream = NULL;
     if (!file) return status;
-    const char *name = out->path ? out->path : "standard output";
+    /* By the name it would have had: nobody sees the temporary. */
+    const bool inside = out->kind == PM_OUT_FOLDER;
+    snprintf(path, sizeof path, "%s%s%s", out->path ? out->path : "standard output",
+             inside ? "/" : "", inside ? name : "");
+    if (ferror(file) && (status == PM_E_IO || status == PM_E_FULL))
+        status = pm_fail_in(status, "%s", path);
     errno = 0;
-    bool broken = fflush(file) != 0 || ferror(file);
-    if (broken && !status)
-        status =
-            errno ? os_failure(name, errno) : pm_fail(PM_E_IO, "%s: could not be written", name);
+    if ((fflush(file) != 0 || ferror(file)) && !status)
+        status = pm_fail_in(pm_fail_errno(errno), "%s", path);
     if (file == stdout) return status;
-    if (!status && fsync(fileno(file)) != 0) status = os_failure(name, errno);
-    if (fclose(file) != 0 && !status) status = os_failure(name, errno);
+    if (!status && fsync(fileno(file)) != 0) status = pm_file_fail(path, errno);
+    if (fclose(file) != 0 && !status) status = pm_file_fail(path, errno);
     return status;
 }
 
 /* ---- the end ---- */
-
-static void sync_folder(const char *path) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return;
-    /* The files are safe; a filesystem that cannot sync folders is no failure. */
-    (void)fsync(fd);
-    close(fd);
-}
 
 /* A folder of ours: files, and folders of files. */
 static void remove_folder(const char *path) {
@@ -249,14 +235,14 @@ static pm_status put_file(pm_out *out) {
         code = rename(out->temporary, out->path);
     if (code != 0 && errno == EEXIST)
         return pm_fail(PM_E_USAGE, "%s came into being meanwhile", out->path);
-    if (code != 0) return os_failure(out->path, errno);
-    sync_folder(out->enclosed);
+    if (code != 0) return pm_file_fail(out->path, errno);
+    pm_file_sync_name(out->path);
     return PM_OK;
 }
 
 static pm_status put_in_place(pm_out *out) {
     if (out->kind == PM_OUT_FILE) return put_file(out);
-    sync_folder(out->temporary);
+    (void)pm_file_sync(out->temporary); /* the files are: some file systems sync no folder */
     pm_status status = pm_dir_put_in_place(out->temporary, out->path, out->there);
     if (!status && out->there) remove_any(out);
     return status;

@@ -2,8 +2,9 @@
  *
  *     pm_out *out = NULL;
  *     pm_status status = pm_out_open(path, PM_OUT_FOLDER, force, &out);
- *     if (!status) status = pm_out_file(out, "results.csv", &file); ... pm_out_file_end(file, path)
- *     pm_status status = pm_out_end(&out, status);
+ *     if (!status) status = pm_out_stream(out, "results.csv", &file);
+ *     ... status = pm_out_close(out, "results.csv", &file, status);
+ *     status = pm_out_end(&out, status);
  *
  * All is made in PATH.tmp-XXXXXX beside it, synced, and takes the place of PATH in one step. */
 #ifndef PM_TOOLS_EXPORT_OUT_H
@@ -31,9 +32,10 @@ pm_status pm_out_open(const char *path, pm_out_kind kind, bool force, pm_out **o
 const char *pm_out_temporary(const pm_out *out);
 
 /* A stream to write: PM_OUT_FILE's own, or `name` inside the folder. End it with pm_out_close,
- * which syncs it and tells whether all of it was written; after a failure, too. */
+ * which syncs it and tells whether all of it was written; after a failure, too. Whoever writes
+ * fails as pm_fail_errno does: here the text gets the name of the file that was to be. */
 pm_status pm_out_stream(pm_out *out, const char *name, FILE **stream);
-pm_status pm_out_close(pm_out *out, FILE **stream, pm_status status);
+pm_status pm_out_close(pm_out *out, const char *name, FILE **stream, pm_status status);
 
 /* PM_OK in `status`: put it in its place. Else, or where that fails: remove the temporary. Returns
  * what came of it; *out may be NULL. */

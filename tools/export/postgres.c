@@ -2,14 +2,15 @@
  * is in the file; CHECK constraints stay behind, they were checked here. */
 #include "tools/export/postgres.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
 #include "lib/store/describe.h"
+#include "tools/cells.h"
 #include "tools/export/out.h"
-#include "tools/export/rows.h"
 
 #define ALL_OF(name)                                                                               \
     { name, "SELECT * FROM " name }
@@ -55,6 +56,15 @@ typedef struct script {
     const char *table;
     size_t rows; /* of the question in hand */
 } script;
+
+/* What a row makes of the script begins ... */
+static script *begin(void *user) {
+    errno = 0;
+    return user;
+}
+
+/* ... and ends: whether it could be written, while errno still says why not. */
+static pm_status end(const script *s) { return ferror(s->out) ? pm_fail_errno(errno) : PM_OK; }
 
 static void identifier(FILE *out, const char *name) {
     fputc('"', out);
@@ -108,24 +118,24 @@ static const char *type_of(const char *type) {
 
 /* name, type, notnull, pk */
 static pm_status take_column(void *user, size_t count, const pm_value *v) {
-    script *s = user;
+    script *s = begin(user);
     (void)count;
     fputs(s->rows++ ? ",\n    " : "\n    ", s->out);
     column_identifier(s->out, v[0].text);
     fprintf(s->out, " %s%s", type_of(v[1].text), v[2].integer || v[3].integer ? " NOT NULL" : "");
-    return PM_OK;
+    return end(s);
 }
 
 static pm_status take_key(void *user, size_t count, const pm_value *v) {
-    script *s = user;
+    script *s = begin(user);
     (void)count;
     fputs(s->rows++ ? ", " : ",\n    PRIMARY KEY (", s->out);
     identifier(s->out, v[0].text);
-    return PM_OK;
+    return end(s);
 }
 
 static pm_status take_comment(void *user, size_t count, const pm_value *v) {
-    script *s = user;
+    script *s = begin(user);
     char comment[512];
     (void)count;
     pm_schema_comment(s->table, v[0].text, comment, sizeof comment);
@@ -137,7 +147,7 @@ static pm_status take_comment(void *user, size_t count, const pm_value *v) {
     fputs(" IS ", s->out);
     literal(s->out, comment);
     fputs(";\n", s->out);
-    return PM_OK;
+    return end(s);
 }
 
 static pm_status make_table(script *s, const char *table) {
@@ -204,19 +214,14 @@ static void copy_value(FILE *out, const pm_value *value) {
     case PM_VALUE_TEXT: copy_text(out, value->text, value->size); return;
     case PM_VALUE_BLOB:
         fputs("\\\\x", out);
-        for (size_t i = 0; i < value->size; i++) {
-            static const char digits[] = "0123456789abcdef";
-            unsigned char byte = (unsigned char)value->text[i];
-            fputc(digits[byte >> 4], out);
-            fputc(digits[byte & 15], out);
-        }
+        pm_cells_hex(out, value);
         return;
     }
 }
 
 static pm_status take_names(void *user, size_t count, const char *const *names,
                             const char *const *types) {
-    script *s = user;
+    script *s = begin(user);
     (void)types;
     fputs("\nCOPY ", s->out);
     identifier(s->out, s->table);
@@ -225,17 +230,17 @@ static pm_status take_names(void *user, size_t count, const char *const *names,
         column_identifier(s->out, names[c]);
     }
     fputs(") FROM STDIN;\n", s->out);
-    return PM_OK;
+    return end(s);
 }
 
 static pm_status take_row(void *user, size_t count, const pm_value *values) {
-    script *s = user;
+    script *s = begin(user);
     for (size_t c = 0; c < count; c++) {
         if (c) fputc('\t', s->out);
         copy_value(s->out, &values[c]);
     }
     fputc('\n', s->out);
-    return ferror(s->out) ? pm_fail(PM_E_IO, "the script could not be written") : PM_OK;
+    return end(s);
 }
 
 static pm_status copy_rows(script *s, const struct table *table) {
@@ -250,28 +255,28 @@ static pm_status copy_rows(script *s, const struct table *table) {
 
 /* id, table, from, to: rows of one key follow each other. */
 static pm_status take_reference(void *user, size_t count, const pm_value *v) {
-    script *s = user;
+    script *s = begin(user);
     (void)count;
     fputs("ALTER TABLE ", s->out);
     identifier(s->out, s->table);
     fprintf(s->out, " ADD FOREIGN KEY (%s) REFERENCES ", v[0].text);
     identifier(s->out, v[1].text);
     fputs(";\n", s->out);
-    return PM_OK;
+    return end(s);
 }
 
 static pm_status take_unique(void *user, size_t count, const pm_value *v) {
-    script *s = user;
+    script *s = begin(user);
     (void)count;
     fputs("ALTER TABLE ", s->out);
     identifier(s->out, s->table);
     fprintf(s->out, " ADD UNIQUE (%s);\n", v[0].text);
-    return PM_OK;
+    return end(s);
 }
 
 /* The schema's own words; ifnull is coalesce in standard SQL. */
 static pm_status take_statement(void *user, size_t count, const pm_value *v) {
-    script *s = user;
+    script *s = begin(user);
     static const char ours[] = "ifnull(";
     (void)count;
     for (const char *p = v[0].text; *p;) {
@@ -283,7 +288,7 @@ static pm_status take_statement(void *user, size_t count, const pm_value *v) {
         }
     }
     fputs(";\n", s->out);
-    return PM_OK;
+    return end(s);
 }
 
 static pm_status add_keys(script *s, const char *table) {

@@ -2,6 +2,7 @@
  */
 #include "tools/export/tables.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <string.h>
@@ -134,10 +135,11 @@ static pm_status write_json(const pm_export_run *run, pm_rows_format format, jso
                   format == PM_ROWS_CSV ? "csv" : "jsonl", "run", "number", (json_int_t)run->run,
                   "name", run->name, "state", run->state, "tables", list);
     if (!root) return pm_fail(PM_E_FORMAT, "the name of run %" PRId64 " is no UTF-8", run->run);
+    errno = 0;
     int code = json_dumpf(root, out, JSON_INDENT(1));
-    fputc('\n', out);
+    if (code == 0) fputc('\n', out);
     json_decref(root);
-    return code == 0 ? PM_OK : pm_fail(PM_E_IO, "tables.json could not be written");
+    return code == 0 ? PM_OK : pm_fail_errno(errno);
 }
 
 static pm_status write_readme(const pm_export_run *run, pm_rows_format format, json_t *list,
@@ -187,7 +189,7 @@ static pm_status write_table(const pm_export_run *run, pm_rows_format format,
     }
     if (!status) *count = pm_rows_count(rows);
     pm_rows_free(&rows);
-    return pm_out_close(out, &stream, status);
+    return pm_out_close(out, file, &stream, status);
 }
 
 static pm_status write_words(const pm_export_run *run, pm_rows_format format, const char *file,
@@ -197,7 +199,7 @@ static pm_status write_words(const pm_export_run *run, pm_rows_format format, co
     FILE *stream = NULL;
     pm_status status = pm_out_stream(out, file, &stream);
     if (!status) status = write(run, format, list, stream);
-    return pm_out_close(out, &stream, status);
+    return pm_out_close(out, file, &stream, status);
 }
 
 pm_status pm_export_tables(const pm_export_run *run, pm_rows_format format, pm_out *out,

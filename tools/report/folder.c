@@ -13,11 +13,6 @@
 
 #include "lib/base/file.h"
 
-static pm_status fail_on(const char *path) {
-    return pm_fail(errno == ENOSPC || errno == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", path,
-                   strerror(errno));
-}
-
 static pm_status join(char out[PM_REPORT_PATH_BYTES], const char *dir, const char *name) {
     int n = snprintf(out, PM_REPORT_PATH_BYTES, "%s%s", dir, name);
     if (n >= 0 && n < PM_REPORT_PATH_BYTES) return PM_OK;
@@ -112,7 +107,7 @@ static void remove_report(const char *dir) {
 /* Two reports to one place would write into one folder. */
 static pm_status lock_folder(const char *temporary, const char *place, int *lock) {
     int fd = open(temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) return fail_on(temporary);
+    if (fd < 0) return pm_file_fail(temporary, errno);
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         close(fd);
         return pm_fail(PM_E_BUSY,
@@ -164,26 +159,24 @@ pm_status pm_report_folder_write(const pm_report_folder *folder, const char *nam
     int n = snprintf(path, sizeof path, "%s/%s", folder->temporary, name);
     if (n < 0 || (size_t)n >= sizeof path) return pm_fail(PM_E_USAGE, "%s: path too long", name);
     FILE *file = fopen(path, "we");
-    if (!file) return fail_on(path);
+    if (!file) return pm_file_fail(path, errno);
     bool failed = fwrite(bytes, 1, size, file) != size;
     int why = errno;
     if (fclose(file) != 0 && !failed) {
         failed = true;
         why = errno;
     }
-    errno = why;
-    return failed ? fail_on(path) : PM_OK;
+    return failed ? pm_file_fail(path, why) : PM_OK;
 }
 
 /* Everything written so far is on the disk. */
 static pm_status sync_files(const char *dir) {
     int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) return fail_on(dir);
+    if (fd < 0) return pm_file_fail(dir, errno);
     int failed = syncfs(fd);
     int why = errno;
     close(fd);
-    errno = why;
-    return failed ? fail_on(dir) : PM_OK;
+    return failed ? pm_file_fail(dir, why) : PM_OK;
 }
 
 pm_status pm_report_folder_put(const pm_report_folder *f) {

@@ -1,4 +1,4 @@
-/* Owns escaping and the look of numbers. Knows no database and no page. */
+/* Owns what is escaped, and the look of numbers. Knows no database and no page. */
 #include "tools/report/html.h"
 
 #include <math.h>
@@ -12,39 +12,8 @@ void pm_html_raw(pm_html *html, const void *bytes, size_t size) {
     if (!html->status) html->status = pm_buffer_append(html->out, bytes, size);
 }
 
-/* What stands for one character of text; *size is how many bytes of text that was. */
-static const char *escape(const char *at, size_t left, size_t *size) {
-    *size = 1;
-    switch (*at) {
-    case '&': return "&amp;";
-    case '<': return "&lt;";
-    case '>': return "&gt;";
-    case '"': return "&quot;";
-    case '\'': return "&#39;";
-    case '\n':
-    case '\t': return " ";
-    default: break;
-    }
-    size_t length = pm_utf8_size(at, left);
-    if (length == 0) return "\xEF\xBF\xBD";
-    *size = length;
-    /* U+FFFE and U+FFFF are UTF-8, but no characters of XML. */
-    if (length == 3 && (uint8_t)at[0] == 0xEF && (uint8_t)at[1] == 0xBF && (uint8_t)at[2] >= 0xBE)
-        return "\xEF\xBF\xBD";
-    return NULL;
-}
-
 void pm_html_text(pm_html *html, const char *text) {
-    size_t left = strlen(text), size;
-    const char *plain = text;
-    for (const char *at = text; left; at += size, left -= size) {
-        const char *instead = escape(at, left, &size);
-        if (!instead) continue;
-        pm_html_raw(html, plain, (size_t)(at - plain));
-        pm_html_raw(html, instead, strlen(instead));
-        plain = at + size;
-    }
-    pm_html_raw(html, plain, strlen(plain));
+    if (!html->status) html->status = pm_buffer_xml(html->out, text);
 }
 
 /* One conversion; `at` stands behind its %. Returns what is behind it. */

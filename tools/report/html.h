@@ -17,7 +17,7 @@ typedef struct pm_html {
 __attribute__((format(printf, 2, 3))) void pm_html_put(pm_html *html, const char *format, ...);
 /* Bytes that are markup already: a chart, a style sheet. */
 void pm_html_raw(pm_html *html, const void *bytes, size_t size);
-/* Escaped: what is no character of XML (controls, malformed UTF-8) becomes U+FFFD. */
+/* Escaped, as pm_buffer_xml. */
 void pm_html_text(pm_html *html, const char *text);
 
 enum { PM_NUMBER_BYTES = 32 };

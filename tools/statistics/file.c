@@ -117,17 +117,12 @@ static json_t *lay_out(pm_stats_file *f) {
 
 /* ---- bytes ---- */
 
-static pm_status io_failed(const pm_stats_file *f, int error) {
-    return pm_fail(error == ENOSPC || error == EDQUOT ? PM_E_FULL : PM_E_IO, "%s: %s", f->path,
-                   strerror(error));
-}
-
 static pm_status write_at(pm_stats_file *f, uint64_t at, const void *bytes, size_t size) {
     const uint8_t *from = bytes;
     while (size) {
         ssize_t n = pwrite(f->fd, from, size, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return io_failed(f, errno);
+        if (n < 0) return pm_file_fail(f->path, errno);
         from += n;
         at += (uint64_t)n;
         size -= (size_t)n;
@@ -160,7 +155,8 @@ static pm_status write_header(pm_stats_file *f) {
         for (int part = 0; part < PM_STATS_PART_COUNT; part++) f->places[i][part] += begin;
     f->size_bytes += begin;
     if (!status) status = write_classes(f, begin);
-    if (!status && ftruncate(f->fd, (off_t)f->size_bytes) != 0) status = io_failed(f, errno);
+    if (!status && ftruncate(f->fd, (off_t)f->size_bytes) != 0)
+        status = pm_file_fail(f->path, errno);
     return status;
 }
 
@@ -175,14 +171,14 @@ static pm_status make_temporary(pm_stats_file *f, const char *folder) {
     f->folder = strdup(folder);
     f->fd = mkostemp(f->path, O_CLOEXEC);
     if (f->fd < 0) {
-        status = io_failed(f, errno);
+        status = pm_file_fail(f->path, errno);
         free(f->path);
         f->path = NULL;
         return status;
     }
     mode_t mask = umask(0);
     umask(mask);
-    if (fchmod(f->fd, 0666 & ~mask) != 0) return io_failed(f, errno);
+    if (fchmod(f->fd, 0666 & ~mask) != 0) return pm_file_fail(f->path, errno);
     return f->folder ? PM_OK : pm_fail(PM_E_MEMORY, "no memory for a statistics file");
 }
 
@@ -255,7 +251,9 @@ pm_status pm_stats_file_get(pm_stats_file *f, pm_stats_part part, size_t conv, f
     while (size) {
         ssize_t n = pread(f->fd, to, size, (off_t)at);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return n < 0 ? io_failed(f, errno) : pm_fail(PM_E_IO, "%s: cut short", f->path);
+        if (n <= 0)
+            return n < 0 ? pm_file_fail(f->path, errno)
+                         : pm_fail(PM_E_IO, "%s: cut short", f->path);
         to += n;
         at += (uint64_t)n;
         size -= (size_t)n;
@@ -264,7 +262,7 @@ pm_status pm_stats_file_get(pm_stats_file *f, pm_stats_part part, size_t conv, f
 }
 
 pm_status pm_stats_file_seal(pm_stats_file *f, pm_sha256 *sha256, uint64_t *size_bytes) {
-    if (fsync(f->fd) != 0) return io_failed(f, errno);
+    if (fsync(f->fd) != 0) return pm_file_fail(f->path, errno);
     pm_status status = pm_sha256_file(f->path, &f->sha256);
     if (status) return status;
     *sha256 = f->sha256;
@@ -279,18 +277,13 @@ pm_status pm_stats_file_keep(pm_stats_file *f, const char *path) {
         path ? asprintf(&named, "%s", path) : asprintf(&named, "%s/%s.safetensors", f->folder, hex);
     if (length < 0) return pm_fail(PM_E_MEMORY, "no memory for a path");
     if (rename(f->path, named) != 0) {
-        pm_status status = pm_fail(PM_E_IO, "%s: %s", named, strerror(errno));
+        pm_status status = pm_file_fail(named, errno);
         free(named);
         return status;
     }
     free(f->path);
     f->path = named;
     f->kept = true;
-    int folder = open(f->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder >= 0) {
-        /* A filesystem that cannot sync folders is no failure: the file itself is safe. */
-        (void)fsync(folder);
-        close(folder);
-    }
+    pm_file_sync_name(f->path);
     return PM_OK;
 }
