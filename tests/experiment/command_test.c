@@ -62,6 +62,15 @@ static void each_writes_its_data_figures_and_reading(void **state) {
     check_file(dir, "board/checkerboard.svg", "stride 3, gradient");
     check_file(dir, "board/checkerboard-mean.svg", "stride 3");
     check_file(dir, "board/checkerboard.md", "seed 3");
+    snprintf(line, sizeof line, "gradient-sum --quiet --out %s/quiet", dir);
+    assert_int_equal(run(line, out, sizeof out), 0);
+    assert_string_equal(out, "");
+    check_file(dir, "quiet/gradient-sum.md", "(0.2250, 0.2256)");
+    /* What fails before it has written anything leaves no folder. */
+    snprintf(line, sizeof line, "statistics --out %s/nothing", dir);
+    assert_int_equal(run(line, out, sizeof out), 2);
+    snprintf(line, sizeof line, "%s/nothing", dir);
+    assert_int_equal(access(line, F_OK), -1);
     snprintf(line, sizeof line, "rm -rf '%s'", dir);
     assert_int_equal(system(line), 0);
 }
@@ -84,6 +93,10 @@ static void what_does_not_exist_is_a_usage_error(void **state) {
     assert_int_equal(run("gradient-sum --distribution cauchy --out /tmp", out, sizeof out), 2);
     assert_non_null(strstr(out, "neither normal nor uniform"));
     assert_int_equal(run("checkerboard --distribution normal --out /tmp", out, sizeof out), 2);
+    assert_non_null(strstr(out, "--distribution does not go with checkerboard"));
+    assert_int_equal(run("gradient-sum --workers 2 --out /tmp", out, sizeof out), 2);
+    assert_non_null(strstr(out, "--workers does not go with gradient-sum"));
+    assert_int_equal(run("statistics --distribution normal --out /tmp", out, sizeof out), 2);
     assert_int_equal(run("gradient-sum --seed 4294967296 --out /tmp", out, sizeof out), 2);
     assert_int_equal(run("checkerboard --out /proc/none", out, sizeof out), 1);
 }

@@ -48,7 +48,7 @@ static void compute_means(uint64_t seed, boards *b) {
     }
 }
 
-static pm_status write_table(const boards *b, const char *dir) {
+static pm_status write_table(const boards *b, const char *dir, bool say) {
     pm_buffer text = {0};
     pm_status status = pm_buffer_printf(&text, "stride,scale,row,column,abs_gradient\n");
     for (size_t m = 0; m < MAPS; m++)
@@ -56,12 +56,12 @@ static pm_status write_table(const boards *b, const char *dir) {
             status = pm_buffer_printf(&text, "%zu,%g,%zu,%zu,%.17g\n", m / SCALES + 1,
                                       scales[m % SCALES], i / PM_BOARD_SIDE, i % PM_BOARD_SIDE,
                                       b->maps[m][i]);
-    if (!status) status = pm_experiment_write(dir, "checkerboard.csv", text.bytes, text.size, true);
+    if (!status) status = pm_experiment_write(dir, "checkerboard.csv", text.bytes, text.size, say);
     pm_buffer_fini(&text);
     return status;
 }
 
-static pm_status write_figure(const boards *b, const char *dir) {
+static pm_status write_figure(const boards *b, const char *dir, bool say) {
     char names[MAPS][64], description[320];
     pm_panel panels[MAPS];
     pm_buffer svg = {0};
@@ -78,12 +78,12 @@ static pm_status write_figure(const boards *b, const char *dir) {
         pm_chart_new("Gradient to a 10 \xc3\x97 10 input, by stride and scale", "", "");
     chart.description = description;
     pm_status status = pm_chart_panels(&chart, panels, MAPS, SCALES, &svg);
-    if (!status) status = pm_experiment_chart(dir, "checkerboard.svg", &svg, true);
+    if (!status) status = pm_experiment_chart(dir, "checkerboard.svg", &svg, say);
     pm_buffer_fini(&svg);
     return status;
 }
 
-static pm_status write_means_table(const boards *b, const char *dir) {
+static pm_status write_means_table(const boards *b, const char *dir, bool say) {
     pm_buffer text = {0};
     pm_status status = pm_buffer_printf(&text, "stride,row,column,mean_abs_gradient\n");
     for (size_t s = 0; s < STRIDES; s++)
@@ -91,12 +91,12 @@ static pm_status write_means_table(const boards *b, const char *dir) {
             status = pm_buffer_printf(&text, "%zu,%zu,%zu,%.17g\n", s + 1, i / PM_BOARD_SIDE,
                                       i % PM_BOARD_SIDE, b->means[s][i]);
     if (!status)
-        status = pm_experiment_write(dir, "checkerboard-mean.csv", text.bytes, text.size, true);
+        status = pm_experiment_write(dir, "checkerboard-mean.csv", text.bytes, text.size, say);
     pm_buffer_fini(&text);
     return status;
 }
 
-static pm_status write_means_figure(const boards *b, const char *dir) {
+static pm_status write_means_figure(const boards *b, const char *dir, bool say) {
     char names[STRIDES][32], description[240];
     pm_panel panels[STRIDES];
     pm_buffer svg = {0};
@@ -112,12 +112,12 @@ static pm_status write_means_figure(const boards *b, const char *dir) {
         pm_chart_new("Mean of |gradient| over 200 networks, scale 1, by stride", "", "");
     chart.description = description;
     pm_status status = pm_chart_panels(&chart, panels, STRIDES, STRIDES, &svg);
-    if (!status) status = pm_experiment_chart(dir, "checkerboard-mean.svg", &svg, true);
+    if (!status) status = pm_experiment_chart(dir, "checkerboard-mean.svg", &svg, say);
     pm_buffer_fini(&svg);
     return status;
 }
 
-static pm_status write_reading(const boards *b, uint64_t seed, const char *dir) {
+static pm_status write_reading(const boards *b, uint64_t seed, const char *dir, bool say) {
     pm_buffer text = {0};
     pm_status status = pm_buffer_printf(
         &text,
@@ -142,16 +142,15 @@ static pm_status write_reading(const boards *b, uint64_t seed, const char *dir) 
         b->most[6], b->most[7], b->most[8], 100 * b->phase[1], 100 * b->phase[2],
         100.0 * 3 / (PM_BOARD_CELLS - 1), 100.0 * 8 / (PM_BOARD_CELLS - 1), (int)NETWORKS,
         100 * b->mean_phase[1], 100 * b->mean_phase[2]);
-    if (!status) status = pm_experiment_write(dir, "checkerboard.md", text.bytes, text.size, true);
+    if (!status) status = pm_experiment_write(dir, "checkerboard.md", text.bytes, text.size, say);
     pm_buffer_fini(&text);
     return status;
 }
 
 pm_status pm_experiment_checkerboard(const pm_options *options, const char *dir) {
+    const bool say = !pm_options_flag(options, PM_OPT_QUIET);
     size_t seed = 0;
     pm_status status = PM_OK;
-    if (pm_options_given(options, PM_OPT_DISTRIBUTION))
-        return pm_fail(PM_E_USAGE, "--distribution is of gradient-sum only");
     if (pm_options_given(options, PM_OPT_EXPERIMENT_SEED))
         status = pm_options_size(options, PM_OPT_EXPERIMENT_SEED, 0, SIZE_MAX / 4, &seed);
     if (status) return status;
@@ -159,12 +158,12 @@ pm_status pm_experiment_checkerboard(const pm_options *options, const char *dir)
     if (!b) return pm_fail(PM_E_MEMORY, "no memory for an experiment");
     compute_maps(seed, b);
     compute_means(seed, b);
-    status = write_table(b, dir);
-    if (!status) status = write_figure(b, dir);
-    if (!status) status = write_means_table(b, dir);
-    if (!status) status = write_means_figure(b, dir);
-    if (!status) status = write_reading(b, seed, dir);
-    for (size_t s = 0; !status && s < STRIDES; s++)
+    status = write_table(b, dir, say);
+    if (!status) status = write_figure(b, dir, say);
+    if (!status) status = write_means_table(b, dir, say);
+    if (!status) status = write_means_figure(b, dir, say);
+    if (!status) status = write_reading(b, seed, dir, say);
+    for (size_t s = 0; !status && say && s < STRIDES; s++)
         printf("stride %zu: maxima %.3g, %.3g, %.3g at scales 1e-4, 1, 100; position in the tile "
                "explains %.0f %% of the variance, of %d networks' mean %.0f %%\n",
                s + 1, b->most[s * SCALES], b->most[s * SCALES + 1], b->most[s * SCALES + 2],

@@ -15,6 +15,8 @@ typedef struct pm_experiment {
     const char *name;
     const char *summary; /* one line */
     pm_experiment_fn run;
+    /* The options that it heeds, up to PM_OPT_COUNT; NULL: all that describe a run. */
+    const pm_option_id *heeds;
 } pm_experiment;
 
 /* Ends with an empty row. */

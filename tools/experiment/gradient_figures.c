@@ -96,24 +96,24 @@ static pm_status lines_table(const pm_gradient *g, pm_buffer *out) {
 typedef pm_status (*maker)(const pm_gradient *g, pm_buffer *out);
 
 static pm_status write_one(const pm_gradient *g, const char *dir, const char *what, maker make,
-                           bool figure) {
+                           bool figure, bool say) {
     char name[80];
     pm_buffer text = {0};
     pm_status status = make(g, &text);
     name_of(g, what, name);
     if (!status)
-        status = figure ? pm_experiment_chart(dir, name, &text, true)
-                        : pm_experiment_write(dir, name, text.bytes, text.size, true);
+        status = figure ? pm_experiment_chart(dir, name, &text, say)
+                        : pm_experiment_write(dir, name, text.bytes, text.size, say);
     pm_buffer_fini(&text);
     return status;
 }
 
-pm_status pm_gradient_write(const pm_gradient *g, const char *dir) {
-    pm_status status = write_one(g, dir, "vectors.csv", vectors_table, false);
-    if (!status) status = write_one(g, dir, "vectors.svg", arrows_of, true);
-    if (!status) status = write_one(g, dir, "angle.csv", histogram_table, false);
-    if (!status) status = write_one(g, dir, "angle.svg", histogram_of, true);
-    if (!status) status = write_one(g, dir, "angle-by-count.csv", lines_table, false);
-    if (!status) status = write_one(g, dir, "angle-by-count.svg", lines_of, true);
+pm_status pm_gradient_write(const pm_gradient *g, const char *dir, bool say) {
+    pm_status status = write_one(g, dir, "vectors.csv", vectors_table, false, say);
+    if (!status) status = write_one(g, dir, "vectors.svg", arrows_of, true, say);
+    if (!status) status = write_one(g, dir, "angle.csv", histogram_table, false, say);
+    if (!status) status = write_one(g, dir, "angle.svg", histogram_of, true, say);
+    if (!status) status = write_one(g, dir, "angle-by-count.csv", lines_table, false, say);
+    if (!status) status = write_one(g, dir, "angle-by-count.svg", lines_of, true, say);
     return status;
 }

@@ -63,19 +63,21 @@ static void print_headline(const pm_gradient *g) {
            g->angle, (int)PM_GRADIENT_DRAWS, g->mean, g->median, g->means[PM_GRADIENT_STEPS - 1]);
 }
 
-static pm_status one(pm_spread spread, uint32_t seed, const char *dir, pm_buffer *reading) {
+static pm_status one(pm_spread spread, uint32_t seed, const char *dir, bool say,
+                     pm_buffer *reading) {
     pm_gradient *g = malloc(sizeof *g);
     if (!g) return pm_fail(PM_E_MEMORY, "no memory for an experiment");
     pm_status status = pm_gradient_compute(spread, seed, g);
-    if (!status) status = pm_gradient_write(g, dir);
+    if (!status) status = pm_gradient_write(g, dir, say);
     if (!status) status = describe(g, reading);
-    if (!status) print_headline(g);
+    if (!status && say) print_headline(g);
     free(g);
     return status;
 }
 
 pm_status pm_experiment_gradient_sum(const pm_options *options, const char *dir) {
     bool chosen[PM_SPREAD_COUNT];
+    const bool say = !pm_options_flag(options, PM_OPT_QUIET);
     size_t seed = SEED;
     pm_buffer reading = {0};
     pm_status status = choose(pm_options_text(options, PM_OPT_DISTRIBUTION), chosen);
@@ -88,9 +90,9 @@ pm_status pm_experiment_gradient_sum(const pm_options *options, const char *dir)
             "(L, red): where does the sum of all (black) point, and where that of H? A convolution "
             "sums up the gradients of its channels in this way.\n");
     for (int i = 0; !status && i < PM_SPREAD_COUNT; i++)
-        if (chosen[i]) status = one((pm_spread)i, (uint32_t)seed, dir, &reading);
+        if (chosen[i]) status = one((pm_spread)i, (uint32_t)seed, dir, say, &reading);
     if (!status)
-        status = pm_experiment_write(dir, "gradient-sum.md", reading.bytes, reading.size, true);
+        status = pm_experiment_write(dir, "gradient-sum.md", reading.bytes, reading.size, say);
     pm_buffer_fini(&reading);
     return status;
 }

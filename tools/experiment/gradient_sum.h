@@ -54,7 +54,7 @@ typedef struct pm_gradient {
 
 /* Draw and count. PM_E_MEMORY. */
 pm_status pm_gradient_compute(pm_spread spread, uint32_t seed, pm_gradient *out);
-/* Write its data and figures into dir. */
-pm_status pm_gradient_write(const pm_gradient *of, const char *dir);
+/* Write its data and figures into dir; `say`: with a line for each. */
+pm_status pm_gradient_write(const pm_gradient *of, const char *dir, bool say);
 
 #endif
