@@ -240,6 +240,28 @@ static void a_run_that_is_not_finished_says_so(void **state) {
     pm_page_fini(&page);
 }
 
+/* As in the views. */
+static void a_photograph_that_stands_twice_counts_once(void **state) {
+    pm_page page;
+    (void)state;
+    read_report("repeat",
+                "UPDATE data_set_item SET image_id ="
+                " (SELECT image_id FROM data_set_item WHERE item = 0) WHERE item IN (5, 13);"
+                "UPDATE run SET summarised = 0",
+                "", &page);
+    assert_int_equal(pm_page_count(&page, "article"), PM_RUN_IMAGES - 2);
+    assert_true(pm_page_says(&page, "2 of the images; a photograph counts once"));
+    aggregate a = ask("SELECT avg(r.mu_in_w), (sum(r.mu_in_w * r.mu_in_w) - count(r.mu_in_w)"
+                      " * avg(r.mu_in_w) * avg(r.mu_in_w)) / (count(r.mu_in_w) - 1),"
+                      " count(r.mu_in_w) FROM result AS r JOIN data_set_item AS i USING (image_id)"
+                      " WHERE r.configuration_id = ?1 AND i.item NOT IN (5, 13)",
+                      2);
+    char *text = cell(&page, pm_page_find(&page, "scores-B"), 1);
+    says_interval(text, a.mean, half_width(&a));
+    free(text);
+    pm_page_fini(&page);
+}
+
 static void a_run_without_boxes_and_heat_maps_is_told(void **state) {
     pm_page page;
     (void)state;
@@ -434,6 +456,7 @@ int main(void) {
         cmocka_unit_test(how_few_channels_carry_half_is_said),
         cmocka_unit_test(hostile_names_stay_text),
         cmocka_unit_test(a_run_that_is_not_finished_says_so),
+        cmocka_unit_test(a_photograph_that_stands_twice_counts_once),
         cmocka_unit_test(a_run_without_boxes_and_heat_maps_is_told),
         cmocka_unit_test(a_run_of_failures_only_is_told),
         cmocka_unit_test(a_photograph_that_is_gone_or_changed_is_a_tile),

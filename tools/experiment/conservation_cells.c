@@ -22,6 +22,9 @@ static const char cells_sql[] =
     " WHERE run.run_id = ?1 AND (c.mask <> 'off' OR rc.ordinal = (SELECT min(o.ordinal)"
     "   FROM run_configuration AS o JOIN configuration AS p USING (configuration_id)"
     "   WHERE o.run_id = ?1 AND p.mask = 'off'))"
+    /* A photograph that stands twice in the data set counts once, as in the views. */
+    " AND NOT EXISTS (SELECT 1 FROM data_set_item AS d WHERE d.image_id = i.image_id"
+    "  AND d.data_set_id = i.data_set_id AND d.item < i.item)"
     " ORDER BY rc.ordinal, i.item";
 
 enum {

@@ -114,8 +114,9 @@ typedef struct pm_report {
     size_t parameter_count;
     pm_report_configuration *configurations;
     size_t configuration_count, reference; /* index: what the others are compared with */
-    pm_report_item *of_items;
-    size_t item_count;
+    pm_report_item *of_items; /* a photograph that stands twice in the data set is one, as in the
+                                 views; in the order of the run */
+    size_t item_count, items_seen;
     double *values; /* [configuration][metric][item]; NAN: none */
     char **class_names;
     size_t class_count;

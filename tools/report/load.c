@@ -76,7 +76,8 @@ static const char run_sql[] =
     "SELECT run.name, run.state, m.arch, m.weights_sha256, run.weights_path, d.name, run.data_root,"
     " d.sha256, run.engine_version, run.evaluation, run.channels, run.heat_maps, run.model_id,"
     " run.data_set_id, run.submitted_ms, run.finished_ms, p.items, p.items_done, p.items_failed,"
-    " run.results_reused, run.paused, coalesce(s.name, run.statistics_path)"
+    " run.results_reused, run.paused, (SELECT count(DISTINCT i.image_id) FROM data_set_item AS i"
+    " WHERE i.data_set_id = run.data_set_id), coalesce(s.name, run.statistics_path)"
     " FROM run JOIN model AS m USING (model_id) JOIN data_set AS d USING (data_set_id)"
     " JOIN run_progress AS p ON p.run = run.run_id"
     " LEFT JOIN statistics AS s ON s.statistics_id = run.statistics_id WHERE run.run_id = ?1";
@@ -100,7 +101,8 @@ static pm_status take_run(void *user, size_t count, const pm_value *v) {
     r->items_failed = (size_t)v[6].integer;
     r->results_reused = (size_t)v[7].integer;
     r->paused = v[8].integer != 0;
-    r->statistics = pm_report_text(&v[9]);
+    r->item_count = (size_t)v[9].integer;
+    r->statistics = pm_report_text(&v[10]);
     return r->statistics ? PM_OK : pm_report_no_memory();
 }
 
@@ -182,7 +184,9 @@ static const char results_sql[] =
     " CROSS JOIN run_configuration AS rc ON rc.run_id = ?1"
     " LEFT JOIN result AS r"
     " ON r.configuration_id = rc.configuration_id AND r.image_id = i.image_id"
-    " WHERE i.data_set_id = ?2 ORDER BY i.item, rc.ordinal";
+    " WHERE i.data_set_id = ?2 AND NOT EXISTS (SELECT 1 FROM data_set_item AS o"
+    "  WHERE o.image_id = i.image_id AND o.data_set_id = i.data_set_id AND o.item < i.item)"
+    " ORDER BY i.item, rc.ordinal";
 enum {
     ITEM,
     ORDINAL,
@@ -241,15 +245,18 @@ static pm_status add_item(const pm_value *v, pm_report_item *item) {
 
 static pm_status take_result(void *user, size_t count, const pm_value *v) {
     pm_report *r = user;
-    size_t at = (size_t)v[ITEM].integer, c = (size_t)v[ORDINAL].integer;
+    const size_t c = (size_t)v[ORDINAL].integer;
     (void)count;
-    if (at >= r->item_count || c >= r->configuration_count)
-        return pm_fail(PM_E_FORMAT, "run %lld: item %zu or configuration %zu is one too many",
-                       (long long)r->run, at, c);
+    const bool next = !r->items_seen || r->of_items[r->items_seen - 1].image_id != v[IMAGE].integer;
+    if ((next && r->items_seen == r->item_count) || c >= r->configuration_count)
+        return pm_fail(PM_E_FORMAT, "run %lld: item %lld or configuration %zu is one too many",
+                       (long long)r->run, (long long)v[ITEM].integer, c);
+    const size_t at = r->items_seen - !next;
     pm_report_item *item = &r->of_items[at];
-    if (!item->path) {
+    if (next) {
         pm_status status = add_item(v, item);
         if (status) return status;
+        r->items_seen++;
     }
     for (size_t m = 0; m < PM_METRIC_COUNT; m++)
         pm_report_values(r, c, (pm_metric)m)[at] = real_or_nan(&v[METRICS + m]);
@@ -274,7 +281,6 @@ static pm_status load_results(pm_query *query, pm_report *r) {
     const pm_value values[] = {{.kind = PM_VALUE_INTEGER, .integer = r->run},
                                {.kind = PM_VALUE_INTEGER, .integer = r->data_set_id}};
     const pm_query_sink sink = {.user = r, .row = take_result};
-    r->item_count = r->items;
     r->of_items = calloc(r->item_count + 1, sizeof *r->of_items);
     size_t columns = r->configuration_count * PM_METRIC_COUNT;
     if (columns && r->item_count > SIZE_MAX / sizeof(double) / columns)

@@ -263,7 +263,7 @@ void pm_report_fini(pm_report *r) {
         for (size_t k = 0; k < PM_REPORT_PARAMETERS_MAX; k++)
             free(r->configurations[i].parameters[k]);
     }
-    for (size_t i = 0; r->of_items && i < r->item_count; i++) {
+    for (size_t i = 0; r->of_items && i < r->items_seen; i++) {
         free(r->of_items[i].path);
         free(r->of_items[i].sha256);
     }

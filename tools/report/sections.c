@@ -133,6 +133,11 @@ void pm_section_run(pm_html *h, const pm_report *r) {
     pm_html_put(h,
                 "<div><dt>data set</dt><dd>%s <span class=\"soft\">%s images</span></dd></div>\n",
                 r->data_set, pm_number((double)r->items, 1, text));
+    if (r->item_count < r->items)
+        pm_html_put(h,
+                    "<div><dt>repeats</dt><dd>%s of the images; a photograph counts once</dd>"
+                    "</div>\n",
+                    pm_number((double)(r->items - r->item_count), 1, text));
     const char *file = strrchr(r->statistics, '/');
     fact(h, "statistics", file ? file + 1 : r->statistics);
     fact(h, "evaluation", r->evaluation[0] ? r->evaluation : "none (--evaluate)");
@@ -209,7 +214,7 @@ void pm_section_progress(pm_html *h, const pm_report *r) {
         pm_page_table_configuration(h, r, c);
         pm_page_table_number(h, (double)f->results, 1);
         pm_page_table_number(h, (double)f->errors, 1);
-        pm_page_table_number(h, (double)(r->items > known ? r->items - known : 0), 1);
+        pm_page_table_number(h, (double)(r->item_count > known ? r->item_count - known : 0), 1);
         pm_page_table_number(h, (double)f->heat_maps, 1);
         pm_html_put(h, "</tr>\n");
     }
