@@ -127,5 +127,6 @@ size_t trace_answer(const trace *t, size_t n) {
 const facts *trace_facts(const trace *t, size_t place) {
     while (place-- > 0)
         if (t->events[place].kind == EVENT_FACTS) return (const facts *)t->events[place].bytes;
-    return NULL;
+    static const facts none; /* in front of the first answer */
+    return &none;
 }
