@@ -11,7 +11,6 @@
 
 #include "lib/store/db.h"
 #include "lib/store/summary_part.h"
-#include "lib/store/summary_timing.h"
 
 enum { SLICE_RESULTS = 5000 };
 
@@ -39,9 +38,9 @@ typedef struct pm_summary_work {
     struct pm_summary_work *next;
     uint64_t run_id;
     int64_t ordinal, next_item;
-    int64_t each;              /* results of an item */
-    pm_summary_part *part;     /* of configuration number `ordinal` */
-    pm_summary_timing *timing; /* behind the last one */
+    int64_t each;          /* results of an item */
+    bool last;             /* the timings, behind the configurations */
+    pm_summary_part *part; /* of configuration number `ordinal`, or the timings */
 } work;
 
 static work **place_of(pm_store *store, uint64_t run_id) {
@@ -55,7 +54,6 @@ static void drop(work **place) {
     if (!old) return;
     *place = old->next;
     pm_summary_part_free(&old->part);
-    pm_summary_timing_free(&old->timing);
     free(old);
 }
 
@@ -74,9 +72,9 @@ static pm_status fill(pm_store *store, work *w) {
                   " WHERE run_id = ?1 AND ordinal = ?2",
                   PM_BINDS(pm_id(w->run_id), pm_int(w->ordinal)), &configuration_id, &found);
     if (status) return status;
+    w->last = !found;
     w->each = found || w->ordinal < 1 ? 1 : w->ordinal;
-    return found ? pm_summary_part_new(w->run_id, configuration_id, &w->part)
-                 : pm_summary_timing_new(w->run_id, &w->timing);
+    return pm_summary_part_new(w->run_id, configuration_id, &w->part);
 }
 
 static pm_status work_on(pm_store *store, uint64_t run_id, int64_t ordinal, work **out) {
@@ -85,7 +83,7 @@ static pm_status work_on(pm_store *store, uint64_t run_id, int64_t ordinal, work
     if (*place && (*place)->ordinal == ordinal) return PM_OK;
     drop(place);
     work *made = calloc(1, sizeof *made);
-    if (!made) return pm_fail(PM_E_MEMORY, "no memory to sum up a run");
+    if (!made) return pm_summary_no_memory();
     *made = (work){.next = store->summaries, .run_id = run_id, .ordinal = ordinal};
     *out = store->summaries = made;
     return fill(store, made);
@@ -96,14 +94,11 @@ static pm_status work_on(pm_store *store, uint64_t run_id, int64_t ordinal, work
 static pm_status go_on(pm_store *store, work *w, int64_t items, int64_t *results, bool *written) {
     const int64_t room = *results > w->each ? *results / w->each : 1, left = items - w->next_item;
     const int64_t end = w->next_item + (left < room ? left : room);
-    pm_status status = w->part ? pm_summary_part_add(store, w->part, w->next_item, end)
-                               : pm_summary_timing_add(store, w->timing, w->next_item, end);
+    pm_status status = pm_summary_part_add(store, w->part, w->next_item, end);
     *results -= (end - w->next_item) * w->each;
     w->next_item = end;
     *written = end >= items;
-    if (status || !*written) return status;
-    return w->part ? pm_summary_part_write(store, w->part)
-                   : pm_summary_timing_write(store, w->timing);
+    return status || !*written ? status : pm_summary_part_write(store, w->part);
 }
 
 static pm_status slice(pm_store *store, uint64_t run_id, bool *unfinished) {
@@ -126,7 +121,7 @@ static pm_status slice(pm_store *store, uint64_t run_id, bool *unfinished) {
         status = work_on(store, run_id, -1 - at, &w);
         if (!status) status = go_on(store, w, items, &results, &written);
         if (status || !written) continue;
-        at = w->timing ? 1 : at - 1;
+        at = w->last ? 1 : at - 1;
         status = mark(store, run_id, at);
     }
     if (at == 1) drop(place_of(store, run_id));

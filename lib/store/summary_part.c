@@ -1,4 +1,4 @@
-/* Owns the sums over one configuration's results, and the rows that they become. SQLite groups by
+/* Owns the sums over a run's results, and the rows that they become. SQLite groups by
  * sorting, which takes eight times as long as reading, and knows no variance. */
 #include "lib/store/summary_part.h"
 
@@ -18,13 +18,14 @@ enum { VALUES_MAX = 12 };
 
 /* ---- sums by a key ---- */
 
-static pm_status no_memory(void) { return pm_fail(PM_E_MEMORY, "no memory to sum up a run"); }
+pm_status pm_summary_no_memory(void) { return pm_fail(PM_E_MEMORY, "no memory to sum up a run"); }
 
 typedef struct group {
-    char evaluation[PM_EVALUATION_BYTES], curve[8]; /* "" where layers are summed up */
+    char evaluation[PM_EVALUATION_BYTES], curve[8]; /* of curves */
     double ratio;
-    int64_t layer_id;
-    uint64_t rows;
+    int64_t id;            /* of a layer, or of a worker */
+    int64_t image;         /* timings: of the row before */
+    uint64_t rows, images; /* images: where a key names them, those that follow each other once */
     pm_moments values[VALUES_MAX];
 } group;
 
@@ -34,7 +35,7 @@ typedef struct groups {
 } groups;
 
 static bool same(const group *a, const group *b) {
-    return a->layer_id == b->layer_id && !(a->ratio < b->ratio || a->ratio > b->ratio) &&
+    return a->id == b->id && !(a->ratio < b->ratio || a->ratio > b->ratio) &&
            strcmp(a->curve, b->curve) == 0 && strcmp(a->evaluation, b->evaluation) == 0;
 }
 
@@ -50,7 +51,7 @@ static pm_status group_of(groups *all, const group *key, group **out) {
     if (all->count == all->capacity) {
         const size_t capacity = all->capacity ? 2 * all->capacity : 32;
         group *list = realloc(all->list, capacity * sizeof *list);
-        if (!list) return no_memory();
+        if (!list) return pm_summary_no_memory();
         all->list = list;
         all->capacity = capacity;
     }
@@ -61,14 +62,16 @@ static pm_status group_of(groups *all, const group *key, group **out) {
 }
 
 /* Columns from `first` on, `count` of them; NULL is left out. */
-static void add_values(group *g, sqlite3_stmt *row, int first, int count) {
+static void add_values(group *g, const group *key, sqlite3_stmt *row, int first, int count) {
+    g->images += !g->rows || g->image != key->image;
+    g->image = key->image;
     g->rows++;
     for (int i = 0; i < count; i++)
         if (sqlite3_column_type(row, first + i) != SQLITE_NULL)
             pm_moments_add(&g->values[i], sqlite3_column_double(row, first + i), false);
 }
 
-/* One of the three tables: what is read, how rows are told apart, what is written of each group. */
+/* One of the tables: what is read, how rows are told apart, what is written of each group. */
 struct pm_summary_part;
 typedef struct kind {
     const char *sql;
@@ -77,12 +80,14 @@ typedef struct kind {
     pm_status (*put)(pm_store *store, const struct pm_summary_part *part, const group *g);
 } kind;
 
-enum { SCORES, CURVES, LAYERS, KINDS };
+enum { KINDS_MAX = 3 };
 
 struct pm_summary_part {
     uint64_t run_id;
-    int64_t configuration_id;
-    groups kinds[KINDS];
+    int64_t configuration_id; /* 0: all of them */
+    const kind *kinds;
+    size_t kind_count;
+    groups sums[KINDS_MAX];
 };
 
 static pm_status sum_up(pm_store *store, const pm_summary_part *part, const kind *k, int64_t first,
@@ -97,7 +102,7 @@ static pm_status sum_up(pm_store *store, const pm_summary_part *part, const kind
     while (!(status = pm_db_step(store, row, &any)) && any) {
         group key = {.rows = 0}, *g = NULL;
         if ((status = k->key_of(row, &key)) || (status = group_of(all, &key, &g))) break;
-        add_values(g, row, k->key_columns, k->values);
+        add_values(g, &key, row, k->key_columns, k->values);
     }
     pm_db_end(row);
     return status;
@@ -188,7 +193,7 @@ static const char curves_sql[] =
 enum { SELECTED, M, N, SHARE, BETA, SCALE_H, SCALE_L, BEFORE, AFTER, LAYER_VALUES };
 
 static pm_status layer_key(sqlite3_stmt *row, group *key) {
-    key->layer_id = sqlite3_column_int64(row, 0);
+    key->id = sqlite3_column_int64(row, 0);
     return PM_OK;
 }
 
@@ -200,9 +205,9 @@ static pm_status put_layer(pm_store *store, const pm_summary_part *part, const g
         " selected, m, n, share_h, share_h_ci95, beta, beta_ci95, scale_h, scale_l,"
         " variance_before, variance_after) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11,"
         " ?12, ?13, ?14, ?15, ?16)",
-        PM_BINDS(pm_id(part->run_id), pm_int(part->configuration_id), pm_int(g->layer_id),
-                 pm_id(g->rows), pm_id(v[M].count), mean_of(&v[SELECTED]), mean_of(&v[M]),
-                 mean_of(&v[N]), mean_of(&v[SHARE]), half_width_of(&v[SHARE]), mean_of(&v[BETA]),
+        PM_BINDS(pm_id(part->run_id), pm_int(part->configuration_id), pm_int(g->id), pm_id(g->rows),
+                 pm_id(v[M].count), mean_of(&v[SELECTED]), mean_of(&v[M]), mean_of(&v[N]),
+                 mean_of(&v[SHARE]), half_width_of(&v[SHARE]), mean_of(&v[BETA]),
                  half_width_of(&v[BETA]), mean_of(&v[SCALE_H]), mean_of(&v[SCALE_L]),
                  mean_of(&v[BEFORE]), mean_of(&v[AFTER])));
 }
@@ -214,41 +219,75 @@ static const char layers_sql[] =
     " CROSS JOIN layer_gradient AS g ON g.configuration_id = ?2 AND g.image_id = i.image_id"
     " WHERE run.run_id = ?1" ITEMS_ONCE;
 
+/* ---- timings: of all configurations, item by item ---- */
+
+enum { ERRORS, MS, RECORDED_MS, TIMING_VALUES };
+
+static pm_status timing_key(sqlite3_stmt *row, group *key) {
+    key->id = sqlite3_column_int64(row, 0);
+    key->image = sqlite3_column_int64(row, 1);
+    return PM_OK;
+}
+
+static pm_status put_timing(pm_store *store, const pm_summary_part *part, const group *g) {
+    const pm_moments *v = g->values, *ms = &v[MS];
+    return pm_db_run(
+        store,
+        "INSERT INTO timing_summary (run_id, worker_id, images, results, errors,"
+        " mean_ms, min_ms, max_ms, first_ms, last_ms)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        PM_BINDS(pm_id(part->run_id), pm_int(g->id), pm_id(g->images), pm_id(g->rows),
+                 pm_id(v[ERRORS].count), mean_of(ms), pm_real_if(ms->count > 0, ms->min),
+                 pm_real_if(ms->count > 0, ms->max), pm_int((int64_t)v[RECORDED_MS].min),
+                 pm_int((int64_t)v[RECORDED_MS].max)));
+}
+
+static const char timings_sql[] =
+    "SELECT ifnull(r.worker_id, 0), r.image_id, nullif(r.error IS NOT NULL, 0), r.compute_ms,"
+    " r.recorded_ms FROM run CROSS JOIN data_set_item AS i ON i.data_set_id = run.data_set_id"
+    " CROSS JOIN run_configuration AS rc ON rc.run_id = run.run_id"
+    " CROSS JOIN result AS r"
+    " ON r.configuration_id = rc.configuration_id AND r.image_id = i.image_id"
+    " WHERE run.run_id = ?1 AND r.run_id = ?1" ITEMS_ONCE;
+
 /* ---- a part ---- */
 
-static const kind kinds[KINDS] = {
-    [SCORES] = {scores_sql, no_key, 0, MEASURES, put_scores},
-    [CURVES] = {curves_sql, curve_key, 3, CURVE_VALUES, put_curve},
-    [LAYERS] = {layers_sql, layer_key, 1, LAYER_VALUES, put_layer},
+static const kind of_configuration[KINDS_MAX] = {
+    {scores_sql, no_key, 0, MEASURES, put_scores},
+    {curves_sql, curve_key, 3, CURVE_VALUES, put_curve},
+    {layers_sql, layer_key, 1, LAYER_VALUES, put_layer},
 };
+static const kind of_run[1] = {{timings_sql, timing_key, 2, TIMING_VALUES, put_timing}};
 
 pm_status pm_summary_part_new(uint64_t run_id, int64_t configuration_id, pm_summary_part **out) {
     pm_summary_part *part = calloc(1, sizeof *part);
-    if (!part) return no_memory();
+    if (!part) return pm_summary_no_memory();
     part->run_id = run_id;
     part->configuration_id = configuration_id;
+    part->kinds = configuration_id ? of_configuration : of_run;
+    part->kind_count = configuration_id ? KINDS_MAX : 1;
     *out = part;
     return PM_OK;
 }
 
 pm_status pm_summary_part_add(pm_store *store, pm_summary_part *part, int64_t first, int64_t end) {
     pm_status status = PM_OK;
-    for (size_t k = 0; k < KINDS && !status; k++)
-        status = sum_up(store, part, &kinds[k], first, end, &part->kinds[k]);
+    for (size_t k = 0; k < part->kind_count && !status; k++)
+        status = sum_up(store, part, &part->kinds[k], first, end, &part->sums[k]);
     return status;
 }
 
 pm_status pm_summary_part_write(pm_store *store, const pm_summary_part *part) {
     pm_status status = PM_OK;
-    for (size_t k = 0; k < KINDS; k++)
-        for (size_t i = 0; i < part->kinds[k].count && !status; i++)
-            status = kinds[k].put(store, part, &part->kinds[k].list[i]);
+    for (size_t k = 0; k < part->kind_count; k++)
+        for (size_t i = 0; i < part->sums[k].count && !status; i++)
+            status = part->kinds[k].put(store, part, &part->sums[k].list[i]);
     return status;
 }
 
 void pm_summary_part_free(pm_summary_part **part) {
     if (!*part) return;
-    for (size_t k = 0; k < KINDS; k++) free((*part)->kinds[k].list);
+    for (size_t k = 0; k < KINDS_MAX; k++) free((*part)->sums[k].list);
     free(*part);
     *part = NULL;
 }
