@@ -113,10 +113,12 @@ pm_status pm_heat_map_decode(pm_heat_maps format, const uint8_t *bytes, size_t s
     }
     for (size_t i = 0; i < count; i++) {
         uint32_t bits = get_little(raw + i * each, each);
+        float value;
         if (each == 2)
-            values[i] = (float)(scale * (double)pm_half_to_float((uint16_t)bits));
+            value = pm_half_to_float((uint16_t)bits);
         else
-            memcpy(&values[i], &bits, sizeof bits);
+            memcpy(&value, &bits, sizeof value);
+        values[i] = (float)(scale * (double)value);
     }
     free(raw);
     return PM_OK;

@@ -75,7 +75,8 @@ static void paint(sqlite3_context *context, const uint8_t *bytes, size_t size, b
     if (!values || !rgb)
         status = pm_fail(PM_E_MEMORY, "out of memory");
     else
-        status = pm_heat_map_decode(format, bytes, size, 1, side, values);
+        status =
+            pm_heat_map_decode(format, bytes, size, 1, side, values); /* colours are relative */
     if (status) goto done;
     if (seismic)
         paint_seismic(values, side * side, rgb);

@@ -53,6 +53,8 @@ static void a_map_comes_back_and_a_cut_one_is_refused(void **state) {
     assert_true(s.scale == 1.0f);
     assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, s.bytes, s.size, 1, 5, back), PM_OK);
     assert_memory_equal(map, back, sizeof map);
+    assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, s.bytes, s.size, 0.5, 5, back), PM_OK);
+    for (int i = 0; i < 25; i++) assert_true(back[i] == map[i] / 2);
     assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, s.bytes, s.size - 1, 1, 5, back),
                      PM_E_FORMAT);
     assert_int_equal(pm_heat_map_decode(PM_HEAT_MAPS_F32, s.bytes, s.size, 1, 4, back),
