@@ -46,7 +46,7 @@ struct pm_supervisor {
     char *db, *broker_path, *worker_path, *log_path;
     char folder[PM_PRIVATE_DIR_BYTES], url[PM_PRIVATE_DIR_BYTES + 16], threads[16];
     int lifeline[2];
-    int log_fd;
+    int log_fd, folder_lock;
     size_t worker_count, restarts;
     child *children; /* [1 + worker_count], the broker first */
     bool broker_ready;
@@ -154,7 +154,7 @@ static pm_status prepare(pm_supervisor *s, const char *db, size_t threads) {
     pm_status status = find_program("parchmill-broker", &s->broker_path);
     if (!status) status = find_program("parchmill-worker", &s->worker_path);
     if (!status) status = open_log(s);
-    if (!status) status = pm_private_dir_make(s->folder);
+    if (!status) status = pm_private_dir_make(s->folder, &s->folder_lock);
     if (status) return status;
     snprintf(s->url, sizeof s->url, "ipc://%s/broker", s->folder);
     if (pipe2(s->lifeline, O_CLOEXEC) != 0)
@@ -171,7 +171,7 @@ pm_status pm_supervisor_new(const char *db, size_t workers, size_t threads, pm_s
         return pm_fail(PM_E_USAGE, "%zu workers; at most %d", workers, WORKERS_MAX);
     pm_supervisor *s = calloc(1, sizeof *s);
     if (!s) return pm_fail(PM_E_MEMORY, "no memory for the children");
-    s->lifeline[0] = s->lifeline[1] = s->log_fd = -1;
+    s->lifeline[0] = s->lifeline[1] = s->log_fd = s->folder_lock = -1;
     s->worker_count = workers;
     s->born_ms = pm_clock_ms();
     pm_status status = prepare(s, db, threads);
@@ -286,6 +286,7 @@ void pm_supervisor_free(pm_supervisor **supervisor) {
         if (s->lifeline[i] >= 0) close(s->lifeline[i]);
     if (s->log_fd >= 0) close(s->log_fd);
     pm_private_dir_remove(s->folder);
+    if (s->folder_lock >= 0) close(s->folder_lock);
     free(s->children);
     free(s->db);
     free(s->broker_path);

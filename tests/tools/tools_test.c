@@ -1,4 +1,5 @@
 /* Files and lines that the command writes: .npy, tables, progress, the children's last words. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -6,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -253,12 +256,46 @@ static void private_folder_is_private_and_goes(void **state) {
     (void)state;
     char path[PM_PRIVATE_DIR_BYTES];
     struct stat info;
-    assert_int_equal(pm_private_dir_make(path), PM_OK);
+    int lock;
+    assert_int_equal(pm_private_dir_make(path, &lock), PM_OK);
     assert_int_equal(stat(path, &info), 0);
     assert_int_equal(info.st_mode & 0777, 0700);
     assert_true(strlen(path) + strlen("/broker.w") <= 107);
     pm_private_dir_remove(path);
+    close(lock);
     assert_int_not_equal(stat(path, &info), 0);
+}
+
+/* The number of a process that is no more, to us: it may be one in another PID namespace. */
+static void folder_in_use_is_no_left_over(void **state) {
+    (void)state;
+    char base[] = "/tmp/pm_base_XXXXXX", made[PM_PRIVATE_DIR_BYTES], theirs[128], socket[160];
+    int lock, ours;
+    assert_non_null(mkdtemp(base));
+    const pid_t gone = fork();
+    if (gone == 0) _exit(0);
+    assert_int_equal(waitpid(gone, NULL, 0), gone);
+    snprintf(theirs, sizeof theirs, "%s/parchmill-run-%ld-abcdef", base, (long)gone);
+    snprintf(socket, sizeof socket, "%s/broker", theirs);
+    assert_int_equal(mkdir(theirs, 0700), 0);
+    assert_int_equal(mknod(socket, S_IFREG | 0600, 0), 0);
+    lock = open(theirs, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    assert_int_equal(setenv("XDG_RUNTIME_DIR", base, 1), 0);
+    for (int used = 1; used >= 0; used--) {
+        assert_int_equal(pm_private_dir_make(made, &ours), PM_OK);
+        assert_int_equal(access(socket, F_OK), used ? 0 : -1);
+        /* What is made here is in use, whoever asks. */
+        const int other = open(made, O_RDONLY | O_DIRECTORY);
+        assert_int_equal(flock(other, LOCK_EX | LOCK_NB), -1);
+        close(other);
+        pm_private_dir_remove(made);
+        close(ours);
+        if (used) close(lock);
+    }
+    assert_int_equal(access(theirs, F_OK), -1);
+    assert_int_equal(unsetenv("XDG_RUNTIME_DIR"), 0);
+    assert_int_equal(rmdir(base), 0);
 }
 
 int main(void) {
@@ -274,6 +311,7 @@ int main(void) {
         cmocka_unit_test(durations_read_as_on_a_clock),
         cmocka_unit_test(last_words_are_the_childs_own),
         cmocka_unit_test(private_folder_is_private_and_goes),
+        cmocka_unit_test(folder_in_use_is_no_left_over),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
